@@ -1,0 +1,182 @@
+//! Chords.
+
+use std::time::Duration;
+
+use super::{
+    Stage,
+    stage::{end, fetch, message, queue},
+};
+use crate::{ChordClose, ChordPart, Consumer, Delivery, Finish, Finished, Settle};
+
+const GROUP: &str = "celery-taskset-meta-g";
+
+fn part(stage: &impl Stage, id: &str, index: f64) -> ChordPart {
+    ChordPart {
+        group_key: GROUP.into(),
+        task_id: id.into(),
+        member: format!("[1, \"{id}\", \"SUCCESS\", {index}]").into(),
+        index: Some(index),
+        expires: Some(Duration::from_secs(60)),
+        claim: Duration::from_secs(6),
+        place: stage.place(),
+    }
+}
+
+/// Writes the size as a producer does, and takes three messages.
+async fn begin(stage: &impl Stage, consumer: &dyn Consumer) -> Vec<Delivery> {
+    stage.publish("q", &["0", "1", "2", "3"]).await;
+    let taken = fetch(consumer, 4, 4).await;
+    let mut size = stage.write(&format!("{GROUP}.s"), "");
+    size.value = "3".into();
+    let finish = Finish {
+        results: vec![size],
+        ..end(&taken[3], Settle::Ack)
+    };
+    consumer
+        .finish(vec![finish])
+        .await
+        .expect("the broker answers");
+    taken
+}
+
+fn close(stage: &impl Stage, token: &str, failed: bool) -> ChordClose {
+    ChordClose {
+        group_key: GROUP.into(),
+        place: stage.place(),
+        token: token.into(),
+        publishes: vec![message("next", "body", 0)],
+        results: vec![stage.write("body", "FAILURE")],
+        failed,
+    }
+}
+
+async fn finish(consumer: &dyn Consumer, delivery: &Delivery, part: ChordPart) -> Option<String> {
+    let finish = Finish {
+        chord: Some(part),
+        ..end(delivery, Settle::Ack)
+    };
+    match consumer
+        .finish(vec![finish])
+        .await
+        .expect("the broker answers")
+        .as_slice()
+    {
+        [Finished::Done { chord }] => chord.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The last part gets the claim, and only its token closes.
+pub async fn the_last_part_claims_and_closes(stage: impl Stage) {
+    let (consumer, broker) = (stage.consumer("w", &["q"]).await, stage.broker());
+    let taken = begin(&stage, &*consumer).await;
+    assert_eq!(
+        finish(&*consumer, &taken[2], part(&stage, "2", 2.0)).await,
+        None
+    );
+    assert_eq!(
+        finish(&*consumer, &taken[0], part(&stage, "0", 0.0)).await,
+        None
+    );
+    let token = finish(&*consumer, &taken[1], part(&stage, "1", 1.0))
+        .await
+        .expect("it was the last");
+    let members = broker
+        .chord_members(&stage.place(), GROUP)
+        .await
+        .expect("the broker answers");
+    let expected: Vec<_> = [("0", 0.0), ("1", 1.0), ("2", 2.0)]
+        .map(|(id, at)| part(&stage, id, at).member)
+        .into();
+    assert_eq!(members, expected, "in the order of their index");
+    assert!(
+        !broker
+            .chord_close(close(&stage, "somebody", false))
+            .await
+            .expect("the broker answers")
+    );
+    assert_eq!(
+        broker
+            .depth(&[queue("next")])
+            .await
+            .expect("the broker answers"),
+        [0]
+    );
+    assert!(
+        broker
+            .chord_close(close(&stage, &token, false))
+            .await
+            .expect("the broker answers")
+    );
+    assert_eq!(
+        broker
+            .depth(&[queue("next")])
+            .await
+            .expect("the broker answers"),
+        [1]
+    );
+    assert!(stage.result("body").await.is_some());
+    assert!(
+        broker
+            .chord_members(&stage.place(), GROUP)
+            .await
+            .expect("the broker answers")
+            .is_empty()
+    );
+}
+
+/// A header task that ran twice is one part.
+pub async fn a_part_counts_once(stage: impl Stage) {
+    let consumer = stage.consumer("w", &["q"]).await;
+    let taken = begin(&stage, &*consumer).await;
+    for (at, id) in [(0, "0"), (1, "0")] {
+        let mut again = part(&stage, id, 0.0);
+        again.member = format!("[1, \"0\", \"SUCCESS\", \"run {at}\"]").into();
+        assert_eq!(finish(&*consumer, &taken[at], again).await, None);
+    }
+    assert_eq!(
+        finish(&*consumer, &taken[2], part(&stage, "2", 2.0)).await,
+        None
+    );
+    let members = stage
+        .broker()
+        .chord_members(&stage.place(), GROUP)
+        .await
+        .expect("the broker answers");
+    assert_eq!(members.len(), 2);
+    assert_eq!(members[0], "[1, \"0\", \"SUCCESS\", \"run 0\"]");
+}
+
+/// For a look at what failed.
+pub async fn a_failed_chord_keeps_its_members(stage: impl Stage) {
+    let (consumer, broker) = (stage.consumer("w", &["q"]).await, stage.broker());
+    let taken = begin(&stage, &*consumer).await;
+    let mut token = None;
+    for (at, id) in ["0", "1", "2"].into_iter().enumerate() {
+        token = finish(
+            &*consumer,
+            &taken[at],
+            part(&stage, id, [0.0, 1.0, 2.0][at]),
+        )
+        .await;
+    }
+    let token = token.expect("the last part claims");
+    assert!(
+        broker
+            .chord_close(close(&stage, &token, true))
+            .await
+            .expect("the broker answers")
+    );
+    assert_eq!(
+        broker
+            .chord_members(&stage.place(), GROUP)
+            .await
+            .expect("the broker answers")
+            .len(),
+        3
+    );
+    assert!(
+        stage.result(&format!("{GROUP}.s")).await.is_none(),
+        "so that a late part does not fail it again"
+    );
+}

@@ -1,0 +1,64 @@
+//! The suite that every form of the broker passes. Each test is a function of a [`Stage`], a fresh broker with what a
+//! test needs around it; [`conformance_suite`](crate::conformance_suite) makes a test module of them.
+//!
+//! Failures are panics, as in any test.
+
+pub mod chords;
+pub mod deaths;
+pub mod delays;
+pub mod fanout;
+pub mod fetching;
+pub mod finishing;
+pub mod letters;
+mod stage;
+pub mod starting;
+pub mod waiting;
+
+pub use stage::{MemoryStage, RedisStage, Stage};
+
+/// Makes one test of each function of the suite. The argument is an expression that makes a stage.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($stage:expr) => {
+        $crate::conformance_suite!(@all $stage;
+            fetching: {
+                takes_in_order_of_priority_then_of_arrival, shares_between_queues, takes_no_more_than_wanted,
+                hands_out_bytes_as_they_came, depth_counts_all_priorities_and_purge_empties,
+                publishes_to_the_queues_bound, a_queue_is_consumed_from_when_it_is_set, peers_are_seen_while_they_live
+            }
+            waiting: {
+                wakes_for_a_message, a_dropped_fetch_loses_nothing, many_wait_and_each_message_is_taken_once,
+                close_ends_a_waiting_fetch
+            }
+            starting: {
+                start_keeps_and_early_ack_settles, start_of_what_was_lost_is_refused, start_or_release_wins_but_not_both
+            }
+            finishing: {
+                ack_removes_and_does_everything_else, a_lost_delivery_does_nothing, a_second_finish_is_lost,
+                requeue_goes_to_the_end_and_restore_to_the_head, without_a_settlement_only_the_rest_is_done,
+                a_success_is_never_overwritten, a_result_elsewhere_is_refused, large_batches_are_finished_whole,
+                release_keeps_what_was_started, close_puts_everything_back_in_order
+            }
+            delays: { a_delayed_message_is_away_until_it_is_due, the_payload_can_be_replaced, the_last_to_close_gives_delayed_messages_back }
+            letters: { a_letter_can_be_listed_shown_replayed_and_discarded }
+            deaths: {
+                the_dead_workers_messages_come_back_in_order, only_started_messages_count_deaths,
+                a_message_that_kills_is_given_up, success_forgets_deaths
+            }
+            chords: { the_last_part_claims_and_closes, a_part_counts_once, a_failed_chord_keeps_its_members }
+            fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
+        );
+    };
+    (@all $stage:expr; $($module:ident: { $($name:ident),* $(,)? })*) => {
+        $(mod $module {
+            #[allow(unused_imports, reason = "the stage may be written with names of the file around")]
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    $crate::conformance::$module::$name($stage).await;
+                }
+            )*
+        })*
+    };
+}

@@ -1,0 +1,121 @@
+//! What is read from a message in order to move it.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use lovage_protocol::Message;
+use regex::bytes::Regex;
+use uuid::Uuid;
+
+/// The message's own priority; 0 when it cannot be read, as Celery takes a missing one.
+pub(crate) fn priority(raw: &[u8]) -> i64 {
+    Message::parse(raw).map_or(0, |message| message.properties.priority)
+}
+
+/// The message with the marks that kombu sets when it puts one back; one that is no envelope stays as it is.
+pub(crate) fn redelivered(raw: &Bytes) -> Bytes {
+    lovage_protocol::mark_redelivered(raw).map_or_else(|| raw.clone(), Bytes::from)
+}
+
+/// Whether the message has been put back before. Cheap, and may say yes to one that only contains the mark's text.
+pub(crate) fn may_be_redelivered(raw: &[u8]) -> bool {
+    static MARK: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new("\"redelivered\": ?true").expect("the pattern is a constant and valid")
+    });
+    MARK.is_match(raw)
+}
+
+/// A name for the message that stays the same over redeliveries: the task's id, or one made from the bytes as they are
+/// once the message was marked.
+pub(crate) fn identity(raw: &Bytes) -> String {
+    match Message::parse(raw) {
+        Ok(message) => message.headers.id.to_string(),
+        Err(_) => format!(
+            "unreadable-{}",
+            Uuid::new_v3(&Uuid::NAMESPACE_OID, &redelivered(raw)).simple()
+        ),
+    }
+}
+
+/// An entry of kombu's `unacked` hash: `[<message>, "<exchange>", "<routing key>"]`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) message: Bytes,
+    pub(crate) exchange: String,
+    pub(crate) routing_key: String,
+}
+
+impl Entry {
+    /// Cuts an entry from its end, so that the message stays byte for byte what it is, even if it is no JSON.
+    pub(crate) fn split(entry: &Bytes) -> Option<Self> {
+        let rest = entry.strip_prefix(b"[")?.strip_suffix(b"]")?;
+        let (rest, routing_key) = cut_string(rest)?;
+        let (message, exchange) = cut_string(rest)?;
+        Some(Self {
+            message: entry.slice_ref(message),
+            exchange,
+            routing_key,
+        })
+    }
+}
+
+/// Cuts `, "<text>"` from the end. A quote inside the text has a backslash before it, so the first quote from the end
+/// with a comma and a space before it is the one that opens.
+fn cut_string(text: &[u8]) -> Option<(&[u8], String)> {
+    let opening = text.windows(3).rposition(|window| window == b", \"")?;
+    let value = serde_json::from_slice(&text[opening + 2..]).ok()?;
+    Some((&text[..opening], value))
+}
+
+/// The end of an entry for messages of this queue; the beginning is `[` and the message.
+pub(crate) fn entry_ending(queue: &str) -> String {
+    // Text always has a JSON form.
+    format!(", \"\", {}]", serde_json::Value::from(queue))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_comes_apart_as_it_was_put_together() {
+        for (raw, queue) in [
+            ("{}", "celery"),
+            ("garbage, \"\", \"x\"]", "q\"uote, \"x"),
+            ("", "größe"),
+        ] {
+            let entry = Bytes::from(format!("[{raw}{}", entry_ending(queue)));
+            let found = Entry::split(&entry).unwrap();
+            assert_eq!(
+                (&found.message[..], found.routing_key.as_str()),
+                (raw.as_bytes(), queue)
+            );
+            assert_eq!(found.exchange, "");
+        }
+        let bound = Entry::split(&Bytes::from_static(b"[{\"a\": 1}, \"ex\", \"rk\"]")).unwrap();
+        assert_eq!(
+            (bound.exchange.as_str(), bound.routing_key.as_str()),
+            ("ex", "rk")
+        );
+        for broken in ["", "[]", "[{}, 1, 2]", "[{}, \"a\"]"] {
+            assert_eq!(Entry::split(&Bytes::from(broken)), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn unreadable_messages_have_an_identity_too() {
+        let garbage = Bytes::from_static(b"\xff garbage");
+        let identity = identity(&garbage);
+        assert!(identity.starts_with("unreadable-"), "{identity}");
+        assert_eq!(identity, super::identity(&garbage));
+        assert_eq!(priority(&garbage), 0);
+    }
+
+    #[test]
+    fn the_mark_is_found() {
+        assert!(may_be_redelivered(br#"{"headers": {"redelivered": true}}"#));
+        assert!(!may_be_redelivered(
+            br#"{"headers": {"redelivered": false}}"#
+        ));
+    }
+}

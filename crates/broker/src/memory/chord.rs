@@ -1,0 +1,119 @@
+//! Chords in memory, with the keys of Celery's Redis backend as fields.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::MemoryResults;
+use crate::ChordPart;
+
+/// For how long an ended chord is remembered.
+const DONE: Duration = Duration::from_secs(300);
+
+/// All chords, by group key.
+#[derive(Debug, Default)]
+pub(super) struct Chords(HashMap<String, Chord>);
+
+#[derive(Debug, Default)]
+struct Chord {
+    /// With the index it sorts by.
+    members: Vec<(f64, Bytes)>,
+    counted: HashSet<String>,
+    claim: Option<Claim>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    token: Option<String>,
+    until: Instant,
+}
+
+/// Where the producer writes how many header tasks there are: `<group key>.s`, as on Redis.
+fn size_key(group_key: &str) -> String {
+    format!("{group_key}.s")
+}
+
+impl Chords {
+    fn expire(&mut self) {
+        for chord in self.0.values_mut() {
+            chord.claim.take_if(|claim| claim.until <= Instant::now());
+        }
+    }
+
+    pub(super) fn members(&self, group_key: &str) -> Vec<Bytes> {
+        let members = self
+            .0
+            .get(group_key)
+            .map(|chord| chord.members.as_slice())
+            .unwrap_or_default();
+        members.iter().map(|(_, member)| member.clone()).collect()
+    }
+
+    /// Records a part; gives true when it completes the chord and the claim is now `token`'s.
+    pub(super) fn part(&mut self, part: &ChordPart, token: &str, results: &MemoryResults) -> bool {
+        self.expire();
+        let chord = self.0.entry(part.group_key.clone()).or_default();
+        if chord
+            .claim
+            .as_ref()
+            .is_some_and(|claim| claim.token.is_none())
+        {
+            return false;
+        }
+        let index = part.index.unwrap_or(f64::INFINITY);
+        if chord.counted.insert(format!("{}:{index}", part.task_id)) {
+            chord.members.retain(|(_, member)| *member != part.member);
+            chord.members.push((index, part.member.clone()));
+            chord
+                .members
+                .sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+        }
+        let number = |suffix: &str| {
+            let value = results.get(&format!("{}{suffix}", part.group_key))?;
+            std::str::from_utf8(&value).ok()?.parse::<usize>().ok()
+        };
+        let complete = number(".s")
+            .is_some_and(|size| chord.members.len() == size + number(".t").unwrap_or(0));
+        if !complete || chord.claim.is_some() {
+            return false;
+        }
+        chord.claim = Some(Claim {
+            token: Some(token.to_owned()),
+            until: Instant::now() + part.claim,
+        });
+        true
+    }
+
+    /// Ends a chord while the claim is the token's, or nobody's.
+    pub(super) fn close(
+        &mut self,
+        group_key: &str,
+        token: &str,
+        failed: bool,
+        results: &MemoryResults,
+    ) -> bool {
+        self.expire();
+        let chord = self.0.entry(group_key.to_owned()).or_default();
+        let ours = match &chord.claim {
+            Some(claim) => claim.token.as_deref() == Some(token),
+            None => results.get(&size_key(group_key)).is_some(),
+        };
+        if !ours {
+            return false;
+        }
+        results.remove(&size_key(group_key));
+        if !failed {
+            results.remove(&format!("{group_key}.t"));
+            chord.members.clear();
+            chord.counted.clear();
+            chord.claim = Some(Claim {
+                token: None,
+                until: Instant::now() + DONE,
+            });
+        }
+        true
+    }
+}

@@ -1,0 +1,195 @@
+//! A consumer of the memory broker.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use async_trait::async_trait;
+use lovage_protocol::QueueName;
+use lovage_settings::QueueOrder;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    Inner, settle,
+    state::{Holding, State, Worker},
+};
+use crate::{
+    Consumer, ConsumerOptions, Delivery, DeliveryTag, Error, Finish, Finished, Start, Want,
+    envelope, rotation::Rotation,
+};
+
+/// See the module of the broker.
+#[derive(Debug)]
+pub(super) struct MemoryConsumer {
+    inner: Arc<Inner>,
+    id: String,
+    rotation: Mutex<Rotation>,
+    closed: CancellationToken,
+}
+
+impl MemoryConsumer {
+    pub(super) fn open(inner: Arc<Inner>, options: ConsumerOptions) -> Self {
+        let id = Uuid::new_v4().simple().to_string();
+        let rotation = Rotation::new(options.queues.clone(), QueueOrder::RoundRobin);
+        let queues = rotation.queues().to_vec();
+        let worker = Worker {
+            options,
+            queues,
+            held: BTreeMap::new(),
+            next: 1,
+            ends: None,
+        };
+        inner.lock().workers.insert(id.clone(), worker);
+        Self {
+            inner,
+            id,
+            rotation: Mutex::new(rotation),
+            closed: CancellationToken::new(),
+        }
+    }
+
+    fn take(&self, state: &mut State, want: Want) -> Vec<Delivery> {
+        let (turn, fair) = {
+            let mut rotation = self.rotation.lock().unwrap_or_else(PoisonError::into_inner);
+            (rotation.turn(), rotation.is_fair())
+        };
+        let State { lists, workers, .. } = state;
+        let Some(worker) = workers.get_mut(&self.id) else {
+            return Vec::new();
+        };
+        let taken = lists.take(&turn, fair, want.max.max(1));
+        let deliveries = taken
+            .into_iter()
+            .enumerate()
+            .map(|(position, (queue, raw))| {
+                let (tag, started) = (worker.next, position < want.start);
+                worker.next += 1;
+                worker.held.insert(
+                    tag,
+                    Holding {
+                        queue: queue.clone(),
+                        raw: raw.clone(),
+                        started,
+                    },
+                );
+                Delivery {
+                    tag: DeliveryTag(tag),
+                    queue,
+                    raw,
+                    started,
+                }
+            });
+        deliveries.collect()
+    }
+
+    fn put_back(&self, state: &mut State, waiting_only: bool) -> u64 {
+        let State { lists, workers, .. } = state;
+        let Some(worker) = workers.get_mut(&self.id) else {
+            return 0;
+        };
+        let mut count = 0;
+        for (tag, holding) in std::mem::take(&mut worker.held).into_iter().rev() {
+            if waiting_only && holding.started {
+                worker.held.insert(tag, holding);
+            } else {
+                lists.restore(&holding.queue, envelope::redelivered(&holding.raw));
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if self.closed.is_cancelled() {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[async_trait]
+impl Consumer for MemoryConsumer {
+    async fn fetch(&self, want: Want) -> Result<Vec<Delivery>, Error> {
+        loop {
+            self.check_open()?;
+            // Made before the look, so that what arrives after the look wakes it.
+            let mut arrived = std::pin::pin!(self.inner.arrived.notified());
+            arrived.as_mut().enable();
+            let next_event = {
+                let mut state = self.inner.lock();
+                let deliveries = self.take(&mut state, want);
+                if !deliveries.is_empty() {
+                    return Ok(deliveries);
+                }
+                state.next_event()
+            };
+            let event = async {
+                match next_event {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = arrived => {}
+                () = event => {}
+                () = self.closed.cancelled() => {}
+            }
+        }
+    }
+
+    fn set_queues(&self, queues: Vec<QueueName>) {
+        let mut rotation = self.rotation.lock().unwrap_or_else(PoisonError::into_inner);
+        *rotation = Rotation::new(queues, rotation.order());
+        if let Some(worker) = self.inner.lock().workers.get_mut(&self.id) {
+            worker.queues = rotation.queues().to_vec();
+        }
+        drop(rotation);
+        self.inner.arrived.notify_waiters();
+    }
+
+    async fn start(&self, batch: Vec<Start>) -> Result<Vec<bool>, Error> {
+        self.check_open()?;
+        settle::start(&self.inner, &self.id, &batch)
+    }
+
+    async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>, Error> {
+        self.check_open()?;
+        settle::finish(&self.inner, &self.id, batch)
+    }
+
+    async fn release_unstarted(&self) -> Result<u64, Error> {
+        self.check_open()?;
+        let count = self.put_back(&mut self.inner.lock(), true);
+        self.inner.arrived.notify_waiters();
+        Ok(count)
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.closed.cancel();
+        let mut state = self.inner.lock();
+        self.put_back(&mut state, false);
+        state.workers.remove(&self.id);
+        state.hand_back_if_last();
+        drop(state);
+        self.inner.arrived.notify_waiters();
+        Ok(())
+    }
+
+    fn is_connected(&self) -> bool {
+        !self.closed.is_cancelled()
+    }
+}
+
+impl Drop for MemoryConsumer {
+    fn drop(&mut self) {
+        if let Some(worker) = self.inner.lock().workers.get_mut(&self.id) {
+            worker.ends = Some(Instant::now() + worker.options.lease);
+        }
+        // Whoever waits must learn that there is an end to wait for.
+        self.inner.arrived.notify_waiters();
+    }
+}

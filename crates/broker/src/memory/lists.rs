@@ -1,0 +1,104 @@
+//! Queues in memory: a list per priority step.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use lovage_protocol::QueueName;
+
+use crate::{envelope, priority::Steps};
+
+/// All queues. A list's front is popped next.
+#[derive(Debug)]
+pub(super) struct Lists {
+    steps: Steps,
+    lists: HashMap<(QueueName, u8), VecDeque<Bytes>>,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self {
+            steps: Steps::new(&[0, 3, 6, 9]),
+            lists: HashMap::new(),
+        }
+    }
+}
+
+impl Lists {
+    fn list(&mut self, queue: &QueueName, priority: i64) -> &mut VecDeque<Bytes> {
+        self.lists
+            .entry((queue.clone(), self.steps.of(priority)))
+            .or_default()
+    }
+
+    /// Behind all others of its priority.
+    pub(super) fn push_back(&mut self, queue: &QueueName, priority: i64, payload: Bytes) {
+        self.list(queue, priority).push_back(payload);
+    }
+
+    /// Behind all others of the priority that the message itself names.
+    pub(super) fn requeue(&mut self, queue: &QueueName, payload: Bytes) {
+        self.push_back(queue, envelope::priority(&payload), payload);
+    }
+
+    /// Before all others of the priority that the message itself names.
+    pub(super) fn restore(&mut self, queue: &QueueName, payload: Bytes) {
+        self.list(queue, envelope::priority(&payload))
+            .push_front(payload);
+    }
+
+    /// Takes up to `most`, the first step first; within a step the queues share fairly, or the first is emptied first.
+    pub(super) fn take(
+        &mut self,
+        turn: &[QueueName],
+        fair: bool,
+        most: usize,
+    ) -> Vec<(QueueName, Bytes)> {
+        let mut taken = Vec::new();
+        for step in self.steps.all().to_vec() {
+            let mut open: Vec<&QueueName> = turn.iter().collect();
+            while !open.is_empty() && taken.len() < most {
+                let quota = if fair {
+                    (most - taken.len()).div_ceil(open.len())
+                } else {
+                    most
+                };
+                open.retain(|queue| {
+                    let Some(list) = self.lists.get_mut(&((*queue).clone(), step)) else {
+                        return false;
+                    };
+                    let want = quota.min(most - taken.len());
+                    let got = want.min(list.len());
+                    taken.extend(list.drain(..got).map(|payload| ((*queue).clone(), payload)));
+                    got == want && want > 0
+                });
+            }
+        }
+        taken
+    }
+
+    pub(super) fn depth(&self, queue: &QueueName) -> u64 {
+        let lengths = self
+            .lists
+            .iter()
+            .filter(|((name, _), _)| name == queue)
+            .map(|(_, list)| list.len());
+        lengths
+            .map(|length| u64::try_from(length).expect("a length fits into 64 bits"))
+            .sum()
+    }
+
+    /// Takes everything of one queue, priorities aside.
+    pub(super) fn empty(&mut self, queue: &QueueName) -> Vec<Bytes> {
+        let all = [queue.clone()];
+        self.take(&all, false, usize::MAX)
+            .into_iter()
+            .map(|(_, payload)| payload)
+            .collect()
+    }
+
+    pub(super) fn purge(&mut self, queue: &QueueName) -> u64 {
+        let depth = self.depth(queue);
+        self.lists.retain(|(name, _), _| name != queue);
+        depth
+    }
+}

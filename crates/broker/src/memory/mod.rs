@@ -1,0 +1,218 @@
+//! The memory form: the same promises inside one process, for tests, and for trying things out without a server.
+//!
+//! A consumer that is dropped without being closed counts as a dead worker; its lease runs out after the time it asked
+//! for, or at once by [`MemoryBroker::expire_lease`].
+
+mod chord;
+mod consumer;
+mod fanout;
+mod letters;
+mod lists;
+mod results;
+mod settle;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use lovage_protocol::QueueName;
+use tokio::sync::Notify;
+
+use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
+use crate::{
+    Ask, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Error, Peer,
+    Publish, ResultPlace,
+};
+
+pub use self::results::MemoryResults;
+
+/// A broker inside this process. Cheap to clone; clones are the same broker.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryBroker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    /// Told whenever there may be something to fetch.
+    arrived: Notify,
+    results: MemoryResults,
+    fanout: Fanout,
+}
+
+impl Inner {
+    /// The state as of now: what is due has moved, what belonged to the dead is back.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.advance(&self.results) {
+            self.arrived.notify_waiters();
+        }
+        state
+    }
+}
+
+impl MemoryBroker {
+    /// An empty broker.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The results that live beside it.
+    pub fn results(&self) -> &MemoryResults {
+        &self.inner.results
+    }
+
+    /// Makes the lease of a worker run out now, as if it had been silent for too long: what it holds goes back to the
+    /// queues. `id` is the one in [`Peer::id`]. False: there is no such worker.
+    pub fn expire_lease(&self, id: &str) -> bool {
+        let known = self.inner.lock().expire(id, &self.inner.results);
+        self.inner.arrived.notify_waiters();
+        known
+    }
+}
+
+#[cfg(feature = "testing")]
+impl MemoryBroker {
+    /// The ids of the workers of a node, dead ones too.
+    pub(crate) fn workers_named(&self, node: &str) -> Vec<String> {
+        let state = self.inner.lock();
+        let named = state
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.options.node.as_str() == node);
+        named.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+fn check_place(place: &ResultPlace) -> Result<(), Error> {
+    match place {
+        ResultPlace::Memory => Ok(()),
+        other => Err(Error::ForeignPlace {
+            place: other.clone(),
+        }),
+    }
+}
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    async fn publish(&self, batch: &[Publish]) -> Result<(), Error> {
+        let mut state = self.inner.lock();
+        for publish in batch {
+            state.publish(publish);
+        }
+        drop(state);
+        self.inner.arrived.notify_waiters();
+        Ok(())
+    }
+
+    async fn declare(&self, queues: &[QueueName]) -> Result<(), Error> {
+        self.inner.lock().declare(queues);
+        Ok(())
+    }
+
+    async fn consumer(&self, options: ConsumerOptions) -> Result<Arc<dyn Consumer>, Error> {
+        Ok(Arc::new(MemoryConsumer::open(
+            Arc::clone(&self.inner),
+            options,
+        )))
+    }
+
+    async fn depth(&self, queues: &[QueueName]) -> Result<Vec<u64>, Error> {
+        let state = self.inner.lock();
+        Ok(queues
+            .iter()
+            .map(|queue| state.lists.depth(queue))
+            .collect())
+    }
+
+    async fn purge(&self, queue: &QueueName) -> Result<u64, Error> {
+        Ok(self.inner.lock().lists.purge(queue))
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>, Error> {
+        Ok(self.inner.lock().peers())
+    }
+
+    async fn broadcast(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        payload: Bytes,
+    ) -> Result<(), Error> {
+        self.inner.fanout.send(exchange, routing_key, &payload);
+        Ok(())
+    }
+
+    async fn subscribe(
+        &self,
+        exchange: &str,
+        pattern: &str,
+    ) -> Result<BoxStream<'static, Broadcast>, Error> {
+        Ok(self.inner.fanout.subscribe(exchange, pattern))
+    }
+
+    async fn ask(&self, request: Ask) -> Result<Vec<Bytes>, Error> {
+        let Ask {
+            exchange,
+            payload,
+            reply_exchange,
+            reply_key,
+            reply_queue,
+            wait,
+        } = request;
+        let binding = (reply_exchange, reply_key);
+        self.inner.lock().bind(binding.clone(), reply_queue.clone());
+        self.inner.fanout.send(&exchange, "", &payload);
+        tokio::time::sleep(wait).await;
+        Ok(self.inner.lock().unbind(&binding, &reply_queue))
+    }
+
+    fn dead_letters(&self) -> &dyn DeadLetters {
+        self
+    }
+
+    fn shares_server_with(&self, place: &ResultPlace) -> bool {
+        matches!(place, ResultPlace::Memory)
+    }
+
+    async fn chord_members(
+        &self,
+        place: &ResultPlace,
+        group_key: &str,
+    ) -> Result<Vec<Bytes>, Error> {
+        check_place(place)?;
+        Ok(self.inner.lock().chords.members(group_key))
+    }
+
+    async fn chord_close(&self, close: ChordClose) -> Result<bool, Error> {
+        check_place(&close.place)?;
+        for result in &close.results {
+            check_place(&result.place)?;
+        }
+        let mut state = self.inner.lock();
+        if !state.chords.close(
+            &close.group_key,
+            &close.token,
+            close.failed,
+            &self.inner.results,
+        ) {
+            return Ok(false);
+        }
+        for publish in &close.publishes {
+            state.publish(publish);
+        }
+        for result in &close.results {
+            self.inner.results.set(result);
+        }
+        drop(state);
+        self.inner.arrived.notify_waiters();
+        Ok(true)
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! A worker's hold on its queues: the parts that fetch, finish, renew, mend, and how they end.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use lovage_protocol::QueueName;
+use tokio::{sync::Notify, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    Core, apply,
+    batch::Settling,
+    fetch::Fetcher,
+    finisher::Finishers,
+    held::Held,
+    lease::{self, Holder, Keeper, Pulse},
+    link::{Link, Patience},
+    mover, reaper,
+    restore::{self, Restore},
+};
+use crate::{
+    Consumer, ConsumerOptions, Delivery, Error, Finish, Finished, Start, Want, rotation::Rotation,
+};
+
+/// What the parts of one consumer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) core: Arc<Core>,
+    pub(crate) options: ConsumerOptions,
+    pub(crate) holder: Arc<Holder>,
+    pub(crate) held: Arc<Held>,
+    /// For settling.
+    pub(crate) link: Link,
+    /// For looking after dead workers and delayed messages.
+    pub(crate) upkeep: Link,
+    pub(crate) pulse: Arc<Pulse>,
+    /// Told when a message was delayed, for the mover may have to wake earlier.
+    pub(crate) delayed: Notify,
+    hurry: Mutex<Option<Keeper>>,
+    closed: CancellationToken,
+}
+
+impl Shared {
+    /// The delivery tag of a sequence number.
+    pub(crate) fn tag(&self, number: u64) -> String {
+        format!("{}:{number}", self.holder.id)
+    }
+
+    /// Asks the thread to renew at once, and waits a moment for it.
+    pub(crate) async fn wait_for_lease(&self) {
+        let renewed = self.pulse.renewed.notified();
+        if let Some(keeper) = &*self.hurry.lock().unwrap_or_else(PoisonError::into_inner) {
+            keeper.hurry();
+        }
+        // The thread may have been away for longer than it takes; the fetch script is the judge.
+        let _ = tokio::time::timeout(Duration::from_millis(100), renewed).await;
+    }
+}
+
+/// See [`Consumer`]. Dropping it without [`Consumer::close`] is like the death of its worker: the lease runs out.
+#[derive(Debug)]
+pub(crate) struct RedisConsumer {
+    shared: Arc<Shared>,
+    fetcher: Fetcher,
+    finishers: Finishers,
+    starting: tokio::sync::Mutex<apply::Numbered>,
+    upkeep: Vec<JoinHandle<()>>,
+}
+
+impl RedisConsumer {
+    pub(crate) async fn open(core: Arc<Core>, options: ConsumerOptions) -> Result<Self, Error> {
+        let rotation = Rotation::new(options.queues.clone(), core.options.queue_order_strategy);
+        let id = Uuid::new_v4().simple().to_string();
+        let lease = options.lease.max(Duration::from_millis(30));
+        let queues = names(rotation.queues());
+        let holder = Arc::new(Holder::new(
+            &core,
+            &id,
+            options.node.as_str(),
+            &options.tasks,
+            queues,
+            lease,
+        ));
+        lease::take(&core, &holder).await?;
+        let held = Arc::new(Held::default());
+        let keeper =
+            Keeper::start(&core, &holder, &held).map_err(|source| Error::NoThread { source })?;
+        let fetcher = Fetcher::new(&core, rotation);
+        let shared = Arc::new(Shared {
+            link: Link::new(&core.servers, "settle"),
+            upkeep: Link::new(&core.servers, "upkeep"),
+            pulse: Arc::clone(&keeper.pulse),
+            delayed: Notify::new(),
+            hurry: Mutex::new(Some(keeper)),
+            closed: CancellationToken::new(),
+            core,
+            options,
+            holder,
+            held,
+        });
+        let upkeep = vec![
+            tokio::spawn(mover::run(Arc::clone(&shared))),
+            tokio::spawn(reaper::run(Arc::clone(&shared))),
+        ];
+        Ok(Self {
+            finishers: Finishers::start(&shared),
+            starting: tokio::sync::Mutex::new(apply::Numbered::new("start".to_owned())),
+            fetcher,
+            shared,
+            upkeep,
+        })
+    }
+
+    /// Runs something until the consumer is closed.
+    async fn while_open<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.shared.closed.cancelled() => Err(Error::Closed),
+            done = work => done,
+        }
+    }
+}
+
+fn names(queues: &[QueueName]) -> String {
+    queues
+        .iter()
+        .map(QueueName::as_str)
+        .collect::<serde_json::Value>()
+        .to_string()
+}
+
+#[async_trait]
+impl Consumer for RedisConsumer {
+    async fn fetch(&self, want: Want) -> Result<Vec<Delivery>, Error> {
+        self.while_open(self.fetcher.fetch(&self.shared, want))
+            .await
+    }
+
+    fn set_queues(&self, queues: Vec<QueueName>) {
+        let mut rotation = self
+            .fetcher
+            .rotation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *rotation = Rotation::new(queues, rotation.order());
+        *self
+            .shared
+            .holder
+            .queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = names(rotation.queues());
+        drop(rotation);
+        self.fetcher.queues_changed.notify_one();
+    }
+
+    async fn start(&self, batch: Vec<Start>) -> Result<Vec<bool>, Error> {
+        self.while_open(async {
+            let mut numbered = self.starting.lock().await;
+            apply::start(&self.shared, &mut numbered, &batch).await
+        })
+        .await
+    }
+
+    async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>, Error> {
+        // Not cut off by close, which waits for what is under way: its answers are true.
+        self.finishers.finish(batch).await
+    }
+
+    async fn release_unstarted(&self) -> Result<u64, Error> {
+        self.while_open(async {
+            let numbers = self.shared.held.numbers(true);
+            self.fetcher.forget_ready(&numbers).await;
+            restore::own(&self.shared, &numbers, Settling::Waiting, Patience::Endless).await
+        })
+        .await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        if self.shared.closed.is_cancelled() {
+            return Ok(());
+        }
+        self.shared.closed.cancel();
+        for task in &self.upkeep {
+            task.abort();
+        }
+        self.finishers.drain().await;
+        let limit =
+            self.shared.core.servers.connect_timeout + self.shared.core.servers.response_timeout;
+        let put_back = async {
+            self.fetcher.settle_unread(&self.shared).await?;
+            restore::own(
+                &self.shared,
+                &self.shared.held.numbers(false),
+                Settling::All,
+                Patience::Bounded,
+            )
+            .await
+        };
+        // An answer that never comes must not keep the process; the lease then runs out and others put back what is left.
+        let put_back = tokio::time::timeout(limit, put_back).await;
+        let keeper = self
+            .shared
+            .hurry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(keeper) = keeper {
+            keeper.stop().await;
+        }
+        match put_back {
+            Ok(Ok(_)) => {
+                // In this order: of two that stop at once, at least one finds itself the last.
+                lease::give_up(&self.shared.core, &self.shared.holder).await?;
+                mover::hand_back_if_last(&self.shared.core).await
+            }
+            Ok(Err(error)) => Err(error),
+            Err(elapsed) => Err(Error::Unreachable {
+                address: self.shared.core.servers.address(),
+                source: elapsed.into(),
+            }),
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.shared.pulse.is_connected()
+    }
+}
+
+impl Drop for RedisConsumer {
+    fn drop(&mut self) {
+        self.shared.closed.cancel();
+        for task in &self.upkeep {
+            task.abort();
+        }
+        // Ends the thread: the tasks that still hold the shared part must not keep the lease alive.
+        drop(
+            self.shared
+                .hurry
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+}
+
+/// What the reaper and close put back, see [`restore`].
+pub(crate) fn unstarted(numbers: &[u64], shared: &Shared) -> Vec<Restore> {
+    numbers
+        .iter()
+        .map(|number| Restore {
+            number: *number,
+            tag: shared.tag(*number),
+            started: false,
+        })
+        .collect()
+}

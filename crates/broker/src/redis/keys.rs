@@ -1,0 +1,205 @@
+//! Every key and channel name used on Redis: kombu's, and ours under `lovage:`.
+
+use lovage_protocol::QueueName;
+use lovage_settings::{FanoutPrefix, TransportOptions};
+
+use crate::priority::Steps;
+
+/// The names, with `global_keyprefix` already in front.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    prefix: String,
+    separator: String,
+    fanout_prefix: String,
+    fanout_patterns: bool,
+    pub(crate) steps: Steps,
+    /// Hash: delivery tag to `[envelope, exchange, routing key]`.
+    pub(crate) unacked: String,
+    /// Sorted set: delivery tag, by time of delivery.
+    pub(crate) unacked_index: String,
+    /// Lock of kombu's restore sweep.
+    pub(crate) unacked_mutex: String,
+    /// Sorted set: worker id, by unix time of its last renewal.
+    pub(crate) workers: String,
+    /// Sorted set: tag of a delayed message, by the unix time it is due.
+    pub(crate) delayed: String,
+    /// Hash: tag of a delayed message to its list and itself.
+    pub(crate) delayed_messages: String,
+    /// Sorted set: id of a dead letter, by the unix time it died.
+    pub(crate) letters: String,
+}
+
+impl Keys {
+    pub(crate) fn new(options: &TransportOptions, database: i64) -> Self {
+        let prefix = options.global_keyprefix.clone();
+        let named = |name: &str| format!("{prefix}{name}");
+        Self {
+            separator: options.sep.clone(),
+            fanout_prefix: match &options.fanout_prefix {
+                FanoutPrefix::Default => format!("/{database}."),
+                FanoutPrefix::Off => String::new(),
+                FanoutPrefix::Custom(prefix) => prefix.clone(),
+            },
+            fanout_patterns: options.fanout_patterns,
+            steps: Steps::new(&options.priority_steps),
+            unacked: named(&options.unacked_key),
+            unacked_index: named(&options.unacked_index_key),
+            unacked_mutex: named(&options.unacked_mutex_key),
+            workers: named("lovage:workers"),
+            delayed: named("lovage:delayed"),
+            delayed_messages: named("lovage:delayed:messages"),
+            letters: named("lovage:dlq"),
+            prefix,
+        }
+    }
+
+    pub(crate) fn separator(&self) -> &str {
+        &self.separator
+    }
+
+    /// The list of a queue's messages of one priority step.
+    pub(crate) fn list(&self, queue: &QueueName, step: u8) -> String {
+        match step {
+            0 => format!("{}{queue}", self.prefix),
+            step => format!("{}{queue}{}{step}", self.prefix, self.separator),
+        }
+    }
+
+    /// The list for a message of this priority.
+    pub(crate) fn list_for(&self, queue: &QueueName, priority: i64) -> String {
+        self.list(queue, self.steps.of(priority))
+    }
+
+    /// All lists of a queue, the first served first.
+    pub(crate) fn lists(&self, queue: &QueueName) -> impl Iterator<Item = String> {
+        self.steps
+            .all()
+            .iter()
+            .map(move |step| self.list(queue, *step))
+    }
+
+    /// The binding table of an exchange.
+    pub(crate) fn binding(&self, exchange: &str) -> String {
+        format!("{}_kombu.binding.{exchange}", self.prefix)
+    }
+
+    /// Until when each table of expiring bindings is kept.
+    pub(crate) fn binding_deadlines(&self) -> String {
+        format!("{}_kombu.binding_deadlines", self.prefix)
+    }
+
+    /// The table of those bindings that never expire.
+    pub(crate) fn binding_permanent(&self, exchange: &str) -> String {
+        format!("{}_kombu.binding_permanent.{exchange}", self.prefix)
+    }
+
+    /// Exists while the worker is alive.
+    pub(crate) fn lease(&self, worker: &str) -> String {
+        format!("{}lovage:lease:{worker}", self.prefix)
+    }
+
+    /// What is known of a worker: node, queues, tasks, and the answers to its last steps.
+    pub(crate) fn worker(&self, worker: &str) -> String {
+        format!("{}lovage:worker:{worker}", self.prefix)
+    }
+
+    /// One dead letter.
+    pub(crate) fn letter(&self, id: &str) -> String {
+        format!("{}{id}", self.letter_prefix())
+    }
+
+    /// What the keys of dead letters begin with.
+    pub(crate) fn letter_prefix(&self) -> String {
+        format!("{}lovage:dlq:", self.prefix)
+    }
+
+    /// How many workers died while they ran this message.
+    pub(crate) fn deaths(&self, message: &str) -> String {
+        format!("{}lovage:deaths:{message}", self.prefix)
+    }
+
+    /// Remembers that a chord was closed with this token.
+    pub(crate) fn chord_closed(&self, token: &str) -> String {
+        format!("{}lovage:chord:{token}", self.prefix)
+    }
+
+    /// The lock that keeps two workers from reaping the same dead one at once.
+    pub(crate) fn reaper_lock(&self, worker: &str) -> String {
+        format!("{}lovage:reaping:{worker}", self.prefix)
+    }
+
+    /// The channel of a fanout exchange.
+    pub(crate) fn channel(&self, exchange: &str, routing_key: &str) -> String {
+        let base = format!("{}{}{exchange}", self.prefix, self.fanout_prefix);
+        if routing_key.is_empty() || !self.fanout_patterns {
+            base
+        } else {
+            format!("{base}/{routing_key}")
+        }
+    }
+
+    /// The routing key in a channel of this exchange.
+    pub(crate) fn routing_key<'a>(&self, exchange: &str, channel: &'a str) -> &'a str {
+        channel
+            .strip_prefix(self.channel(exchange, "").as_str())
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or("")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(options: &TransportOptions) -> Keys {
+        Keys::new(options, 2)
+    }
+
+    #[test]
+    fn lists_carry_the_step_and_the_prefix() {
+        let queue = QueueName::parse("q").unwrap();
+        let plain = keys(&TransportOptions::default());
+        let lists: Vec<String> = plain.lists(&queue).collect();
+        assert_eq!(
+            lists,
+            ["q", "q\u{6}\u{16}3", "q\u{6}\u{16}6", "q\u{6}\u{16}9"]
+        );
+        assert_eq!(plain.list_for(&queue, 7), "q\u{6}\u{16}6");
+        let prefixed = keys(&TransportOptions {
+            global_keyprefix: "pre.".into(),
+            ..TransportOptions::default()
+        });
+        assert_eq!(prefixed.list(&queue, 0), "pre.q");
+        assert_eq!(prefixed.unacked, "pre.unacked");
+        assert_eq!(prefixed.binding("celery"), "pre._kombu.binding.celery");
+        assert_eq!(prefixed.lease("w"), "pre.lovage:lease:w");
+        assert_eq!(
+            prefixed.channel("celery.pidbox", ""),
+            "pre./2.celery.pidbox"
+        );
+    }
+
+    #[test]
+    fn channels_follow_the_fanout_options() {
+        let plain = keys(&TransportOptions::default());
+        assert_eq!(
+            plain.channel("celeryev", "worker.online"),
+            "/2.celeryev/worker.online"
+        );
+        assert_eq!(
+            plain.routing_key("celeryev", "/2.celeryev/worker.online"),
+            "worker.online"
+        );
+        assert_eq!(plain.routing_key("celeryev", "/2.celeryev"), "");
+        let off = keys(&TransportOptions {
+            fanout_prefix: FanoutPrefix::Off,
+            ..TransportOptions::default()
+        });
+        assert_eq!(off.channel("celeryev", "a"), "celeryev/a");
+        let flat = keys(&TransportOptions {
+            fanout_patterns: false,
+            ..TransportOptions::default()
+        });
+        assert_eq!(flat.channel("celeryev", "a"), "/2.celeryev");
+    }
+}

@@ -1,0 +1,350 @@
+//! Leases: a key that exists while its worker does, renewed from a thread of its own, so that a busy or blocked async
+//! runtime does not look like a dead worker.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use redis::{Pipeline, RedisError};
+use tokio::sync::Notify;
+
+use super::{
+    Core,
+    held::Held,
+    link::{Patience, Request},
+    reply,
+    scripts::REFRESH,
+    servers::Servers,
+};
+use crate::{Error, Peer};
+
+/// So many scores are refreshed in one script.
+const MOST_REFRESHED: usize = 500;
+
+/// Who holds the lease, and how it is written.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    pub(crate) id: String,
+    pub(crate) node: String,
+    pub(crate) tasks: String,
+    pub(crate) lease: Duration,
+    pub(crate) lease_key: String,
+    pub(crate) worker_key: String,
+    workers_key: String,
+    /// JSON; changes with the consumed queues.
+    pub(crate) queues: Mutex<String>,
+}
+
+impl Holder {
+    pub(crate) fn new(
+        core: &Core,
+        id: &str,
+        node: &str,
+        tasks: &[String],
+        queues: String,
+        lease: Duration,
+    ) -> Self {
+        Self {
+            id: id.to_owned(),
+            node: node.to_owned(),
+            tasks: serde_json::Value::from(tasks.to_vec()).to_string(),
+            lease,
+            lease_key: core.keys.lease(id),
+            worker_key: core.keys.worker(id),
+            workers_key: core.keys.workers.clone(),
+            queues: Mutex::new(queues),
+        }
+    }
+
+    /// Writes the lease and what is known of its holder.
+    pub(crate) fn renewal(&self) -> Pipeline {
+        let queues = self
+            .queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let seconds = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let mut pipeline = Pipeline::new();
+        // In one step: whoever holds a lease must be among the workers whose lease is looked at.
+        pipeline
+            .atomic()
+            .cmd("SET")
+            .arg(&self.lease_key)
+            .arg(&self.node)
+            .arg("PX")
+            .arg(millis(self.lease));
+        pipeline
+            .cmd("ZADD")
+            .arg(&self.workers_key)
+            .arg(seconds)
+            .arg(&self.id);
+        let fields = [
+            ("node", &self.node),
+            ("queues", &queues),
+            ("tasks", &self.tasks),
+        ];
+        let command = pipeline.cmd("HSET").arg(&self.worker_key);
+        for (name, value) in fields {
+            command.arg(name).arg(value);
+        }
+        pipeline
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
+}
+
+/// What the thread knows, for the rest of the consumer.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    lease: Duration,
+    state: Mutex<State>,
+    /// Told after each renewal.
+    pub(crate) renewed: Notify,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    last: Instant,
+    /// Since when every renewal came back promptly; `None` while they do not.
+    observed_since: Option<Instant>,
+}
+
+impl Pulse {
+    fn new(lease: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            lease,
+            state: Mutex::new(State {
+                last: now,
+                observed_since: Some(now),
+            }),
+            renewed: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the broker was heard of within the last lease.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state().last.elapsed() <= self.lease
+    }
+
+    /// Whether the broker has been answering without a break for one whole lease: only then does a missing lease mean
+    /// a dead worker, and not a broker that was away.
+    pub(crate) fn observed_a_lease(&self) -> bool {
+        self.state()
+            .observed_since
+            .is_some_and(|since| since.elapsed() >= self.lease)
+            && self.is_connected()
+    }
+
+    fn record(&self, began: Instant, renewed: bool) {
+        let prompt = began.elapsed() <= self.lease / 3;
+        let mut state = self.state();
+        if renewed {
+            let unbroken = prompt && state.last.elapsed() <= self.lease;
+            let since = state.observed_since.filter(|_| unbroken);
+            *state = State {
+                last: Instant::now(),
+                observed_since: Some(since.unwrap_or_else(Instant::now)),
+            };
+        } else {
+            state.observed_since = None;
+        }
+        drop(state);
+        if renewed {
+            self.renewed.notify_waiters();
+        }
+    }
+}
+
+/// The thread. Dropping it ends the thread and leaves the lease to run out.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) pulse: Arc<Pulse>,
+    orders: mpsc::Sender<()>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Keeper {
+    /// Starts to renew a lease that was just written.
+    pub(crate) fn start(
+        core: &Arc<Core>,
+        holder: &Arc<Holder>,
+        held: &Arc<Held>,
+    ) -> io::Result<Self> {
+        let pulse = Arc::new(Pulse::new(holder.lease));
+        let (orders, inbox) = mpsc::channel();
+        let work = Work {
+            servers: Arc::clone(&core.servers),
+            index: core.keys.unacked_index.clone(),
+            refresh_after: core.options.visibility_timeout / 4,
+            holder: Arc::clone(holder),
+            held: Arc::clone(held),
+            pulse: Arc::clone(&pulse),
+            connection: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("lovage-lease".into())
+            .spawn(move || work.run(&inbox))?;
+        Ok(Self {
+            pulse,
+            orders,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Renews now, not at the next third of the lease.
+    pub(crate) fn hurry(&self) {
+        // A thread that has ended needs no order.
+        let _ = self.orders.send(());
+    }
+
+    /// Ends the thread and waits for its end, so that no renewal comes after what the caller does next.
+    pub(crate) async fn stop(self) {
+        drop(self.orders);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // An answer may keep it for a third of a lease. A panic of the thread was reported by the panic hook.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// What the thread works with.
+struct Work {
+    servers: Arc<Servers>,
+    index: String,
+    refresh_after: Duration,
+    holder: Arc<Holder>,
+    held: Arc<Held>,
+    pulse: Arc<Pulse>,
+    connection: Option<redis::Connection>,
+}
+
+impl Work {
+    fn run(mut self, orders: &mpsc::Receiver<()>) {
+        let third = self.holder.lease / 3;
+        let mut wait = third;
+        loop {
+            match orders.recv_timeout(wait) {
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            }
+            let began = Instant::now();
+            let renewed = self.renew();
+            self.pulse.record(began, renewed.is_ok());
+            wait = match renewed {
+                Ok(()) => third.saturating_sub(began.elapsed()),
+                Err(error) => {
+                    tracing::debug!(worker = self.holder.id, %error, "the lease could not be renewed, trying again");
+                    self.connection = None;
+                    third.min(Duration::from_millis(250))
+                }
+            };
+        }
+    }
+
+    fn renew(&mut self) -> Result<(), RedisError> {
+        let timeout = (self.holder.lease / 3)
+            .min(self.servers.connect_timeout)
+            .max(Duration::from_millis(10));
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(self.servers.connect_blocking(timeout)?),
+        };
+        self.holder.renewal().exec(connection)?;
+        let overdue = self.held.overdue(self.refresh_after);
+        for numbers in overdue.chunks(MOST_REFRESHED) {
+            let mut invocation = REFRESH.key(&self.index);
+            for number in numbers {
+                invocation.arg(format!("{}:{number}", self.holder.id));
+            }
+            invocation.invoke::<()>(connection)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the lease for the first time.
+pub(crate) async fn take(core: &Core, holder: &Holder) -> Result<(), Error> {
+    core.link
+        .send(Request::Many(&holder.renewal()), Patience::Bounded)
+        .await
+        .map(drop)
+}
+
+/// Removes the lease and all that is known of its holder.
+pub(crate) async fn give_up(core: &Core, holder: &Holder) -> Result<(), Error> {
+    let mut pipeline = Pipeline::new();
+    pipeline
+        .cmd("DEL")
+        .arg(&holder.lease_key)
+        .arg(&holder.worker_key);
+    pipeline.cmd("ZREM").arg(&core.keys.workers).arg(&holder.id);
+    core.link
+        .send(Request::Many(&pipeline), Patience::Bounded)
+        .await
+        .map(drop)
+}
+
+/// The workers that hold a lease.
+pub(crate) async fn peers(core: &Core) -> Result<Vec<Peer>, Error> {
+    let ids = reply::text_list(
+        core.ask(redis::cmd("ZRANGE").arg(&core.keys.workers).arg(0).arg(-1))
+            .await?,
+    );
+    let mut pipeline = Pipeline::new();
+    for id in &ids {
+        pipeline.cmd("EXISTS").arg(core.keys.lease(id));
+        pipeline
+            .cmd("HMGET")
+            .arg(core.keys.worker(id))
+            .arg(&["node", "queues", "tasks"]);
+    }
+    if pipeline.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut answers = reply::list(
+        core.link
+            .send(Request::Many(&pipeline), Patience::Bounded)
+            .await?,
+    )
+    .into_iter();
+    let mut peers = Vec::new();
+    for id in ids {
+        let (Some(alive), Some(known)) = (answers.next(), answers.next()) else {
+            return Err(Error::Misunderstood { what: "HMGET" });
+        };
+        let mut known = reply::optional_bytes_list(known).into_iter();
+        let mut field = || known.next().flatten().unwrap_or_default();
+        let (node, queues, tasks) = (field(), field(), field());
+        if reply::integer(&alive) == Some(1) {
+            peers.push(Peer {
+                id,
+                node: String::from_utf8_lossy(&node).into_owned(),
+                queues: serde_json::from_slice(&queues).unwrap_or_default(),
+                tasks: serde_json::from_slice(&tasks).unwrap_or_default(),
+            });
+        }
+    }
+    Ok(peers)
+}

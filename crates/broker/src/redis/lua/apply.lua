@@ -1,0 +1,215 @@
+-- Does what is asked for a batch of deliveries: everything for those that are still ours, nothing for the others.
+-- KEYS: worker, unacked, unacked_index, delayed, delayed:messages, dead letters
+-- ARGV: field, number       the batch's name: asked again, it answers again ('' for none)
+--       guard               a lease that must not exist, or ''
+--       database            the one to come back to
+--       keep, all or waiting   whether deliveries are settled; the last takes those that were started for not ours
+--       n, then n tags      '' is not fenced
+--       sections: letter, count, then count times the fields below. Field `item` is a position in the tags.
+--         T  list                                        must be a list
+--         J  database, group key                         must be a chord's
+--         R  database, item, key, value, life in ms      result
+--         P  item, list, L or R, payload                 push
+--         S  item                                        mark as started
+--         A  item                                        settle, though the others are kept
+--         D  item, due, member, message with its list    delay
+--         X  item, id, key, 2 * fields, fields...        dead letter; its time is the server's
+--         I  item, key, life in seconds                  count a death
+--         K  item, key                                   forget the deaths
+--         C  database, item, group key, task id, member, score, life in s or '', claim in s, token
+-- Returns '<number>|<items that were not ours>|<items whose claim holds>', or 'ALIVE', or 'STALE'.
+local field, number = ARGV[1], ARGV[2]
+if field ~= '' then
+  local answered = call('HGET', KEYS[1], field)
+  if answered then
+    local last = tonumber(string.match(answered, '^%d+'))
+    if last == tonumber(number) then return answered end
+    if last > tonumber(number) then return 'STALE' end
+  end
+end
+if ARGV[3] ~= '' and call('EXISTS', ARGV[3]) == 1 then return 'ALIVE' end
+local home = ARGV[4]
+local remove, only_waiting = ARGV[5] ~= 'keep', ARGV[5] == 'waiting'
+local n = tonumber(ARGV[6])
+
+local lost, any_lost = {}, false
+local function lose(item)
+  lost[item] = true
+  any_lost = true
+end
+if n > 0 then
+  local scores = call('ZMSCORE', KEYS[3], unpack(ARGV, 7, 6 + n))
+  local seen = {}
+  for i = 1, n do
+    local tag = ARGV[6 + i]
+    if tag ~= '' then
+      if not scores[i] or seen[tag] or only_waiting and tonumber(scores[i]) % 1 > 0.25 then lose(i) end
+      seen[tag] = true
+    end
+  end
+end
+
+local database = home
+local function select(wanted)
+  if wanted ~= database then
+    call('SELECT', wanted)
+    database = wanted
+  end
+end
+
+local width = { T = 1, J = 2, R = 5, P = 4, S = 1, A = 1, D = 4, I = 3, K = 2, C = 9 }
+local at = 7 + n
+-- Whatever could refuse is asked before the first write, as there is no way back after it.
+local function failed(err)
+  select(home)
+  return err
+end
+call('HLEN', KEYS[2])
+while ARGV[at] == 'T' or ARGV[at] == 'J' do
+  local kind, count = ARGV[at], tonumber(ARGV[at + 1])
+  at = at + 2
+  for _ = 1, count do
+    local wrong
+    if kind == 'T' then
+      wrong = check(ARGV[at], 'list')
+    else
+      select(ARGV[at])
+      local group = ARGV[at + 1]
+      wrong = check(group .. '.j', 'zset') or check(group .. '.d', 'set') or check(group .. '.t', 'string')
+        or check(group .. '.s', 'string') or check(group .. '.c', 'string')
+      select(home)
+    end
+    if wrong then return failed(wrong) end
+    at = at + width[kind]
+  end
+end
+
+-- A write that needs no memory goes first: a script that has written may go on when the memory is full, and ending
+-- deliveries is what makes room.
+call('ZREM', KEYS[3], '')
+
+local kept = {}
+local started, claimed = {}, {}
+local now
+
+local sections = {}
+function sections.R(count)
+  local keys = {}
+  for i = 0, count - 1 do keys[i + 1] = ARGV[at + 5 * i + 2] end
+  select(ARGV[at])
+  local stands = call('MGET', unpack(keys))
+  local written, argv = {}, ARGV
+  for i = 1, count do
+    local a = at + 5 * (i - 1)
+    if not (any_lost and lost[tonumber(argv[a + 1])]) then
+      local key, before = argv[a + 2], stands[i]
+      if written[key] then before = call('GET', key) end
+      written[key] = true
+      store(before, key, argv[a + 3], argv[a + 4])
+    end
+  end
+  select(home)
+end
+function sections.P(item, a)
+  call(ARGV[a + 2] == 'L' and 'LPUSH' or 'RPUSH', ARGV[a + 1], ARGV[a + 3])
+end
+function sections.S(item, a)
+  local tag = ARGV[6 + item]
+  now = now or tonumber(call('TIME')[1])
+  started[#started + 1] = now + 0.5
+  started[#started + 1] = tag
+end
+function sections.A(item, a)
+  call('HDEL', KEYS[2], ARGV[6 + item])
+  call('ZREM', KEYS[3], ARGV[6 + item])
+end
+function sections.D(item, a)
+  call('HSET', KEYS[5], ARGV[a + 2], ARGV[a + 3])
+  call('ZADD', KEYS[4], ARGV[a + 1], ARGV[a + 2])
+end
+function sections.I(item, a)
+  call('INCR', ARGV[a + 1])
+  call('EXPIRE', ARGV[a + 1], ARGV[a + 2])
+end
+function sections.K(item, a)
+  call('DEL', ARGV[a + 1])
+end
+-- A chord's part returns: celery/backends/redis.py, CHORD_PART_RETURN_LUA.
+function sections.C(item, a)
+  select(ARGV[a])
+  local group = ARGV[a + 2]
+  if call('GET', group .. '.c') ~= 'done' then
+    local mark = ARGV[a + 3] .. ':' .. ARGV[a + 5]
+    if call('SISMEMBER', group .. '.d', mark) == 0 then
+      call('ZADD', group .. '.j', ARGV[a + 5], ARGV[a + 4])
+      call('SADD', group .. '.d', mark)
+    end
+    if ARGV[a + 6] ~= '' then
+      for _, suffix in ipairs({ '.j', '.t', '.s', '.d', '' }) do
+        call('EXPIRE', group .. suffix, ARGV[a + 6])
+      end
+    end
+    local size = tonumber(call('GET', group .. '.s') or nil)
+    local more = tonumber(call('GET', group .. '.t') or '0')
+    if size and call('ZCARD', group .. '.j') == size + (more or 0) then
+      if call('SET', group .. '.c', ARGV[a + 8], 'NX', 'EX', ARGV[a + 7]) then
+        claimed[#claimed + 1] = item - 1
+      end
+    end
+  end
+  select(home)
+end
+local function letter(item)
+  local id, key, values = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  if not lost[item] then
+    local time = call('TIME')
+    local died = time[1] .. '.' .. string.format('%06d', time[2])
+    call('HSET', key, 'at', died, unpack(ARGV, at + 4, at + 3 + values))
+    call('ZADD', KEYS[6], died, id)
+  end
+  at = at + 4 + values
+end
+
+while at <= #ARGV do
+  local kind, count = ARGV[at], tonumber(ARGV[at + 1])
+  at = at + 2
+  if kind == 'X' then
+    for _ = 1, count do letter(tonumber(ARGV[at])) end
+  elseif kind == 'R' then
+    sections.R(count)
+    at = at + 5 * count
+  else
+    local act, step = sections[kind], width[kind]
+    local where = kind == 'C' and 1 or 0
+    for _ = 1, count do
+      local item = tonumber(ARGV[at + where])
+      if not lost[item] then act(item, at) end
+      at = at + step
+    end
+  end
+end
+
+if #started > 0 then call('ZADD', KEYS[3], 'XX', unpack(started)) end
+if remove and n > 0 then
+  if any_lost then
+    for i = 1, n do
+      if not lost[i] then
+        call('HDEL', KEYS[2], ARGV[6 + i])
+        call('ZREM', KEYS[3], ARGV[6 + i])
+      end
+    end
+  else
+    call('HDEL', KEYS[2], unpack(ARGV, 7, 6 + n))
+    call('ZREM', KEYS[3], unpack(ARGV, 7, 6 + n))
+  end
+end
+
+local losses = {}
+if any_lost then
+  for i = 1, n do
+    if lost[i] then losses[#losses + 1] = i - 1 end
+  end
+end
+local answer = number .. '|' .. table.concat(losses, ',') .. '|' .. table.concat(claimed, ',')
+if field ~= '' then call('HSET', KEYS[1], field, answer) end
+return answer

@@ -1,0 +1,79 @@
+-- Takes up to ARGV[4] messages and records them as held, all or nothing.
+-- KEYS: lease, worker, unacked, unacked_index
+-- ARGV: worker id, epoch, first sequence number, most, how many to start, fair (1) or strict (0), number of queues,
+--       then for each queue the end of its unacked entries, then for each step the queues' lists
+-- Returns 'NOLEASE', 'STALE' (a fetch that its sender gave up), or {queue, {messages}, queue, {messages}, ...}.
+if redis.call('EXISTS', KEYS[1]) == 0 then return 'NOLEASE' end
+if (redis.call('HGET', KEYS[2], 'epoch') or '0') ~= ARGV[2] then return 'STALE' end
+
+local worker, sequence, most, start = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local fair, queues = ARGV[6] == '1', tonumber(ARGV[7])
+local first_list = 7 + queues
+local steps = (#ARGV - first_list) / queues
+local prefix = worker .. ':'
+-- Python compares scores only, so the half second can tell started from waiting.
+local waiting = redis.call('TIME')[1]
+local running = waiting .. '.5'
+local reply, entries, scores = {}, {}, {}
+local popped_from = {}
+local taken, failure = 0, nil
+
+local function take(list, queue, want)
+  local got = redis.pcall('RPOP', list, want)
+  if not got then return 0 end
+  if got.err then failure = got; return 0 end
+  local ending = ARGV[7 + queue]
+  for i = 1, #got do
+    local tag = prefix .. (sequence + taken)
+    local at = 2 * taken + 1
+    taken = taken + 1
+    entries[at], entries[at + 1] = tag, '[' .. got[i] .. ending
+    scores[at], scores[at + 1] = taken <= start and running or waiting, tag
+  end
+  reply[#reply + 1] = queue
+  reply[#reply + 1] = got
+  popped_from[#popped_from + 1] = list
+  return #got
+end
+
+for step = 0, steps - 1 do
+  local drained, open = {}, queues
+  while open > 0 and taken < most do
+    local quota = fair and math.ceil((most - taken) / open) or most
+    for queue = 1, queues do
+      if not drained[queue] and taken < most then
+        local want = math.min(quota, most - taken)
+        if take(ARGV[first_list + step * queues + queue], queue, want) < want then
+          drained[queue] = true
+          open = open - 1
+        end
+      end
+    end
+  end
+end
+
+if taken == 0 then
+  if failure then return failure end
+  return reply
+end
+
+-- 500 pairs at a time: Lua's stack has room for a few thousand values.
+local function in_chunks(command, key, values)
+  for from = 1, #values, 1000 do
+    local done = redis.pcall(command, key, unpack(values, from, math.min(from + 999, #values)))
+    if type(done) == 'table' and done.err then return done end
+  end
+end
+failure = in_chunks('HSET', KEYS[3], entries) or in_chunks('ZADD', KEYS[4], scores)
+if failure then
+  for i = 1, taken do
+    redis.pcall('HDEL', KEYS[3], entries[2 * i - 1])
+    redis.pcall('ZREM', KEYS[4], entries[2 * i - 1])
+  end
+  for i = #popped_from, 1, -1 do
+    local messages = reply[2 * i]
+    for m = #messages, 1, -1 do redis.call('RPUSH', popped_from[i], messages[m]) end
+  end
+  return failure
+end
+return reply

@@ -1,0 +1,84 @@
+//! Brings delayed messages back when they are due. Every consumer does; the script makes each message move once.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Core,
+    consumer::Shared,
+    lease,
+    link::{Patience, Request},
+    reply,
+    scripts::{self, DUE},
+};
+use crate::Error;
+
+/// So many move in one script.
+const MOST: usize = 500;
+/// Others may delay a message for less than what we sleep.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Bounds how often an impatient clock makes us ask.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
+
+/// Runs until it is aborted.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let keys = &shared.core.keys;
+    let mut cmd = scripts::call(&DUE, &[&keys.delayed, &keys.delayed_messages]);
+    cmd.arg(MOST).arg("");
+    loop {
+        let sleep = match shared
+            .upkeep
+            .send(Request::Script(&DUE, &cmd), Patience::Endless)
+            .await
+        {
+            Ok(answer) => {
+                let answer = reply::list(answer);
+                let next = answer
+                    .get(1)
+                    .and_then(reply::float)
+                    .map_or(LONGEST_SLEEP, seconds);
+                next.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "delayed messages cannot be looked at"
+                );
+                LONGEST_SLEEP
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {}
+            () = shared.delayed.notified() => {}
+        }
+    }
+}
+
+/// Gives every delayed message back to its queue when no worker of ours is left: Python workers do not look where we
+/// keep them, and hold a message for its eta themselves.
+pub(crate) async fn hand_back_if_last(core: &Core) -> Result<(), Error> {
+    if !lease::peers(core).await?.is_empty() {
+        return Ok(());
+    }
+    let mut cmd = scripts::call(&DUE, &[&core.keys.delayed, &core.keys.delayed_messages]);
+    cmd.arg(MOST).arg("all");
+    let mut total = 0;
+    loop {
+        let request = Request::Script(&DUE, &cmd);
+        let answer = reply::list(core.link.send(request, Patience::Bounded).await?);
+        match answer.first().and_then(reply::integer) {
+            Some(moved) if moved > 0 => total += moved,
+            _ => break,
+        }
+    }
+    if total > 0 {
+        tracing::info!(
+            total,
+            "the last worker gives delayed messages back to their queues"
+        );
+    }
+    Ok(())
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,173 @@
+//! Publishing, declaring, counting and purging.
+
+use bytes::Bytes;
+use lovage_protocol::QueueName;
+use redis::Pipeline;
+
+use super::{
+    Core,
+    link::{Link, Patience, Request},
+    reply,
+};
+use crate::{Destination, Error, Publish, binding::Binding};
+
+/// So many messages or bytes go into one round trip at most.
+const MOST_MESSAGES: usize = 500;
+const MOST_BYTES: usize = 4 << 20;
+
+/// Where a message goes: its list.
+pub(crate) type Pushed = (String, Bytes);
+
+/// Pushes every message of the batch. Like kombu's producers it tries again after a lost answer, within the time allowed
+/// for connecting; a message whose answer was lost may then arrive twice.
+pub(crate) async fn publish(core: &Core, batch: &[Publish]) -> Result<(), Error> {
+    let mut accepted = 0;
+    while accepted < batch.len() {
+        let chunk = chunk(&batch[accepted..]);
+        if let Err(error) = publish_chunk(core, chunk).await {
+            let total = batch.len();
+            return Err(if total == 1 {
+                error
+            } else {
+                Error::Incomplete {
+                    accepted,
+                    total,
+                    source: Box::new(error),
+                }
+            });
+        }
+        accepted += chunk.len();
+    }
+    Ok(())
+}
+
+fn chunk(batch: &[Publish]) -> &[Publish] {
+    let mut bytes = 0;
+    let fits = batch.iter().take(MOST_MESSAGES).take_while(|publish| {
+        bytes += publish.payload.len();
+        bytes <= MOST_BYTES
+    });
+    let length = fits.count().max(1);
+    &batch[..length]
+}
+
+async fn publish_chunk(core: &Core, chunk: &[Publish]) -> Result<(), Error> {
+    let mut pushes: Vec<Pushed> = Vec::with_capacity(chunk.len());
+    for publish in chunk {
+        pushes.extend(resolve(core, &core.link, Patience::Bounded, publish).await?);
+    }
+    let mut pipeline = Pipeline::with_capacity(1);
+    // Neighbours for the same list share a command; their order is that of the arguments.
+    for same in pushes.chunk_by(|a, b| a.0 == b.0) {
+        let command = pipeline.cmd("LPUSH").arg(&same[0].0);
+        for (_, payload) in same {
+            command.arg(&payload[..]);
+        }
+    }
+    if !pipeline.is_empty() {
+        core.link
+            .send(Request::Many(&pipeline), Patience::Bounded)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The lists that a message is pushed to.
+pub(crate) async fn resolve(
+    core: &Core,
+    link: &Link,
+    patience: Patience,
+    publish: &Publish,
+) -> Result<Vec<Pushed>, Error> {
+    let to = |queue: &QueueName| {
+        (
+            core.keys.list_for(queue, publish.priority),
+            publish.payload.clone(),
+        )
+    };
+    Ok(match &publish.destination {
+        Destination::Queue(queue) => vec![to(queue)],
+        Destination::Exchange {
+            exchange,
+            routing_key,
+        } => {
+            let queues = core.bound(link, patience, exchange, routing_key).await?;
+            if queues.is_empty() {
+                tracing::debug!(
+                    exchange,
+                    routing_key,
+                    "no queue is bound, the message goes nowhere"
+                );
+            }
+            queues.iter().map(to).collect()
+        }
+    })
+}
+
+/// Writes the binding of each queue to the exchange of its own name, as kombu does for queues that do not expire.
+pub(crate) async fn declare(core: &Core, queues: &[QueueName]) -> Result<(), Error> {
+    if queues.is_empty() {
+        return Ok(());
+    }
+    let mut pipeline = Pipeline::new();
+    pipeline.atomic();
+    for queue in queues {
+        let member = Binding::direct(queue, core.keys.separator());
+        pipeline
+            .cmd("SADD")
+            .arg(core.keys.binding(queue.as_str()))
+            .arg(&member)
+            .ignore();
+        pipeline
+            .cmd("SADD")
+            .arg(core.keys.binding_permanent(queue.as_str()))
+            .arg(&member)
+            .ignore();
+    }
+    core.link
+        .send(Request::Many(&pipeline), Patience::Bounded)
+        .await
+        .map(drop)
+}
+
+/// Counts what waits in each queue.
+pub(crate) async fn depth(core: &Core, queues: &[QueueName]) -> Result<Vec<u64>, Error> {
+    if queues.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut pipeline = Pipeline::new();
+    for list in queues.iter().flat_map(|queue| core.keys.lists(queue)) {
+        pipeline.cmd("LLEN").arg(list);
+    }
+    let lengths = reply::list(
+        core.link
+            .send(Request::Many(&pipeline), Patience::Bounded)
+            .await?,
+    );
+    let lengths: Vec<u64> = lengths.iter().filter_map(reply::integer).collect();
+    Ok(lengths
+        .chunks(core.keys.steps.all().len())
+        .map(|steps| steps.iter().sum())
+        .collect())
+}
+
+/// Deletes what waits in a queue.
+pub(crate) async fn purge(core: &Core, queue: &QueueName) -> Result<u64, Error> {
+    let lists: Vec<String> = core.keys.lists(queue).collect();
+    let mut pipeline = Pipeline::new();
+    pipeline.atomic();
+    for list in &lists {
+        pipeline.cmd("LLEN").arg(list);
+    }
+    pipeline.cmd("DEL").arg(&lists);
+    let answers = reply::list(
+        core.link
+            .send(Request::Many(&pipeline), Patience::Bounded)
+            .await?,
+    );
+    Ok(answers
+        .iter()
+        .take(lists.len())
+        .filter_map(reply::integer)
+        .sum())
+}

@@ -1,0 +1,294 @@
+//! Gives the messages of dead workers back.
+//!
+//! A worker is dead when its lease key is gone. That a key is gone can also mean that the server was away, paused or
+//! exchanged, when nobody could renew; so nobody is declared dead before the server has been answering promptly for one
+//! whole lease, over one connection, and before the lease was missing in two looks a second apart. The script that puts
+//! a message back looks once more, in the same step.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use redis::{Pipeline, Value};
+use uuid::Uuid;
+
+use super::{
+    batch::Settling,
+    consumer::Shared,
+    foreign,
+    link::{Patience, Request},
+    reply,
+    restore::{self, Restore},
+    scripts::{self, BURY, RELEASE_LOCK},
+};
+use crate::Error;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A second look this much later makes a suspect dead.
+const SECOND_LOOK: Duration = Duration::from_millis(800);
+/// How long the lock of one dead worker is held at most. It only saves work.
+const LOCK: Duration = Duration::from_secs(10);
+
+/// Runs until it is aborted.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut suspects = Suspects::default();
+    let mut sweep = foreign::Sweep::default();
+    // Looks of many workers spread themselves.
+    let pause = LOOK_EVERY.min(shared.holder.lease / 4);
+    tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+    loop {
+        if let Err(error) = look(&shared, &mut suspects, &mut sweep).await {
+            suspects.clear();
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "dead workers cannot be looked for now"
+            );
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn look(
+    shared: &Shared,
+    suspects: &mut Suspects,
+    sweep: &mut foreign::Sweep,
+) -> Result<(), Error> {
+    let keys = &shared.core.keys;
+    let began = Instant::now();
+    let mut ask = redis::cmd("ZRANGE");
+    ask.arg(&keys.workers).arg(0).arg(-1);
+    let workers = reply::text_list(
+        shared
+            .upkeep
+            .send(Request::One(&ask), Patience::Endless)
+            .await?,
+    );
+    let mut pipeline = Pipeline::new();
+    for worker in &workers {
+        pipeline.cmd("EXISTS").arg(keys.lease(worker));
+    }
+    let mut answers = Vec::new();
+    if !pipeline.is_empty() {
+        let answer = shared.upkeep.attempt(Request::Many(&pipeline)).await;
+        let answer = answer.map_err(|failure| shared.upkeep.classify(failure))?;
+        if began.elapsed() > shared.holder.lease / 3
+            || answer.since.elapsed() < shared.holder.lease
+            || !shared.pulse.observed_a_lease()
+        {
+            suspects.clear();
+            return Ok(());
+        }
+        answers = reply::list(answer.value);
+    }
+    let missing = workers
+        .iter()
+        .zip(&answers)
+        .filter(|(_, exists)| **exists == Value::Int(0))
+        .map(|(id, _)| id);
+    let missing: Vec<String> = missing
+        .filter(|id| **id != shared.holder.id)
+        .cloned()
+        .collect();
+    for dead in suspects.look(
+        missing,
+        Instant::now(),
+        SECOND_LOOK.min(shared.holder.lease / 3),
+    ) {
+        reap(shared, &dead).await?;
+    }
+    sweep.look(shared, &workers).await
+}
+
+/// Workers whose lease was missing at the last look, each with the time of the first.
+#[derive(Debug, Default)]
+struct Suspects(HashMap<String, Instant>);
+
+impl Suspects {
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Notes who is missing now, and gives those who have been missing for `patience`.
+    fn look(&mut self, missing: Vec<String>, now: Instant, patience: Duration) -> Vec<String> {
+        self.0.retain(|id, _| missing.contains(id));
+        for id in missing {
+            self.0.entry(id).or_insert(now);
+        }
+        self.0
+            .iter()
+            .filter(|(_, since)| now.duration_since(**since) >= patience)
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+}
+
+async fn reap(shared: &Shared, worker: &str) -> Result<(), Error> {
+    let keys = &shared.core.keys;
+    let (lock, token) = (
+        keys.reaper_lock(worker),
+        Uuid::new_v4().simple().to_string(),
+    );
+    let mut take = redis::cmd("SET");
+    take.arg(&lock)
+        .arg(&token)
+        .arg("NX")
+        .arg("EX")
+        .arg(LOCK.as_secs());
+    if shared
+        .upkeep
+        .send(Request::One(&take), Patience::Bounded)
+        .await?
+        == Value::Nil
+    {
+        return Ok(());
+    }
+    let done = reap_locked(shared, worker).await;
+    let mut release = scripts::call(&RELEASE_LOCK, &[&lock]);
+    release.arg(&token);
+    // When this fails the lock runs out by itself.
+    let _ = shared
+        .upkeep
+        .send(Request::Script(&RELEASE_LOCK, &release), Patience::Bounded)
+        .await;
+    done
+}
+
+async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
+    let keys = &shared.core.keys;
+    let lease = keys.lease(worker);
+    let tags = held_by(shared, worker).await?;
+    let (mut count, mut left) = (0, 0);
+    for chunk in tags.rchunks(restore::CHUNK) {
+        match restore::chunk_back(
+            shared,
+            &shared.upkeep,
+            chunk,
+            &lease,
+            Settling::All,
+            Patience::Bounded,
+        )
+        .await
+        {
+            Ok(Some(applied)) => count += chunk.len() - applied.lost.len(),
+            Ok(None) => return Ok(()),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(_) => {
+                // One of them cannot be put back; the others can.
+                for one in chunk.chunks(1).rev() {
+                    match restore::chunk_back(
+                        shared,
+                        &shared.upkeep,
+                        one,
+                        &lease,
+                        Settling::All,
+                        Patience::Bounded,
+                    )
+                    .await
+                    {
+                        Ok(Some(applied)) => count += 1 - applied.lost.len(),
+                        Ok(None) => return Ok(()),
+                        Err(error) => {
+                            left += 1;
+                            let tag = &one[0].tag;
+                            tracing::error!(
+                                tag,
+                                error = &error as &dyn std::error::Error,
+                                "a message cannot be put back"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if count > 0 {
+        tracing::warn!(
+            worker,
+            count,
+            "a worker died, its messages are back in their queues"
+        );
+    }
+    if left == 0 {
+        let mut bury = scripts::call(&BURY, &[&lease, &keys.workers, &keys.worker(worker)]);
+        bury.arg(worker);
+        shared
+            .upkeep
+            .send(Request::Script(&BURY, &bury), Patience::Bounded)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What a worker holds, in the order in which it took it.
+async fn held_by(shared: &Shared, worker: &str) -> Result<Vec<Restore>, Error> {
+    let mut found = Vec::new();
+    let mut cursor = String::from("0");
+    loop {
+        let mut scan = redis::cmd("ZSCAN");
+        scan.arg(&shared.core.keys.unacked_index)
+            .arg(&cursor)
+            .arg("MATCH")
+            .arg(format!("{worker}:*"));
+        scan.arg("COUNT").arg(1000);
+        let mut answer = reply::list(
+            shared
+                .upkeep
+                .send(Request::One(&scan), Patience::Bounded)
+                .await?,
+        )
+        .into_iter();
+        let (Some(next), Some(page)) = (answer.next().and_then(reply::text), answer.next()) else {
+            return Err(Error::Misunderstood { what: "ZSCAN" });
+        };
+        let page = reply::list(page);
+        found.extend(page.chunks_exact(2).filter_map(|row| {
+            let tag = reply::text(row[0].clone())?;
+            let number = tag.rsplit_once(':')?.1.parse().ok()?;
+            Some(Restore {
+                number,
+                started: reply::float(&row[1])?.fract() > 0.25,
+                tag,
+            })
+        }));
+        if next == "0" {
+            break;
+        }
+        cursor = next;
+    }
+    found.sort_unstable_by_key(|restore| restore.number);
+    // A scan may show an element twice.
+    found.dedup_by_key(|restore| restore.number);
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_look_decides_and_a_return_clears() {
+        let (start, patience) = (Instant::now(), Duration::from_millis(800));
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut suspects = Suspects::default();
+        assert!(
+            suspects
+                .look(vec!["a".into(), "b".into()], at(0), patience)
+                .is_empty()
+        );
+        assert_eq!(suspects.look(vec!["a".into()], at(1000), patience), ["a"]);
+        assert!(
+            suspects
+                .look(vec!["b".into()], at(1100), patience)
+                .is_empty(),
+            "b was back in between"
+        );
+        suspects.clear();
+        assert!(
+            suspects
+                .look(vec!["b".into()], at(3000), patience)
+                .is_empty()
+        );
+    }
+}

@@ -1,0 +1,418 @@
+//! The seam: everything above this crate moves messages through these traits and knows no Redis, no AMQP.
+//!
+//! A message's way through the seam has two steps. [`Consumer::fetch`] takes a batch and records who holds it, in one
+//! step; [`Consumer::finish`] stores results, sends what follows and settles the delivery, in one step that does nothing
+//! when the delivery is no longer ours. Whatever dies between the two, the message is still recorded and goes back.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use lovage_protocol::{NodeName, QueueName, TaskId};
+
+use crate::Error;
+
+/// One broker: where messages are published, and from where consumers take them.
+#[async_trait]
+pub trait Broker: fmt::Debug + Send + Sync + 'static {
+    /// Publishes a batch in one round trip, in order. Either every message of the batch was accepted or the error says
+    /// how far it came; a batch that ended in an error may have been published in part.
+    async fn publish(&self, batch: &[Publish]) -> Result<(), Error>;
+
+    /// Makes the queues known to peers (on Redis the binding tables that Python tools read).
+    async fn declare(&self, queues: &[QueueName]) -> Result<(), Error>;
+
+    /// Opens a consumer: takes a lease under `options.node` and starts renewing it.
+    async fn consumer(&self, options: ConsumerOptions) -> Result<Arc<dyn Consumer>, Error>;
+
+    /// How many messages wait in each queue, all priorities together.
+    async fn depth(&self, queues: &[QueueName]) -> Result<Vec<u64>, Error>;
+
+    /// Drops every waiting message of the queue and tells how many there were.
+    async fn purge(&self, queue: &QueueName) -> Result<u64, Error>;
+
+    /// Live workers of ours, from their leases, with the task names each registered.
+    async fn peers(&self) -> Result<Vec<Peer>, Error>;
+
+    /// Publishes to a fanout exchange: every subscriber of now hears it, nobody else ever.
+    async fn broadcast(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        payload: Bytes,
+    ) -> Result<(), Error>;
+
+    /// Hears a fanout exchange from now on; `pattern` is a routing key in which `*` and `#` stand for any text.
+    /// After a lost connection the stream goes on by itself; what was sent meanwhile is gone, as with Celery.
+    async fn subscribe(
+        &self,
+        exchange: &str,
+        pattern: &str,
+    ) -> Result<BoxStream<'static, Broadcast>, Error>;
+
+    /// Broadcasts a request and gathers the replies that come to a queue of the asker's own until its time is over.
+    async fn ask(&self, request: Ask) -> Result<Vec<Bytes>, Error>;
+
+    /// The messages that could not be run, each with its reason.
+    fn dead_letters(&self) -> &dyn DeadLetters;
+
+    /// Whether results written to this place can take part in [`Consumer::finish`]: same server, any logical database.
+    fn shares_server_with(&self, place: &ResultPlace) -> bool;
+
+    /// The members recorded for a chord so far, in the order of their index (see [`ChordPart::member`]).
+    async fn chord_members(
+        &self,
+        place: &ResultPlace,
+        group_key: &str,
+    ) -> Result<Vec<Bytes>, Error>;
+
+    /// Ends a chord that was claimed: publishes its body, stores results, removes its keys; all or nothing, and only
+    /// while the claim is ours. False: somebody else has it.
+    async fn chord_close(&self, close: ChordClose) -> Result<bool, Error>;
+
+    /// Answers once the broker does, or says why it does not.
+    async fn ping(&self) -> Result<(), Error>;
+}
+
+/// A worker's hold on its queues. Cheap to share; every method may be called from many tasks at once.
+#[async_trait]
+pub trait Consumer: fmt::Debug + Send + Sync {
+    /// Waits until at least one message is there, then takes up to `want.max` of them, in Celery's priority order and
+    /// fairly between the queues. The first `want.start` are recorded as started in the same step, so that they may run
+    /// at once; the rest need [`Consumer::start`] first.
+    ///
+    /// A lost connection is mended inside, with back-off, for ever; an error is one that waiting cannot mend.
+    ///
+    /// # Cancel safety
+    /// Safe: a batch that was taken while the future was dropped is handed out by the next call.
+    async fn fetch(&self, want: Want) -> Result<Vec<Delivery>, Error>;
+
+    /// Changes the consumed queues from the next fetch on.
+    fn set_queues(&self, queues: Vec<QueueName>);
+
+    /// Records that these deliveries begin to run, and stores the STARTED results given. False: no longer ours, do not
+    /// run it.
+    async fn start(&self, batch: Vec<Start>) -> Result<Vec<bool>, Error>;
+
+    /// Ends deliveries. For each of them the publishes, results and chord part happen, and it is settled, all or nothing
+    /// and only if it is still ours. Retries over a lost connection until the broker answered: an item whose answer was
+    /// lost on the way is recognised as done.
+    async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>, Error>;
+
+    /// Puts back at the head of their queues all deliveries of this consumer that were not started, and tells how many.
+    async fn release_unstarted(&self) -> Result<u64, Error>;
+
+    /// Ends the lease. What is still held is put back first; the last consumer of all also puts back what is delayed,
+    /// since peers that are not ours do not look there.
+    async fn close(&self) -> Result<(), Error>;
+
+    /// False while the broker has not been heard of for more than a lease.
+    fn is_connected(&self) -> bool;
+}
+
+/// What a consumer needs to begin.
+#[derive(Clone)]
+pub struct ConsumerOptions {
+    /// The node name, `worker@host`, written into the lease for people to read.
+    pub node: NodeName,
+    /// Queues in the order given.
+    pub queues: Vec<QueueName>,
+    /// Task names this worker can run, so that peers can forward to it.
+    pub tasks: Vec<String>,
+    /// How long a worker may be silent before its deliveries are given to others. Default 6 s.
+    pub lease: Duration,
+    /// How many deaths a message may cost; at one more it goes to the dead letters. Default 3.
+    pub max_deaths: u32,
+    /// Makes the results to store when a message is given up after `max_deaths` (its producer must get an answer).
+    pub obituary: Option<Obituary>,
+}
+
+/// Makes the result records of a message that is given up; arguments are the raw message and its number of deaths.
+pub type Obituary = Arc<dyn Fn(&[u8], u32) -> Vec<ResultWrite> + Send + Sync>;
+
+impl fmt::Debug for ConsumerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumerOptions")
+            .field("node", &self.node)
+            .field("queues", &self.queues)
+            .field("lease", &self.lease)
+            .field("max_deaths", &self.max_deaths)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConsumerOptions {
+    /// Options with the defaults of the fields' documentation.
+    pub fn new(node: NodeName, queues: Vec<QueueName>) -> Self {
+        Self {
+            node,
+            queues,
+            tasks: Vec::new(),
+            lease: Duration::from_secs(6),
+            max_deaths: 3,
+            obituary: None,
+        }
+    }
+}
+
+/// How many messages a fetch may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Want {
+    /// At most this many, at least 1.
+    pub max: usize,
+    /// So many of them, from the first on, are started at once.
+    pub start: usize,
+}
+
+/// A message in our hands. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Names this holding of the message: `<worker>:<sequence>`. A redelivery has another tag.
+    pub tag: DeliveryTag,
+    /// The queue it was taken from.
+    pub queue: QueueName,
+    /// The envelope, byte for byte.
+    pub raw: Bytes,
+    /// Already recorded as started by the fetch.
+    pub started: bool,
+}
+
+/// See [`Delivery::tag`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryTag(pub u64);
+
+/// One delivery about to run.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Which.
+    pub tag: DeliveryTag,
+    /// Early ack: the delivery is settled now, a death from here on loses it (Celery's own default).
+    pub ack: bool,
+    /// The STARTED record, when `task_track_started` asks for it.
+    pub result: Option<ResultWrite>,
+}
+
+/// Everything that ends one delivery.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// Which.
+    pub delivery: Delivery,
+    /// What becomes of the message itself. `None`: it was acked at its start, only the rest is done, unfenced.
+    pub settle: Option<Settle>,
+    /// What follows from it: a retry, callbacks, the next step of a chain.
+    pub publishes: Vec<Publish>,
+    /// Result records; each is skipped when a SUCCESS stands there already.
+    pub results: Vec<ResultWrite>,
+    /// Its part of a chord.
+    pub chord: Option<ChordPart>,
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Settle {
+    /// It is gone.
+    Ack,
+    /// Back to the end of its queue, marked redelivered (Celery's `reject(requeue=True)`).
+    Requeue,
+    /// Back to the head of its queue, marked redelivered (Celery's restore).
+    Restore,
+    /// Out of every queue until this unix time in seconds; then any worker puts it at the head of its queue. `payload`
+    /// replaces the message when given.
+    Delay {
+        /// Unix time in seconds.
+        until: f64,
+        /// What to deliver then, instead of the message as it came.
+        payload: Option<Bytes>,
+    },
+    /// To the dead letters, byte for byte.
+    DeadLetter(Reason),
+}
+
+/// Why a message is among the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// A short word to filter by: `undecodable`, `unknown-task`, `invalid`, `died`, `rejected` …
+    pub code: String,
+    /// One line for people.
+    pub detail: String,
+    /// The task's name, when it could be read.
+    pub task: Option<String>,
+    /// The task's id, when it could be read.
+    pub task_id: Option<String>,
+}
+
+/// A message to send.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Where to.
+    pub destination: Destination,
+    /// As given by the producer; the broker clamps it.
+    pub priority: i64,
+    /// The envelope.
+    pub payload: Bytes,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Destination {
+    /// To a queue by name, through the default exchange.
+    Queue(QueueName),
+    /// To the queues bound to an exchange; nobody bound means nobody gets it, as on any broker.
+    Exchange {
+        /// Its name.
+        exchange: String,
+        /// Matched against the bindings.
+        routing_key: String,
+    },
+}
+
+/// One result record to store and announce. The channel of the announcement has the key's name, as Celery does it.
+#[derive(Debug, Clone)]
+pub struct ResultWrite {
+    /// The full key, prefix included.
+    pub key: String,
+    /// The record.
+    pub value: Bytes,
+    /// Its life; `None` for ever.
+    pub expires: Option<Duration>,
+    /// Where it is written.
+    pub place: ResultPlace,
+}
+
+/// Where results live, as far as the broker must know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResultPlace {
+    /// In the process's memory, beside the memory broker.
+    Memory,
+    /// In a Redis: its address (`host:port` or socket path) and logical database.
+    Redis {
+        /// `host:port` or the path of a socket.
+        address: Arc<str>,
+        /// Logical database.
+        database: i64,
+    },
+}
+
+/// The part of a chord that one header task returns; the meaning of each field is that of Celery's Redis backend
+/// (`celery/backends/redis.py`, `on_chord_part_return`).
+#[derive(Debug, Clone)]
+pub struct ChordPart {
+    /// The group key, `celery-taskset-meta-<group id>`, prefix included; the chord's keys append a suffix.
+    pub group_key: String,
+    /// The header task.
+    pub task_id: TaskId,
+    /// The member to record: `[1, id, state, result]` as JSON.
+    pub member: Bytes,
+    /// `group_index`; `None` sorts last.
+    pub index: Option<f64>,
+    /// The life of the chord's keys.
+    pub expires: Option<Duration>,
+    /// For how long a claim holds before somebody else may dispatch the body.
+    pub claim: Duration,
+    /// Where the keys live.
+    pub place: ResultPlace,
+}
+
+/// The end of a claimed chord.
+#[derive(Debug, Clone)]
+pub struct ChordClose {
+    /// As in the [`ChordPart`].
+    pub group_key: String,
+    /// As in the [`ChordPart`].
+    pub place: ResultPlace,
+    /// From [`Finished::Done`].
+    pub token: String,
+    /// The body, or the error callbacks.
+    pub publishes: Vec<Publish>,
+    /// The failure of the body, when the header failed.
+    pub results: Vec<ResultWrite>,
+    /// A header that failed keeps its members for a look (only the size is removed), as Celery leaves it.
+    pub failed: bool,
+}
+
+/// What came of a [`Finish`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finished {
+    /// Done, all of it.
+    Done {
+        /// The token of the claim when this was the part that completes its chord: the caller dispatches the body.
+        chord: Option<String>,
+    },
+    /// The delivery was no longer ours: nothing was done.
+    Lost,
+}
+
+/// A request to everybody who listens, and where the replies come.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The fanout exchange of the request.
+    pub exchange: String,
+    /// The request's envelope.
+    pub payload: Bytes,
+    /// The direct exchange of the replies.
+    pub reply_exchange: String,
+    /// Their routing key, the asker's own.
+    pub reply_key: String,
+    /// The queue for them.
+    pub reply_queue: QueueName,
+    /// How long replies are gathered.
+    pub wait: Duration,
+}
+
+/// A message heard on a fanout exchange.
+#[derive(Debug, Clone)]
+pub struct Broadcast {
+    /// Its routing key.
+    pub routing_key: String,
+    /// The envelope.
+    pub payload: Bytes,
+}
+
+/// A live worker of ours.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The id in its delivery tags.
+    pub id: String,
+    /// Its node name.
+    pub node: String,
+    /// The queues it consumes.
+    pub queues: Vec<String>,
+    /// The task names it registered.
+    pub tasks: Vec<String>,
+}
+
+/// The messages that could not be run.
+#[async_trait]
+pub trait DeadLetters: Send + Sync {
+    /// The newest first, from `offset` on.
+    async fn list(&self, offset: usize, limit: usize) -> Result<Vec<DeadLetter>, Error>;
+    /// How many there are.
+    async fn count(&self) -> Result<u64, Error>;
+    /// One of them.
+    async fn show(&self, id: &str) -> Result<Option<DeadLetter>, Error>;
+    /// Puts it back at the end of its queue, byte for byte, and takes it off the list. False: there is no such letter.
+    async fn replay(&self, id: &str) -> Result<bool, Error>;
+    /// Deletes it. False: there is no such letter.
+    async fn discard(&self, id: &str) -> Result<bool, Error>;
+}
+
+/// One message that could not be run.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// Its id in the list of dead letters.
+    pub id: String,
+    /// Why.
+    pub reason: Reason,
+    /// The queue it came from.
+    pub queue: String,
+    /// The worker that gave it up.
+    pub node: String,
+    /// When, unix time in seconds.
+    pub at: f64,
+    /// The message, byte for byte.
+    pub raw: Bytes,
+}

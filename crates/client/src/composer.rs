@@ -1,0 +1,349 @@
+//! From a call to the bytes of its message (wire 1.1 to 1.4); celery/app/amqp.py, `as_task_v2`.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use lovage_broker::{Destination, Publish};
+use lovage_protocol::{
+    Body, Compression, Headers, Map, Message, Properties, QueueName, TaskId, TaskName, TimeLimit,
+    Value, args_repr, compress, kwargs_repr,
+};
+use uuid::Uuid;
+
+use crate::{
+    Error, Moment, Outgoing, Prepared, Router,
+    client::{ClientOptions, OwnOptions},
+};
+
+/// Names that a user header cannot have: a wrong value in them ends Python workers.
+const RESERVED_HEADERS: [&str; 20] = [
+    "lang",
+    "task",
+    "id",
+    "shadow",
+    "eta",
+    "expires",
+    "group",
+    "group_index",
+    "retries",
+    "timelimit",
+    "root_id",
+    "parent_id",
+    "argsrepr",
+    "kwargsrepr",
+    "origin",
+    "ignore_result",
+    "replaced_task_nesting",
+    "stamped_headers",
+    "stamps",
+    "compression",
+];
+
+/// Writes messages. Pure: it knows the settings and this process's name, and touches nothing.
+#[derive(Debug, Clone)]
+pub struct Composer {
+    router: Router,
+    origin: String,
+    reply_to: String,
+    default_priority: Option<i64>,
+    compression: Option<String>,
+    naive_zone: Tz,
+    own: HashMap<TaskName, OwnOptions>,
+}
+
+/// What the call leaves open is as the task says.
+fn fill(outgoing: &mut Outgoing, own: &OwnOptions) {
+    if outgoing.queue.is_none() && outgoing.exchange.is_none() {
+        outgoing.queue.clone_from(&own.queue);
+    }
+    outgoing.priority = outgoing.priority.or(own.priority);
+    if outgoing.expires.is_none() {
+        outgoing.expires = own.expires.map(Moment::from);
+    }
+}
+
+impl Composer {
+    /// A composer for this process.
+    pub fn new(options: ClientOptions) -> Self {
+        Self {
+            router: Router::new(&options.tasks),
+            origin: origin(),
+            reply_to: Uuid::new_v4().to_string(),
+            default_priority: options.tasks.default_priority,
+            compression: options.tasks.compression,
+            naive_zone: options.timezone,
+            own: options.own,
+        }
+    }
+
+    /// `gen<pid>@<host>`, as this process signs its messages.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Where this process hears of `rpc://` results.
+    pub fn reply_to(&self) -> &str {
+        &self.reply_to
+    }
+
+    /// The routes.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// Writes one message.
+    ///
+    /// # Errors
+    /// When what is asked for cannot be sent: see [`Error::Invalid`].
+    pub fn compose(&self, mut outgoing: Outgoing) -> Result<Prepared, Error> {
+        if let Some(own) = self.own.get(&outgoing.task) {
+            fill(&mut outgoing, own);
+        }
+        let task = outgoing.task.clone();
+        self.write(outgoing, Utc::now())
+            .map_err(|problem| Error::invalid(task, problem))
+    }
+
+    fn write(&self, outgoing: Outgoing, now: DateTime<Utc>) -> Result<Prepared, String> {
+        let (address, routed_priority) = self.address(&outgoing)?;
+        let priority = outgoing
+            .priority
+            .or(routed_priority)
+            .or(self.default_priority)
+            .unwrap_or(0);
+        let id = outgoing.id.unwrap_or_else(TaskId::new);
+        let eta = match outgoing.eta {
+            // Celery takes a countdown of 0 for none.
+            Some(eta) if !eta.is_now() => Some(eta.resolve(now, self.naive_zone)?.1),
+            _ => None,
+        };
+        let expires = outgoing
+            .expires
+            .map(|at| at.resolve(now, self.naive_zone))
+            .transpose()?;
+
+        let mut headers = Headers::new(outgoing.task, id.clone());
+        headers.lang = "rust".to_owned();
+        headers.shadow = outgoing.shadow;
+        headers.eta = eta;
+        headers.group = outgoing.group;
+        headers.group_index = outgoing.group_index;
+        headers.retries = outgoing.retries;
+        headers.timelimit = time_limit(outgoing.time_limit, outgoing.soft_time_limit)?;
+        headers.root_id = Some(outgoing.root_id.unwrap_or_else(|| id.clone()));
+        headers.parent_id = outgoing.parent_id;
+        headers.argsrepr = Some(args_repr(&outgoing.args));
+        headers.kwargsrepr = Some(kwargs_repr(&outgoing.kwargs));
+        headers.origin = Some(outgoing.origin.unwrap_or_else(|| self.origin.clone()));
+        headers.ignore_result = outgoing.ignore_result;
+        headers.replaced_task_nesting = outgoing.replaced_task_nesting;
+        headers.stamped_headers = outgoing.stamped_headers;
+        headers.stamps = outgoing.stamps;
+        refuse_reserved(&outgoing.headers)?;
+        headers.extra = outgoing.headers;
+
+        let mut properties = self.properties(&id, &address, priority);
+        if let Some(reply_to) = outgoing.reply_to {
+            properties.reply_to = Some(reply_to);
+        }
+        properties.extra = outgoing.properties;
+        if let Some((at, text)) = expires {
+            properties.expiration = Some(milliseconds_until(at, now));
+            headers.expires = Some(text);
+        }
+
+        let mut body = Body::new(outgoing.args, outgoing.kwargs);
+        body.embed = outgoing.embed;
+        let mut message = Message::new(headers, properties, &body);
+        if let Some(method) = outgoing
+            .compression
+            .as_deref()
+            .or(self.compression.as_deref())
+        {
+            compress_body(&mut message, method)?;
+        }
+        Ok(seal(&message, address))
+    }
+
+    /// Properties of a new message: its own delivery tag, this process's reply address.
+    pub(crate) fn properties(&self, id: &TaskId, address: &Address, priority: i64) -> Properties {
+        let (exchange, routing_key) = address.parts();
+        let mut properties = Properties::new(id.as_str(), routing_key);
+        exchange.clone_into(&mut properties.delivery_info.exchange);
+        properties.reply_to = Some(self.reply_to.clone());
+        properties.priority = priority;
+        properties
+    }
+
+    fn address(&self, outgoing: &Outgoing) -> Result<(Address, Option<i64>), String> {
+        if let (Some(exchange), Some(routing_key)) = (&outgoing.exchange, &outgoing.routing_key)
+            && !exchange.is_empty()
+        {
+            let (exchange, routing_key) = (exchange.clone(), routing_key.clone());
+            return Ok((
+                Address::Exchange {
+                    exchange,
+                    routing_key,
+                },
+                None,
+            ));
+        }
+        // The route's priority holds for an explicit queue too, as in `Router.route`.
+        match (&outgoing.queue, self.router.route(outgoing.task.as_str())) {
+            (Some(queue), Ok(target)) => Ok((Address::Queue(queue.clone()), target.priority)),
+            (Some(queue), Err(_)) => Ok((Address::Queue(queue.clone()), None)),
+            (None, Ok(target)) => Ok((Address::Queue(target.queue), target.priority)),
+            (None, Err(bad)) => Err(bad.to_string()),
+        }
+    }
+
+    /// The instant and text of a moment, with this process's time zone for texts without one.
+    pub(crate) fn resolve(
+        &self,
+        moment: &Moment,
+        now: DateTime<Utc>,
+    ) -> Result<(DateTime<Utc>, String), String> {
+        moment.resolve(now, self.naive_zone)
+    }
+}
+
+/// Where a message goes, with what its `delivery_info` says of it.
+#[derive(Debug, Clone)]
+pub(crate) enum Address {
+    Queue(QueueName),
+    Exchange {
+        exchange: String,
+        routing_key: String,
+    },
+}
+
+impl Address {
+    /// Where a received message goes again: its queue, or its exchange and routing key.
+    pub(crate) fn of(message: &Message, router: &Router) -> Self {
+        let info = &message.properties.delivery_info;
+        if !info.exchange.is_empty() {
+            let (exchange, routing_key) = (info.exchange.clone(), info.routing_key.clone());
+            return Self::Exchange {
+                exchange,
+                routing_key,
+            };
+        }
+        // A message made by hand may name no queue that can exist: then it goes where a new one would.
+        let queue = QueueName::parse(&info.routing_key)
+            .or_else(|_| {
+                router
+                    .route(message.headers.task.as_str())
+                    .map(|target| target.queue)
+            })
+            .unwrap_or_else(|_| QueueName::parse("celery").expect("six letters are a name"));
+        Self::Queue(queue)
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        match self {
+            Self::Queue(queue) => ("", queue.as_str()),
+            Self::Exchange {
+                exchange,
+                routing_key,
+            } => (exchange, routing_key),
+        }
+    }
+
+    fn destination(self) -> Destination {
+        match self {
+            Self::Queue(queue) => Destination::Queue(queue),
+            Self::Exchange {
+                exchange,
+                routing_key,
+            } => Destination::Exchange {
+                exchange,
+                routing_key,
+            },
+        }
+    }
+}
+
+pub(crate) fn seal(message: &Message, address: Address) -> Prepared {
+    Prepared {
+        id: message.headers.id.clone(),
+        publish: Publish {
+            destination: address.destination(),
+            priority: message.properties.priority,
+            payload: message.to_json().into(),
+        },
+        ignores_result: message.headers.ignore_result == Some(true),
+    }
+}
+
+/// Compresses a plain body and says so in the headers.
+pub(crate) fn compress_body(message: &mut Message, method: &str) -> Result<(), String> {
+    let method = Compression::from_name(method).map_err(|error| error.to_string())?;
+    message.body = compress(method, &message.body).map_err(|error| error.to_string())?;
+    message.headers.compression = Some(method.content_type().to_owned());
+    Ok(())
+}
+
+/// Decimal text of whole milliseconds; the past is 0.
+pub(crate) fn milliseconds_until(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    (at - now).num_milliseconds().max(0).to_string()
+}
+
+fn time_limit(hard: Option<f64>, soft: Option<f64>) -> Result<TimeLimit, String> {
+    for limit in [hard, soft].into_iter().flatten() {
+        if !limit.is_finite() || limit < 0.0 {
+            return Err(format!("a time limit of {limit} s is none"));
+        }
+    }
+    if let (Some(hard), Some(soft)) = (hard, soft)
+        && soft > hard
+        && hard > 0.0
+    {
+        return Err(format!(
+            "its soft limit of {soft} s is above its hard limit of {hard} s"
+        ));
+    }
+    Ok(TimeLimit { hard, soft })
+}
+
+fn refuse_reserved(headers: &Map) -> Result<(), String> {
+    match headers
+        .keys()
+        .find(|name| RESERVED_HEADERS.contains(&name.as_str()))
+    {
+        Some(name) => Err(format!(
+            "{name:?} is a header of the protocol, choose another name"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Celery's `anon_nodename`.
+fn origin() -> String {
+    let host = hostname::get()
+        .ok()
+        .and_then(|name| name.into_string().ok());
+    format!(
+        "gen{}@{}",
+        std::process::id(),
+        host.as_deref().unwrap_or("localhost")
+    )
+}
+
+/// The list behind arguments given as anything that serialises as one.
+pub(crate) fn as_args(task: &TaskName, value: Value) -> Result<Vec<Value>, Error> {
+    match value {
+        Value::List(args) => Ok(args),
+        Value::Null => Ok(Vec::new()),
+        _ => Err(Error::invalid(task, "args must be a list or a tuple")),
+    }
+}
+
+/// The map behind keyword arguments given as anything that serialises as one.
+pub(crate) fn as_kwargs(task: &TaskName, value: Value) -> Result<Map, Error> {
+    match value {
+        Value::Map(kwargs) => Ok(kwargs),
+        Value::Null => Ok(Map::new()),
+        _ => Err(Error::invalid(task, "kwargs must be a map or a struct")),
+    }
+}

@@ -1,0 +1,164 @@
+//! Publishing that outlives a short outage: Celery's publish policy around the broker's own.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use lovage_broker::{Broker, Destination, Publish};
+use lovage_protocol::QueueName;
+use tokio::time::{Instant, timeout_at};
+
+use crate::Error;
+
+/// How often a failed publish is repeated (`task_publish_retry_policy`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PublishPolicy {
+    /// Repetitions after the first attempt; Celery's default is 3, and 0 is its `task_publish_retry = False`.
+    pub max_retries: u32,
+    /// The pause before the first repetition; default none.
+    pub interval_start: Duration,
+    /// How much longer each further pause is; default 0.2 s.
+    pub interval_step: Duration,
+    /// The longest pause; default 0.2 s.
+    pub interval_max: Duration,
+    /// How long a publish may take with all its repetitions; default 20 s.
+    pub patience: Duration,
+}
+
+impl Default for PublishPolicy {
+    fn default() -> Self {
+        Self {
+            max_retries: 3,
+            interval_start: Duration::ZERO,
+            interval_step: Duration::from_millis(200),
+            interval_max: Duration::from_millis(200),
+            patience: Duration::from_secs(20),
+        }
+    }
+}
+
+impl PublishPolicy {
+    /// The pause before repetition `number`, counted from 0.
+    fn pause(&self, number: u32) -> Duration {
+        self.interval_start
+            .saturating_add(self.interval_step.saturating_mul(number))
+            .min(self.interval_max.max(self.interval_start))
+    }
+}
+
+/// Publishes, and makes each queue known to peers before its first message.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    broker: Arc<dyn Broker>,
+    policy: PublishPolicy,
+    declared: RwLock<HashSet<QueueName>>,
+}
+
+impl Publisher {
+    pub(crate) fn new(broker: Arc<dyn Broker>, policy: PublishPolicy) -> Self {
+        Self {
+            broker,
+            policy,
+            declared: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    /// Sends the batch in order. After an error that may pass the rest is sent again, so a message whose answer was lost
+    /// can go out twice.
+    pub(crate) async fn publish(&self, batch: &[Publish]) -> Result<(), Error> {
+        let deadline = Instant::now() + self.policy.patience;
+        let mut rest = batch;
+        let mut failures = 0;
+        while !rest.is_empty() {
+            let failure = match timeout_at(deadline, self.attempt(rest)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => {
+                    if let lovage_broker::Error::Incomplete { accepted, .. } = &error {
+                        rest = rest.get(*accepted..).unwrap_or_default();
+                    }
+                    Error::Broker(error)
+                }
+                Err(_) => {
+                    let waited = self.policy.patience;
+                    return Err(Error::Unanswered { waited });
+                }
+            };
+            if failures == self.policy.max_retries || !failure.is_transient() {
+                return Err(failure);
+            }
+            tracing::debug!(
+                error = &failure as &dyn std::error::Error,
+                "publishing again"
+            );
+            let pause = self.policy.pause(failures);
+            if Instant::now() + pause >= deadline {
+                return Err(failure);
+            }
+            tokio::time::sleep(pause).await;
+            failures += 1;
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, batch: &[Publish]) -> Result<(), lovage_broker::Error> {
+        let unknown = self.undeclared(batch);
+        if !unknown.is_empty() {
+            self.broker.declare(&unknown).await?;
+            self.declared
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(unknown);
+        }
+        self.broker.publish(batch).await
+    }
+
+    fn undeclared(&self, batch: &[Publish]) -> Vec<QueueName> {
+        let declared = self.declared.read().unwrap_or_else(PoisonError::into_inner);
+        let mut unknown: Vec<QueueName> = Vec::new();
+        let mut last = None;
+        for publish in batch {
+            let Destination::Queue(queue) = &publish.destination else {
+                continue;
+            };
+            // Bulk mostly goes to one queue: one look instead of one hash per message.
+            if last == Some(queue) {
+                continue;
+            }
+            last = Some(queue);
+            if !declared.contains(queue) && !unknown.contains(queue) {
+                unknown.push(queue.clone());
+            }
+        }
+        unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::PublishPolicy;
+
+    #[test]
+    fn pauses_as_celery_does() {
+        let policy = PublishPolicy::default();
+        let pauses: Vec<u128> = (0..4)
+            .map(|number| policy.pause(number).as_millis())
+            .collect();
+        assert_eq!(pauses, [0, 200, 200, 200]);
+        let slow = PublishPolicy {
+            interval_start: Duration::from_secs(1),
+            interval_step: Duration::from_secs(1),
+            interval_max: Duration::from_secs(3),
+            ..policy
+        };
+        let pauses: Vec<u64> = (0..4).map(|number| slow.pause(number).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 3, 3]);
+    }
+}

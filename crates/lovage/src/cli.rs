@@ -1,0 +1,169 @@
+//! The command line as a whole.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lovage_settings::Settings;
+use lovage_worker::Module;
+
+use crate::{
+    command::{call, completions, config, dlq, list, purge, result, up, worker},
+    failure::Failure,
+    output,
+};
+
+/// A Celery-protocol-compatible task platform.
+#[derive(Debug, Parser)]
+#[command(name = "lovage", version, styles = output::HELP, propagate_version = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Accepted for Celery's sake: tasks are compiled in.
+    #[arg(
+        short = 'A',
+        long = "app",
+        global = true,
+        hide = true,
+        value_name = "APP"
+    )]
+    app: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lovage up                             try it: a Redis of its own, a worker with the demo tasks
+  lovage worker -Q hot -c 200           a worker as in production
+  lovage call demo.add 2 3 --wait       send a task and print its result
+
+Settings come from the environment and, in development, from .env; `lovage config example` lists them all.
+Exit codes: 0 done, 1 failed, 2 called wrongly, 73 already running, 78 settings are wrong.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(up::UpArgs),
+    Worker(worker::WorkerArgs),
+    Call(call::CallArgs),
+    Result(result::ResultArgs),
+    List(list::ListArgs),
+    Purge(purge::PurgeArgs),
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Reads the command line, runs the command, and gives its exit code.
+pub(crate) fn run(modules: Vec<Module>) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody may be reading; the code says it too.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    if cli.app.is_some() {
+        output::hint("-A has no effect: tasks are compiled into this binary");
+    }
+    ExitCode::from(dispatch(cli.command, modules).unwrap_or_else(Failure::tell))
+}
+
+fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
+    match command {
+        Command::Up(args) => up::run(args, settings()?, modules),
+        Command::Worker(args) => worker::run(args, settings()?, modules),
+        Command::Call(args) => once(call::run(args, &settings()?, &modules)),
+        Command::Result(args) => once(result::run(args, &settings()?)),
+        Command::List(args) => list::run(&args, &settings()?, modules),
+        Command::Purge(args) => once(purge::run(args, &settings()?)),
+        Command::Dlq(command) => once(dlq::run(command, &settings()?)),
+        Command::Config(command) => config::run(&command),
+        Command::Completions(args) => completions::run(&args),
+    }
+}
+
+fn settings() -> Result<Settings, Failure> {
+    let (settings, warnings) = Settings::from_env()?;
+    for warning in warnings {
+        output::warning(warning);
+    }
+    Ok(settings)
+}
+
+/// Runs a command that asks a few things and ends: one thread will do.
+fn once(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?;
+    let ended = runtime.block_on(command);
+    // What is still being looked up (a host's name) is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn celery_invocations_are_understood() {
+        let check = |words: &str| {
+            let parsed = Cli::try_parse_from(words.split(' '));
+            assert!(parsed.is_ok(), "{words}: {}", parsed.unwrap_err());
+        };
+        check("lovage -A proj worker -l INFO");
+        check("lovage worker -A proj -l info -c 4 -P threads -Q a,b -X b -n w1@%h -O fair -E");
+        check(
+            "lovage worker --concurrency=auto --without-gossip --without-mingle --without-heartbeat",
+        );
+        check(
+            "lovage worker --pool=async --prefetch-multiplier=1 --pidfile=/run/%n.pid --loglevel=WARNING",
+        );
+        check("lovage worker --time-limit=300 --soft-time-limit=240.5");
+        check(
+            "lovage call demo.add --args=[2,3] --kwargs={} --countdown=1.5 --expires=10 --queue=hot",
+        );
+        check("lovage call demo.add -2 -3.5");
+        check("lovage result 0a8a3b9e --traceback");
+        check("lovage purge -f -Q a,b -X b");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_a_reason() {
+        let check = |words: &str, reason: &str| {
+            let error = Cli::try_parse_from(words.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{words}");
+            assert!(error.to_string().contains(reason), "{words}: {error}");
+        };
+        check("lovage worker -P prefork", "later");
+        check("lovage worker -P solo", "later");
+        check("lovage worker -c 0", "whole number");
+        check("lovage worker -c many", "whole number");
+        check("lovage worker -l loud", "log level");
+        check("lovage worker -n w%z@%h -l info -Q ,", "queue");
+        check("lovage call demo.add 1 --args=[2]", "cannot be used with");
+        check("lovage call demo.add --args={}", "array");
+        check("lovage call demo.add --kwargs=[1]", "object");
+        check("lovage call demo.add --kwargs={", "JSON");
+        check("lovage call demo.add --countdown=soon", "seconds");
+        check(
+            "lovage call demo.add --countdown=1 --eta=2030-01-01",
+            "cannot be used with",
+        );
+        check("lovage call demo.add --priority=300", "300");
+        check("lovage call demo.add --count=0", "0");
+        check("lovage call demo.add --timeout=3", "--wait");
+        check("lovage dlq discard", "ID");
+        check("lovage dlq replay --all 17", "cannot be used with");
+    }
+}

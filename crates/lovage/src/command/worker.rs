@@ -1,0 +1,384 @@
+//! `lovage worker`: runs tasks until it is told to stop.
+
+use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
+
+use clap::Args;
+use lovage_protocol::{NodeName, QueueName};
+use lovage_settings::{Pool, Settings, parse_level, start_tracing};
+use lovage_worker::{Catalogue, Module, Worker, WorkerParts};
+use tracing::info;
+
+use crate::{
+    banner::Banner,
+    command::{QueueList, seconds, select_queues},
+    connect,
+    failure::{Failure, chain},
+    nodename, output,
+    pidfile::PidFile,
+    signals::{Signals, Voice},
+};
+
+/// Tasks at once in the async pool, when nobody says.
+const ASYNC_CONCURRENCY: usize = 100;
+/// tokio's own limit of threads for what blocks.
+const BLOCKING_THREADS: usize = 512;
+
+/// What shapes a worker, in `lovage worker` and `lovage up`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Tasks at once, or auto [default: 100 for the async pool, the number of cores for threads]
+    #[arg(short, long, value_name = "N", value_parser = concurrency)]
+    concurrency: Option<Concurrency>,
+    /// Queues to consume, with commas between them [default: the default queue]
+    #[arg(short = 'Q', long, value_name = "QUEUES")]
+    queues: Option<QueueList>,
+    /// Queues not to consume
+    #[arg(short = 'X', long, value_name = "QUEUES")]
+    exclude_queues: Option<QueueList>,
+    /// Node name; %h host, %n name, %d domain, %i process index [default: celery@%h]
+    #[arg(short = 'n', long, value_name = "NODE")]
+    hostname: Option<String>,
+    /// How tasks are run: async (many in one process) or threads [default: async]
+    #[arg(short = 'P', long, value_name = "POOL")]
+    pool: Option<Pool>,
+    /// DEBUG, INFO, WARNING, ERROR, CRITICAL, or a list such as info,lovage_worker=debug [default: INFO]
+    #[arg(short, long, value_name = "LEVEL", value_parser = parse_level)]
+    loglevel: Option<String>,
+    /// Messages taken ahead, times concurrency; 0 takes without limit [default: 4]
+    #[arg(long, value_name = "N")]
+    prefetch_multiplier: Option<usize>,
+    /// Stop a task after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time_limit: Option<Duration>,
+    /// Tell a task to end after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    soft_time_limit: Option<Duration>,
+    /// One JSON object a line, as LOVAGE_LOG_FORMAT=json
+    #[arg(long)]
+    json_logs: bool,
+}
+
+/// Run tasks until told to stop.
+///
+/// TERM stops warmly: running tasks end, the rest goes back to its queues. Ctrl-C does too, and a second one gives the
+/// running tasks back as well; so does QUIT at once.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lovage worker                              consume the default queue
+  lovage worker -Q hot,mail -c 200 -l info   two queues, 200 tasks at once
+  lovage worker -P threads -n crunch@%h      blocking tasks, one thread per core")]
+pub(crate) struct WorkerArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Write the process id to this file (%n and so on as in -n), and remove it at the end
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<String>,
+    #[command(flatten)]
+    celery: CeleryArgs,
+}
+
+/// Flags of Celery's that have no effect here, so that a start script may keep them.
+#[derive(Debug, Args)]
+struct CeleryArgs {
+    #[arg(short = 'E', long, visible_alias = "events", hide = true)]
+    task_events: bool,
+    #[arg(short = 'O', long, hide = true, value_name = "PROFILE")]
+    optimization: Option<String>,
+    #[arg(long, hide = true)]
+    without_gossip: bool,
+    #[arg(long, hide = true)]
+    without_mingle: bool,
+    #[arg(long, hide = true)]
+    without_heartbeat: bool,
+}
+
+impl CeleryArgs {
+    fn hint(&self) {
+        if self.task_events {
+            output::hint("-E has no effect yet: this version sends no task events");
+        }
+        if self.optimization.is_some() {
+            output::hint(
+                "-O has no effect: slots are always given to what comes next (Celery's -O fair)",
+            );
+        }
+        for (given, flag) in [
+            (self.without_gossip, "--without-gossip"),
+            (self.without_mingle, "--without-mingle"),
+            (self.without_heartbeat, "--without-heartbeat"),
+        ] {
+            if given {
+                output::hint(format_args!(
+                    "{flag} has no effect: this version does not do it anyway"
+                ));
+            }
+        }
+    }
+}
+
+/// The value of `-c`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concurrency {
+    Auto,
+    Tasks(usize),
+}
+
+fn concurrency(text: &str) -> Result<Concurrency, String> {
+    match text.parse() {
+        Ok(tasks @ 1..=100_000) => Ok(Concurrency::Tasks(tasks)),
+        _ if text.eq_ignore_ascii_case("auto") => Ok(Concurrency::Auto),
+        _ => Err("expected a whole number from 1 to 100000, or auto".to_owned()),
+    }
+}
+
+/// A worker that is decided on and not yet started.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    modules: Vec<Module>,
+    node: NodeName,
+    queues: Vec<QueueName>,
+    concurrency: usize,
+    pool: Pool,
+    tasks: Vec<String>,
+}
+
+impl Plan {
+    /// Joins flags and settings; flags win.
+    pub(crate) fn new(
+        args: RunArgs,
+        mut settings: Settings,
+        mut modules: Vec<Module>,
+    ) -> Result<Self, Failure> {
+        if settings.worker.demo_tasks {
+            modules.push(lovage_tasks::demo());
+        }
+        let specs = Catalogue::specs(&modules)?;
+        if specs.is_empty() {
+            return Err(lovage_worker::BuildError::NoTasks.into());
+        }
+        let host = hostname::get().map(|name| name.to_string_lossy().into_owned());
+        let host = host.unwrap_or_else(|_| "localhost".to_owned());
+        let node = nodename::node_name(args.hostname.as_deref(), &host).map_err(Failure::usage)?;
+        let queues = select_queues(args.queues, args.exclude_queues, &settings)?;
+        let pool = args.pool.unwrap_or(settings.worker.pool);
+        let wanted = match args.concurrency {
+            Some(Concurrency::Auto) => None,
+            Some(Concurrency::Tasks(tasks)) => Some(tasks),
+            None => settings.worker.concurrency,
+        };
+        let concurrency = wanted.unwrap_or_else(|| match pool {
+            Pool::Async => ASYNC_CONCURRENCY,
+            Pool::Threads => thread::available_parallelism().map_or(1, NonZero::get),
+        });
+        if let Some(level) = args.loglevel {
+            settings.telemetry.level = level;
+        }
+        settings.telemetry.json |= args.json_logs;
+        if let Some(multiplier) = args.prefetch_multiplier {
+            settings.worker.prefetch_multiplier = multiplier;
+        }
+        settings.tasks.time_limit = args.time_limit.or(settings.tasks.time_limit);
+        settings.tasks.soft_time_limit = args.soft_time_limit.or(settings.tasks.soft_time_limit);
+        let tasks = specs.iter().map(|spec| spec.name.to_string()).collect();
+        Ok(Self {
+            settings,
+            modules,
+            node,
+            queues,
+            concurrency,
+            pool,
+            tasks,
+        })
+    }
+
+    /// Tasks at once.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
+    /// How a signal is acknowledged.
+    pub(crate) fn voice(&self) -> Voice {
+        if self.settings.telemetry.json {
+            Voice::Log
+        } else {
+            Voice::Plain
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(
+    args: WorkerArgs,
+    settings: Settings,
+    modules: Vec<Module>,
+) -> Result<u8, Failure> {
+    let plan = Plan::new(args.run, settings, modules)?;
+    args.celery.hint();
+    connect::broker_url(&plan.settings)?;
+    let pidfile = args
+        .pidfile
+        .map(|name| nodename::expand_node(&name, &plan.node).map_err(Failure::usage))
+        .transpose()?;
+    let held = pidfile
+        .map(|path| PidFile::take(&PathBuf::from(path)))
+        .transpose()?;
+    start_tracing(&plan.settings.telemetry);
+    let ended = in_runtime(plan.concurrency, async move {
+        let signals = listen(plan.voice())?;
+        serve(plan, &signals).await?;
+        Ok(signals.exit_code())
+    });
+    drop(held);
+    ended
+}
+
+/// Runs on all cores. What still blocks a thread when the worker has ended is left behind: its message went back.
+pub(crate) fn in_runtime(
+    concurrency: usize,
+    work: impl Future<Output = Result<u8, Failure>>,
+) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS.saturating_add(concurrency))
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?;
+    let ended = runtime.block_on(work);
+    runtime.shutdown_background();
+    ended
+}
+
+/// Listens to the signals of a worker.
+pub(crate) fn listen(voice: Voice) -> Result<Signals, Failure> {
+    Signals::listen(voice)
+        .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))
+}
+
+/// Runs the worker until a signal stops it. A broker that is away is waited for.
+pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> {
+    let Plan {
+        settings,
+        modules,
+        node,
+        queues,
+        concurrency,
+        pool,
+        tasks,
+    } = plan;
+    let url = connect::broker_url(&settings)?;
+    let specs = Catalogue::specs(&modules)?;
+    if settings.telemetry.json {
+        info!(%node, broker = %url, concurrency, pool = crate::banner::pool_name(pool), "starting");
+    } else {
+        let banner = Banner {
+            node: &node,
+            settings: &settings,
+            broker: url,
+            queues: &queues,
+            concurrency,
+            pool,
+            tasks: &tasks,
+        };
+        // A banner that nobody reads is no reason to stop.
+        let _ = output::line(banner);
+    }
+    let connected = tokio::select! {
+        connected = connect::patiently(&settings, &specs) => connected?,
+        () = signals.asked() => return Ok(()),
+    };
+    let parts = WorkerParts {
+        broker: connected.broker,
+        results: connected.results,
+        client: connected.client,
+        modules,
+        settings: Arc::new(settings),
+        node: node.clone(),
+        queues,
+        concurrency,
+        pool,
+    };
+    let worker = tokio::select! {
+        worker = Worker::start(parts) => worker?,
+        () = signals.asked() => return Ok(()),
+    };
+    let ran = worker
+        .run(signals.shutdown(), || info!("{node} ready."))
+        .await;
+    ran.map(drop)
+        .map_err(|error| Failure::failed(chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use lovage_protocol::Value;
+    use lovage_settings::{Pool, Settings};
+    use lovage_worker::{Module, RawTask};
+
+    use super::{Plan, RunArgs};
+
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn plan(flags: &str, variables: &[(&str, &str)]) -> Plan {
+        let pairs = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let (settings, _) = Settings::from_lookup(pairs).unwrap();
+        let words = std::iter::once("worker").chain(flags.split_whitespace());
+        let task = RawTask::new("one", |_| async { Ok(Value::Null) });
+        let args = Flags::try_parse_from(words).unwrap().run;
+        Plan::new(args, settings, vec![Module::new("tests").raw(task)]).unwrap()
+    }
+
+    #[test]
+    fn flags_win_over_settings() {
+        let set = [
+            ("CELERY_WORKER_CONCURRENCY", "7"),
+            ("CELERY_WORKER_POOL", "threads"),
+            ("CELERY_WORKER_PREFETCH_MULTIPLIER", "2"),
+            ("LOVAGE_LOG", "debug"),
+        ];
+        let by_settings = plan("", &set);
+        assert_eq!(
+            (by_settings.concurrency, by_settings.pool),
+            (7, Pool::Threads)
+        );
+        assert_eq!(by_settings.settings.worker.prefetch_multiplier, 2);
+        assert_eq!(by_settings.settings.telemetry.level, "debug");
+        let by_flags = plan(
+            "-c 3 -P async --prefetch-multiplier 1 -l WARNING --json-logs",
+            &set,
+        );
+        assert_eq!((by_flags.concurrency, by_flags.pool), (3, Pool::Async));
+        assert_eq!(by_flags.settings.worker.prefetch_multiplier, 1);
+        assert_eq!(by_flags.settings.telemetry.level, "warn");
+        assert!(by_flags.settings.telemetry.json);
+    }
+
+    #[test]
+    fn concurrency_has_a_default_for_each_pool() {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(plan("", &[]).concurrency, 100);
+        assert_eq!(plan("-P threads", &[]).concurrency, cores);
+        assert_eq!(
+            plan("-c auto -P threads", &[("CELERY_WORKER_CONCURRENCY", "7")]).concurrency,
+            cores
+        );
+    }
+
+    #[test]
+    fn a_worker_without_tasks_is_refused() {
+        let args = Flags::try_parse_from(["worker"]).unwrap().run;
+        assert_eq!(
+            Plan::new(args, Settings::default(), Vec::new())
+                .unwrap_err()
+                .tell(),
+            78
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! From settings to a broker, a result store and a client.
+
+use std::{sync::Arc, time::Duration};
+
+use lovage_broker::{Broker, MemoryBroker, RedisBroker};
+use lovage_client::{Client, ClientOptions, OwnOptions};
+use lovage_protocol::TaskName;
+use lovage_registry::TaskSpec;
+use lovage_results::ResultStore;
+use lovage_settings::{BrokerUrl, Settings};
+use tracing::{error, warn};
+
+use crate::failure::{Failure, chain};
+
+/// The longest wait between two attempts of a worker; Celery's is about the same.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What most commands need.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) results: Arc<dyn ResultStore>,
+    pub(crate) client: Client,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Broker(#[from] lovage_broker::Error),
+    #[error(transparent)]
+    Results(#[from] lovage_results::Error),
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Broker(error) => error.into(),
+            Refusal::Results(error) => error.into(),
+            Refusal::Settings(text) => Self::settings(text),
+        }
+    }
+}
+
+impl Refusal {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Broker(error) => error.is_transient(),
+            Self::Results(error) => error.is_transient(),
+            Self::Settings(_) => false,
+        }
+    }
+}
+
+/// The broker's URL, which every command but the local ones needs.
+pub(crate) fn broker_url(settings: &Settings) -> Result<&BrokerUrl, Failure> {
+    settings.broker.url.as_ref().ok_or_else(|| {
+        Failure::settings(
+            "no broker is set; set CELERY_BROKER_URL, such as redis://localhost:6379/0, \
+             or run `lovage up`, which starts a Redis of its own",
+        )
+    })
+}
+
+/// As [`broker_url`], for a command that talks to other processes: memory is not shared with them.
+fn shared_broker_url(settings: &Settings) -> Result<&BrokerUrl, Failure> {
+    match broker_url(settings)? {
+        BrokerUrl::Memory => Err(Failure::settings(
+            "CELERY_BROKER_URL is memory://, which no other process can reach; set one that is shared",
+        )),
+        url => Ok(url),
+    }
+}
+
+/// Broker, results and client, for a command that runs once.
+pub(crate) async fn once(settings: &Settings, tasks: &[TaskSpec]) -> Result<Connected, Failure> {
+    let url = shared_broker_url(settings)?;
+    Ok(open(settings, url, tasks).await?)
+}
+
+/// The broker alone, for a command that runs once.
+pub(crate) async fn broker(settings: &Settings) -> Result<Arc<dyn Broker>, Failure> {
+    shared_broker_url(settings)?;
+    Ok(Arc::new(RedisBroker::connect(&settings.broker).await?))
+}
+
+/// The result store alone, for a command that runs once.
+pub(crate) async fn results(settings: &Settings) -> Result<Arc<dyn ResultStore>, Failure> {
+    let url = match (&settings.results.url, &settings.broker.url) {
+        // Results say where they are themselves; the broker is not asked.
+        (Some(_), None) => &BrokerUrl::Memory,
+        _ => shared_broker_url(settings)?,
+    };
+    Ok(lovage_results::connect(&settings.results, url, None).await?)
+}
+
+/// Broker, results and client for a worker: what is away is waited for, for ever, with a line for each attempt.
+pub(crate) async fn patiently(
+    settings: &Settings,
+    tasks: &[TaskSpec],
+) -> Result<Connected, Failure> {
+    let url = broker_url(settings)?;
+    let mut pause = Duration::from_secs(1);
+    let mut attempt = 1_u32;
+    loop {
+        let refusal = match open(settings, url, tasks).await {
+            Ok(connected) => return Ok(connected),
+            Err(refusal) if refusal.is_transient() => refusal,
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let (why, seconds) = (chain(&refusal), pause.as_secs());
+        error!(
+            attempt,
+            "{why}. Trying again in {seconds} s (attempt {attempt})"
+        );
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        attempt = attempt.saturating_add(1);
+    }
+}
+
+async fn open(
+    settings: &Settings,
+    url: &BrokerUrl,
+    tasks: &[TaskSpec],
+) -> Result<Connected, Refusal> {
+    let (broker, results): (Arc<dyn Broker>, _) = match url {
+        BrokerUrl::Memory => {
+            let memory = MemoryBroker::new();
+            let results = lovage_results::connect(&settings.results, url, Some(&memory)).await?;
+            (Arc::new(memory), results)
+        }
+        _ => {
+            let redis = RedisBroker::connect(&settings.broker).await?;
+            refuse_eviction(&redis, settings).await?;
+            let results = lovage_results::connect(&settings.results, url, None).await?;
+            (Arc::new(redis), results)
+        }
+    };
+    let mut options = ClientOptions::from(settings);
+    options.own = tasks.iter().map(own_options).collect();
+    let client = Client::new(Arc::clone(&broker), Arc::clone(&results), options);
+    Ok(Connected {
+        broker,
+        results,
+        client,
+    })
+}
+
+/// What a task's attribute says of how it is sent.
+fn own_options(task: &TaskSpec) -> (TaskName, OwnOptions) {
+    let own = OwnOptions {
+        queue: task.options.queue.clone(),
+        priority: task.options.priority,
+        expires: task.options.expires,
+    };
+    (TaskName::from(task.name.as_str()), own)
+}
+
+/// A broker that evicts keys loses messages without a word.
+async fn refuse_eviction(redis: &RedisBroker, settings: &Settings) -> Result<(), Refusal> {
+    let policy = redis.eviction_policy().await?;
+    let Some(policy) = policy.filter(|policy| policy != "noeviction") else {
+        return Ok(());
+    };
+    let text = format!(
+        "the broker's maxmemory-policy is {policy}: when its memory is full it deletes messages without a word; \
+         set it to noeviction (redis-cli CONFIG SET maxmemory-policy noeviction)"
+    );
+    if settings.broker.allow_eviction {
+        warn!("{text}");
+        return Ok(());
+    }
+    Err(Refusal::Settings(format!(
+        "{text}; LOVAGE_ENV=production refuses such a broker"
+    )))
+}

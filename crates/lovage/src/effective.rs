@@ -1,0 +1,351 @@
+//! Settings written back as the variables that would give them.
+
+use std::{fmt::Display, time::Duration};
+
+use lovage_settings::{
+    BrokerUrl, Environment, FanoutPrefix, QueueOrder, Route, RoutePattern, Settings,
+    TransportOptions,
+};
+use serde_json::{Value, json};
+
+use crate::banner::pool_name;
+
+/// Every variable with the value that holds, as one would write it. An empty one is unset.
+pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mut rows = general(settings);
+    rows.extend(tasks(settings));
+    rows.extend(worker(settings));
+    rows
+}
+
+fn general(settings: &Settings) -> Vec<(&'static str, String)> {
+    let Settings {
+        broker,
+        results,
+        telemetry,
+        ..
+    } = settings;
+    let environment = match settings.environment {
+        Environment::Development => "development",
+        Environment::Production => "production",
+    };
+    let place = match (&results.url, &broker.url) {
+        (Some(url), _) => url.to_string(),
+        (None, Some(url)) => results.place(url).to_string(),
+        (None, None) => String::new(),
+    };
+    vec![
+        ("LOVAGE_ENV", environment.to_owned()),
+        (
+            "CELERY_BROKER_URL",
+            optional(broker.url.as_ref().map(BrokerUrl::to_string)),
+        ),
+        (
+            "CELERY_BROKER_TRANSPORT_OPTIONS",
+            transport_options(&broker.options),
+        ),
+        (
+            "CELERY_BROKER_CONNECTION_TIMEOUT",
+            seconds(broker.connect_timeout),
+        ),
+        ("CELERY_RESULT_BACKEND", place),
+        (
+            "CELERY_RESULT_EXPIRES",
+            results.expires.map_or_else(|| "0".to_owned(), seconds),
+        ),
+        (
+            "CELERY_RESULT_FAILURE_EXPIRES",
+            optional(results.failure_expires.map(seconds)),
+        ),
+        ("CELERY_RESULT_EXTENDED", results.extended.to_string()),
+        (
+            "CELERY_RESULT_COMPRESSION",
+            optional(results.compression.clone()),
+        ),
+        (
+            "CELERY_RESULT_CHORD_EXPIRES",
+            optional(results.chord_expires.map(seconds)),
+        ),
+        (
+            "CELERY_RESULT_CHORD_JOIN_TIMEOUT",
+            seconds(results.chord_join_timeout),
+        ),
+        (
+            "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS",
+            json!({"global_keyprefix": results.global_keyprefix}).to_string(),
+        ),
+        ("LOVAGE_LOG", telemetry.level.clone()),
+        (
+            "LOVAGE_LOG_FORMAT",
+            if telemetry.json { "json" } else { "text" }.to_owned(),
+        ),
+        ("CELERY_TIMEZONE", settings.timezone.to_string()),
+    ]
+}
+
+fn tasks(settings: &Settings) -> Vec<(&'static str, String)> {
+    let tasks = &settings.tasks;
+    vec![
+        ("CELERY_TASK_DEFAULT_QUEUE", tasks.default_queue.clone()),
+        ("CELERY_TASK_ROUTES", routes(&tasks.routes)),
+        (
+            "CELERY_TASK_DEFAULT_PRIORITY",
+            optional(tasks.default_priority),
+        ),
+        ("CELERY_TASK_ACKS_LATE", tasks.acks_late.to_string()),
+        (
+            "CELERY_TASK_ACKS_ON_FAILURE",
+            tasks.acks_on_failure.to_string(),
+        ),
+        (
+            "CELERY_TASK_ACKS_ON_TIMEOUT",
+            tasks.acks_on_timeout.to_string(),
+        ),
+        (
+            "CELERY_TASK_REJECT_ON_WORKER_LOST",
+            tasks.reject_on_worker_lost.to_string(),
+        ),
+        ("CELERY_TASK_TRACK_STARTED", tasks.track_started.to_string()),
+        ("CELERY_TASK_IGNORE_RESULT", tasks.ignore_result.to_string()),
+        (
+            "CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED",
+            tasks.store_errors_even_if_ignored.to_string(),
+        ),
+        (
+            "CELERY_TASK_TIME_LIMIT",
+            optional(tasks.time_limit.map(seconds)),
+        ),
+        (
+            "CELERY_TASK_SOFT_TIME_LIMIT",
+            optional(tasks.soft_time_limit.map(seconds)),
+        ),
+        (
+            "CELERY_TASK_COMPRESSION",
+            optional(tasks.compression.clone()),
+        ),
+        ("CELERY_ACCEPT_CONTENT", tasks.accept_content.join(",")),
+        (
+            "CELERY_TASK_INHERIT_PARENT_PRIORITY",
+            tasks.inherit_parent_priority.to_string(),
+        ),
+    ]
+}
+
+fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
+    let worker = &settings.worker;
+    vec![
+        ("CELERY_WORKER_CONCURRENCY", optional(worker.concurrency)),
+        (
+            "CELERY_WORKER_PREFETCH_MULTIPLIER",
+            worker.prefetch_multiplier.to_string(),
+        ),
+        ("CELERY_WORKER_POOL", pool_name(worker.pool).to_owned()),
+        ("CELERY_TASK_QUEUES", worker.queues.join(",")),
+        ("LOVAGE_MAX_DEATHS", worker.max_deaths.to_string()),
+        ("LOVAGE_LEASE", with_unit(worker.lease)),
+        (
+            "LOVAGE_FORWARD_UNKNOWN",
+            optional(worker.forward_unknown.clone()),
+        ),
+        (
+            "LOVAGE_UNKNOWN_GRACE",
+            optional(worker.unknown_grace.map(with_unit)),
+        ),
+        ("LOVAGE_DEMO_TASKS", worker.demo_tasks.to_string()),
+        ("LOVAGE_MAX_MESSAGE_BYTES", size(worker.max_message_bytes)),
+    ]
+}
+
+/// As one would write it; passwords are not among them.
+fn transport_options(options: &TransportOptions) -> String {
+    let mut value = json!({
+        "visibility_timeout": number(options.visibility_timeout),
+        "priority_steps": options.priority_steps,
+        "sep": options.sep,
+        "queue_order_strategy": match options.queue_order_strategy {
+            QueueOrder::RoundRobin => "round_robin",
+            QueueOrder::Priority => "priority",
+            QueueOrder::Sorted => "sorted",
+        },
+        "unacked_key": options.unacked_key,
+        "unacked_index_key": options.unacked_index_key,
+        "unacked_mutex_key": options.unacked_mutex_key,
+        "unacked_mutex_expire": number(options.unacked_mutex_expire),
+        "global_keyprefix": options.global_keyprefix,
+        "fanout_prefix": match &options.fanout_prefix {
+            FanoutPrefix::Default => json!(true),
+            FanoutPrefix::Off => json!(false),
+            FanoutPrefix::Custom(text) => json!(text),
+        },
+        "fanout_patterns": options.fanout_patterns,
+    });
+    for (name, set) in [
+        (
+            "unacked_restore_limit",
+            options.unacked_restore_limit.map(|limit| json!(limit)),
+        ),
+        ("socket_timeout", options.socket_timeout.map(number)),
+        (
+            "socket_connect_timeout",
+            options.socket_connect_timeout.map(number),
+        ),
+    ] {
+        if let Some(set) = set {
+            value[name] = set;
+        }
+    }
+    value.to_string()
+}
+
+/// A list of pairs, in the order of trying.
+fn routes(routes: &[Route]) -> String {
+    let pairs: Vec<Value> = routes
+        .iter()
+        .map(|route| {
+            let pattern = match &route.pattern {
+                RoutePattern::Exact(text) | RoutePattern::Glob(text) => text.clone(),
+                RoutePattern::Regex(text) => format!("re:{text}"),
+            };
+            let mut target = json!({});
+            if let Some(queue) = &route.queue {
+                target["queue"] = json!(queue);
+            }
+            if let Some(key) = &route.routing_key {
+                target["routing_key"] = json!(key);
+            }
+            if let Some(priority) = route.priority {
+                target["priority"] = json!(priority);
+            }
+            json!([pattern, target])
+        })
+        .collect();
+    Value::from(pairs).to_string()
+}
+
+fn optional(value: Option<impl Display>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn seconds(length: Duration) -> String {
+    length.as_secs_f64().to_string()
+}
+
+/// Whole seconds as a whole number.
+fn number(length: Duration) -> Value {
+    if length.subsec_nanos() == 0 {
+        json!(length.as_secs())
+    } else {
+        json!(length.as_secs_f64())
+    }
+}
+
+fn with_unit(length: Duration) -> String {
+    if length.subsec_millis() == 0 {
+        format!("{}s", length.as_secs())
+    } else {
+        format!("{}ms", length.as_millis())
+    }
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        whole if whole > 0 && whole.is_multiple_of(1 << 20) => format!("{}MiB", whole >> 20),
+        other => format!("{other}B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use lovage_settings::{Settings, documented};
+
+    use super::effective;
+
+    /// Read only to be refused or to be the default of others: nothing of them is kept.
+    const NOT_KEPT: [&str; 5] = [
+        "REDIS_URL",
+        "CELERY_RESULT_SERIALIZER",
+        "CELERY_TASK_SERIALIZER",
+        "CELERY_TASK_PROTOCOL",
+        "CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT",
+    ];
+
+    fn read(pairs: &[(&str, &str)]) -> Settings {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::from_lookup(pairs).unwrap().0
+    }
+
+    #[test]
+    fn every_documented_variable_is_told() {
+        let told: BTreeSet<&str> = effective(&Settings::default())
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        let documented: BTreeSet<&str> = documented()
+            .iter()
+            .map(|variable| variable.name)
+            .filter(|name| !NOT_KEPT.contains(name))
+            .collect();
+        assert_eq!(told, documented);
+    }
+
+    #[test]
+    fn what_is_told_gives_the_same_settings() {
+        let check = |pairs: &[(&str, &str)]| {
+            let mut settings = read(pairs);
+            let told = effective(&settings);
+            let told: Vec<(&str, &str)> = told
+                .iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            // Unset, results go where the broker is; that place is told.
+            let again = read(&told);
+            settings.results.url.clone_from(&again.results.url);
+            assert_eq!(again, settings);
+        };
+        check(&[]);
+        check(&[
+            ("CELERY_BROKER_URL", "redis://cache/1;redis://other"),
+            ("CELERY_RESULT_BACKEND", "disabled://"),
+            ("CELERY_RESULT_EXPIRES", "0"),
+            ("CELERY_RESULT_COMPRESSION", "zstd"),
+            (
+                "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS",
+                r#"{"global_keyprefix": "x"}"#,
+            ),
+            (
+                "CELERY_BROKER_TRANSPORT_OPTIONS",
+                r#"{"visibility_timeout": 7.5, "queue_order_strategy": "sorted", "fanout_prefix": "/{db}/x.",
+                    "socket_timeout": 5, "priority_steps": [0, 5]}"#,
+            ),
+            (
+                "CELERY_TASK_ROUTES",
+                r#"{"a.*": "q1", "b": {"queue": "q2", "priority": 3}, "re:c.+": "q3"}"#,
+            ),
+            ("CELERY_TASK_QUEUES", "q1,q2"),
+            ("CELERY_TASK_ACKS_LATE", "no"),
+            ("CELERY_TASK_TIME_LIMIT", "2.5"),
+            ("CELERY_WORKER_CONCURRENCY", "7"),
+            ("CELERY_WORKER_POOL", "threads"),
+            ("LOVAGE_LEASE", "2500ms"),
+            ("LOVAGE_UNKNOWN_GRACE", "10m"),
+            ("LOVAGE_LOG", "info,lovage_worker=debug"),
+            ("CELERY_TIMEZONE", "Europe/Zurich"),
+        ]);
+    }
+
+    #[test]
+    fn passwords_are_masked() {
+        let settings = read(&[
+            ("CELERY_BROKER_URL", "redis://u:sesame@cache"),
+            ("CELERY_RESULT_BACKEND", "redis://:sesame@cache"),
+        ]);
+        let told = format!("{:?}", effective(&settings));
+        assert!(!told.contains("sesame"), "{told}");
+        assert!(told.contains("redis://u:********@cache:6379/0"), "{told}");
+    }
+}

@@ -1,0 +1,60 @@
+//! The face of Lovage: the one binary with its commands, and what a user's own crate imports.
+//!
+//! Call [`main`] with your modules and you have the `lovage` binary with your tasks in it. This crate wires the others
+//! together and is the only one that reads the environment; it defines no task and moves no message itself.
+//!
+//! | module | knows |
+//! |---|---|
+//! | `cli` | the command line as a whole |
+//! | `command` | one file per command |
+//! | `connect` | from settings to broker, results and client |
+//! | `effective` | settings written back as variables |
+//! | `signals` | what TERM, INT and QUIT mean |
+//! | `banner` | what a worker says at its start |
+//! | `nodename` | node names and their `%` signs |
+//! | `pidfile` | one process per pid file |
+//! | `redis_child` | the Redis that `lovage up` starts |
+//! | `output`, `table` | everything that is printed |
+//! | `failure` | the exit codes |
+//!
+//! ```no_run
+//! use lovage::{Module, RawTask};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     let echo = RawTask::new("echo", |call| async move {
+//!         Ok(lovage::protocol::Value::List(call.args))
+//!     });
+//!     lovage::main(vec![Module::new("mine").raw(echo)])
+//! }
+//! ```
+
+mod banner;
+mod cli;
+mod command;
+mod connect;
+mod effective;
+mod failure;
+mod nodename;
+mod output;
+mod pidfile;
+mod redis_child;
+mod signals;
+mod table;
+
+use std::process::ExitCode;
+
+pub use lovage_client::{self as client, Client};
+pub use lovage_macros::task;
+pub use lovage_protocol as protocol;
+#[doc(hidden)]
+pub use lovage_registry::__macro;
+pub use lovage_registry::{Described, State};
+pub use lovage_settings as settings;
+pub use lovage_worker::{Context, Module, RawCall, RawTask, TaskOptions, context, signal};
+
+/// Runs the command line with the tasks of `modules`; the whole of a binary's `main`.
+///
+/// It reads the process's arguments and environment, starts what it needs, and returns when the command has ended.
+pub fn main(modules: Vec<Module>) -> ExitCode {
+    cli::run(modules)
+}

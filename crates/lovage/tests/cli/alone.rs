@@ -1,0 +1,206 @@
+//! Commands that need no broker, and what they say when there is none.
+
+use std::{
+    io::Read,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use crate::program::{command, run};
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let help = run(&["--help"], &[]).expect(0);
+    for word in [
+        "up",
+        "worker",
+        "call",
+        "result",
+        "list",
+        "purge",
+        "dlq",
+        "config",
+        "completions",
+        "Exit codes",
+    ] {
+        assert!(help.out.contains(word), "{word}");
+    }
+    assert!(!help.out.contains('\u{1b}'), "a pipe gets no colours");
+    assert!(
+        run(&["--version"], &[])
+            .expect(0)
+            .out
+            .starts_with("lovage ")
+    );
+    let long = run(&["worker", "--help"], &[]).expect(0).out;
+    assert!(long.contains("TERM stops warmly"), "{long}");
+    run(&["wroker"], &[]).expect(2);
+    run(&[], &[]).expect(2);
+}
+
+#[test]
+fn all_faults_of_the_settings_come_in_one_list() {
+    let faults = [
+        ("CELERY_BROKER_URL", "redis://:sesame@h:port"),
+        ("LOVAGE_LEASE", "5"),
+        ("CELERY_TIMEZONE", "Mars"),
+    ];
+    for words in [
+        &["worker"][..],
+        &["call", "x"],
+        &["config", "check"],
+        &["list"],
+    ] {
+        let ended = run(words, &faults).expect(78);
+        for (name, _) in faults {
+            assert!(ended.err.contains(name), "{words:?}: {}", ended.err);
+        }
+        assert!(!ended.err.contains("sesame"), "{}", ended.err);
+    }
+    let json = run(&["config", "check", "--json"], &faults)
+        .expect(78)
+        .json();
+    assert_eq!(
+        (&json["ok"], json["faults"].as_array().unwrap().len()),
+        (&false.into(), 3)
+    );
+}
+
+#[test]
+fn what_holds_is_shown_without_passwords() {
+    let set = [
+        ("CELERY_BROKER_URL", "redis://:sesame@h/2"),
+        ("CELERY_TASK_ACK_LATE", "1"),
+    ];
+    let json = run(&["config", "check", "--json"], &set).expect(0).json();
+    assert_eq!(
+        json["settings"]["CELERY_BROKER_URL"],
+        "redis://:********@h:6379/2"
+    );
+    assert!(
+        json["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("CELERY_TASK_ACKS_LATE"),
+        "{json}"
+    );
+    let plain = run(&["config", "check"], &set).expect(0);
+    assert!(
+        plain.err.contains("warning: CELERY_TASK_ACK_LATE"),
+        "{plain:?}"
+    );
+    let example = run(&["config", "example"], &[]).expect(0).out;
+    assert_eq!(example, lovage::settings::env_example());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for words in [
+        &["config", "example"][..],
+        &["completions", "zsh"],
+        &["--help"],
+    ] {
+        let mut child = command(words, &[])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Closed before anything was read.
+        drop(child.stdout.take());
+        let mut said = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        assert!(child.wait().unwrap().success(), "{words:?}: {said}");
+        assert_eq!(said, "", "{words:?}");
+    }
+}
+
+#[test]
+fn completions_know_the_flags() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell], &[]).expect(0).out;
+        assert!(script.contains("exclude-queues"), "{shell}");
+    }
+    run(&["completions", "csh"], &[]).expect(2);
+}
+
+#[test]
+fn without_a_broker_that_is_said() {
+    for words in [
+        &["call", "x"][..],
+        &["result", "x"],
+        &["purge", "-f"],
+        &["dlq", "list"],
+    ] {
+        run(words, &[])
+            .expect(78)
+            .one_line_with("CELERY_BROKER_URL");
+        run(words, &[("CELERY_BROKER_URL", "memory://")])
+            .expect(78)
+            .one_line_with("memory://");
+    }
+    let demo = [("LOVAGE_DEMO_TASKS", "1")];
+    run(&["worker"], &demo)
+        .expect(78)
+        .one_line_with("CELERY_BROKER_URL");
+    run(&["worker"], &[("CELERY_BROKER_URL", "memory://")])
+        .expect(78)
+        .one_line_with("LOVAGE_DEMO_TASKS");
+}
+
+#[test]
+fn a_broker_that_is_away_is_one_line_within_seconds() {
+    let away = [("CELERY_BROKER_URL", "redis+socket:///nowhere/redis.sock")];
+    for words in [
+        &["call", "x"][..],
+        &["call", "x", "--wait"],
+        &["result", "x"],
+        &["purge", "-f"],
+        &["dlq", "replay", "--all"],
+    ] {
+        let begun = Instant::now();
+        run(words, &away)
+            .expect(1)
+            .one_line_with("/nowhere/redis.sock");
+        assert!(
+            begun.elapsed() < Duration::from_secs(6),
+            "{words:?}: {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[test]
+fn tasks_are_listed_with_parameters() {
+    let none = run(&["list"], &[]).expect(0);
+    assert_eq!(none.out, "");
+    assert!(none.err.contains("LOVAGE_DEMO_TASKS"), "{none:?}");
+    assert_eq!(
+        run(&["list", "--json"], &[]).expect(0).json(),
+        serde_json::json!([])
+    );
+    let demo = [("LOVAGE_DEMO_TASKS", "1")];
+    let table = run(&["list"], &demo).expect(0).out;
+    assert!(table.starts_with("TASK "), "{table}");
+    let json = run(&["list", "--json"], &demo).expect(0).json();
+    let add = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|task| task["name"] == "demo.add")
+        .unwrap();
+    assert_eq!(add["parameters"][0]["name"], "x");
+    assert_eq!(add["parameters"][0]["required"], true);
+    assert!(table.contains("demo.add"), "{table}");
+}
+
+#[test]
+fn production_has_no_lovage_up() {
+    run(&["up"], &[("LOVAGE_ENV", "production")])
+        .expect(78)
+        .one_line_with("lovage worker");
+}

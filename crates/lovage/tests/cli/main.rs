@@ -1,0 +1,9 @@
+//! The binary as its users meet it: words in; output and exit code out.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is the failed test")]
+
+mod alone;
+mod messages;
+mod program;
+mod up;
+mod worker;

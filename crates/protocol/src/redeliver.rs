@@ -1,0 +1,138 @@
+//! Marking a message that goes back to its queue.
+
+use crate::json::JsonError;
+use crate::json::reader::{Kind, Reader};
+
+/// Replaces `range` of the original text.
+struct Edit {
+    range: std::ops::Range<usize>,
+    text: &'static str,
+}
+
+/// Notes in a raw envelope that it was delivered before, as kombu does when it puts a message back.
+///
+/// Sets `headers.redelivered` and `properties.delivery_info.redelivered` to true and leaves every other byte as it
+/// is, so that a body travels unchanged however often its message is put back. `None` when the bytes are not an
+/// envelope with these objects.
+#[must_use]
+pub fn mark_redelivered(raw: &[u8]) -> Option<Vec<u8>> {
+    let mut edits = find_edits(raw).ok()??;
+    edits.sort_by_key(|edit| edit.range.start);
+    let mut marked = Vec::with_capacity(raw.len() + 48);
+    let mut from = 0;
+    for edit in edits {
+        marked.extend_from_slice(&raw[from..edit.range.start]);
+        marked.extend_from_slice(edit.text.as_bytes());
+        from = edit.range.end;
+    }
+    marked.extend_from_slice(&raw[from..]);
+    Some(marked)
+}
+
+fn find_edits(raw: &[u8]) -> Result<Option<Vec<Edit>>, JsonError> {
+    let mut reader = Reader::from_bytes(raw)?;
+    let mut edits = Vec::new();
+    let (mut headers, mut info) = (false, false);
+    reader.open_object()?;
+    let mut first = true;
+    while let Some(key) = reader.next_key(&mut first)? {
+        match (&*key, reader.kind()?) {
+            ("headers", Kind::Object) => {
+                headers = true;
+                mark_object(&mut reader, &mut edits)?;
+            }
+            ("properties", Kind::Object) => {
+                reader.open_object()?;
+                let mut first = true;
+                while let Some(key) = reader.next_key(&mut first)? {
+                    if key == "delivery_info" && reader.kind()? == Kind::Object {
+                        info = true;
+                        mark_object(&mut reader, &mut edits)?;
+                    } else {
+                        reader.skip_value()?;
+                    }
+                }
+            }
+            _ => {
+                reader.skip_value()?;
+            }
+        }
+    }
+    reader.end()?;
+    Ok((headers && info).then_some(edits))
+}
+
+/// Passes over an object, noting where its `redelivered` has to be written.
+fn mark_object(reader: &mut Reader<'_>, edits: &mut Vec<Edit>) -> Result<(), JsonError> {
+    reader.open_object()?;
+    let (mut first, mut present) = (true, false);
+    while let Some(key) = reader.next_key(&mut first)? {
+        let range = reader.skip_value()?;
+        if key == "redelivered" {
+            present = true;
+            edits.push(Edit {
+                range,
+                text: "true",
+            });
+        }
+    }
+    if !present {
+        // next_key has just taken the closing brace.
+        let at = reader.position() - 1;
+        let text = if first {
+            "\"redelivered\": true"
+        } else {
+            ", \"redelivered\": true"
+        };
+        edits.push(Edit {
+            range: at..at,
+            text,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(raw: &str) -> Option<String> {
+        mark_redelivered(raw.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn writes_both_marks_and_touches_nothing_else() {
+        let raw = r#"{"body":  "W10=", "headers": {"id": "x"}, "properties":{"delivery_info":{}}}"#;
+        let expected = concat!(
+            r#"{"body":  "W10=", "headers": {"id": "x", "redelivered": true}, "#,
+            r#""properties":{"delivery_info":{"redelivered": true}}}"#
+        );
+        assert_eq!(marked(raw).as_deref(), Some(expected));
+        assert_eq!(
+            marked(expected).as_deref(),
+            Some(expected),
+            "a second time changes nothing"
+        );
+    }
+
+    #[test]
+    fn turns_a_false_mark() {
+        let raw = r#"{"headers":{"redelivered":false},"properties":{"delivery_info":{"redelivered":null}}}"#;
+        let expected = r#"{"headers":{"redelivered":true},"properties":{"delivery_info":{"redelivered":true}}}"#;
+        assert_eq!(marked(raw).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn refuses_what_is_no_envelope() {
+        for raw in [
+            "",
+            "[]",
+            "{}",
+            "nonsense",
+            r#"{"headers":{},"properties":{}}"#,
+            r#"{"headers":{}"#,
+        ] {
+            assert_eq!(marked(raw), None, "{raw}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Results in this process, beside the memory broker.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use lovage_broker::{MemoryBroker, MemoryResults, ResultPlace, ResultWrite};
+use lovage_protocol::{TaskId, TaskMeta};
+use lovage_settings::ResultSettings;
+
+use crate::{Error, ResultStore, Watch, record::Records};
+
+/// Results in the table of a memory broker, which stores some of them itself in the step that settles a message.
+#[derive(Debug)]
+pub struct MemoryStore {
+    records: Records,
+    table: MemoryResults,
+}
+
+impl MemoryStore {
+    /// The store beside `broker`.
+    ///
+    /// # Errors
+    /// When the settings name a compression that does not exist.
+    pub fn new(settings: &ResultSettings, broker: &MemoryBroker) -> Result<Self, Error> {
+        // The broker's guard reads records as they are.
+        let records = Records::new(settings, ResultPlace::Memory)?.uncompressed();
+        Ok(Self {
+            records,
+            table: broker.results().clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl ResultStore for MemoryStore {
+    fn encode(&self, meta: &TaskMeta) -> Option<ResultWrite> {
+        Some(self.records.write(meta))
+    }
+
+    async fn write(&self, writes: &[ResultWrite]) -> Result<(), Error> {
+        for write in writes {
+            self.table.set(write);
+        }
+        Ok(())
+    }
+
+    async fn load_many(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskMeta>>, Error> {
+        ids.iter()
+            .map(|id| {
+                let record = self.table.get(&self.records.key(id));
+                record
+                    .map(|record| self.records.read(id, &record))
+                    .transpose()
+            })
+            .collect()
+    }
+
+    async fn forget(&self, id: &TaskId) -> Result<(), Error> {
+        self.table.remove(&self.records.key(id));
+        Ok(())
+    }
+
+    async fn watch(&self, id: &TaskId) -> Result<Watch, Error> {
+        let records = self.records.clone();
+        let task = id.clone();
+        let states = self
+            .table
+            .watch(&self.records.key(id))
+            .map(move |record| records.read(&task, &record));
+        Ok(Watch::new(id.clone(), states.boxed(), Box::new(|| None)))
+    }
+
+    fn place(&self) -> Option<ResultPlace> {
+        Some(ResultPlace::Memory)
+    }
+
+    fn group_key(&self, group_id: &str) -> String {
+        self.records.group_key(group_id)
+    }
+}

@@ -1,0 +1,52 @@
+//! The seam: what every result store can do.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use lovage_broker::{ResultPlace, ResultWrite};
+use lovage_protocol::{TaskId, TaskMeta};
+
+use crate::{Error, Watch};
+
+/// Where results are kept. Every call ends within seconds: an unreachable store is an error, not a wait.
+#[async_trait]
+pub trait ResultStore: fmt::Debug + Send + Sync + 'static {
+    /// The record to write for a result; `None` when results are disabled.
+    ///
+    /// What it returns may be handed to [`lovage_broker::Consumer::finish`] when the broker shares the store's server.
+    fn encode(&self, meta: &TaskMeta) -> Option<ResultWrite>;
+
+    /// Stores and announces one result. A stored SUCCESS stays whatever comes after it.
+    async fn store(&self, meta: &TaskMeta) -> Result<(), Error> {
+        match self.encode(meta) {
+            Some(write) => self.write(&[write]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stores and announces records in one round trip, each guarded as in [`ResultStore::store`].
+    async fn write(&self, writes: &[ResultWrite]) -> Result<(), Error>;
+
+    /// The result as it stands; `None` is Celery's PENDING: nothing is known of the task.
+    async fn load(&self, id: &TaskId) -> Result<Option<TaskMeta>, Error> {
+        let mut found = self.load_many(std::slice::from_ref(id)).await?;
+        Ok(found.pop().flatten())
+    }
+
+    /// Several results in one round trip, in the order asked for.
+    async fn load_many(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskMeta>>, Error>;
+
+    /// Deletes a result.
+    async fn forget(&self, id: &TaskId) -> Result<(), Error>;
+
+    /// Hears of every state of a task from now on, beginning with the one stored already.
+    ///
+    /// When this returns the subscription stands, so a task sent afterwards is heard from its first state.
+    async fn watch(&self, id: &TaskId) -> Result<Watch, Error>;
+
+    /// Where the records are, so that a broker can tell whether it may write them itself.
+    fn place(&self) -> Option<ResultPlace>;
+
+    /// The key of a group, `celery-taskset-meta-<group id>` with the store's prefix; a chord's keys append a suffix.
+    fn group_key(&self, group_id: &str) -> String;
+}

@@ -1,0 +1,65 @@
+//! The environment read once into typed structs, and tracing started from them.
+//!
+//! Names that Celery has are kept: its lower-case settings are `CELERY_` and upper case here. Lovage's own begin with
+//! `LOVAGE_`. Celery's durations are numbers of seconds, Lovage's carry a unit (`10m`). Every fault is reported, in one
+//! list; a name that nothing reads is a warning with the nearest name that something does.
+//!
+//! This crate opens no connection and decides nothing: which roles need a broker, and what follows from a fault, is for
+//! the binary, which is the only caller of [`Settings::from_env`]. Tests pass a map to [`Settings::from_lookup`].
+//!
+//! | module | knows |
+//! |---|---|
+//! | `settings` | the whole, and where the variables come from |
+//! | `broker`, `transport_options` | the broker, and kombu's options for it |
+//! | `results` | where results go and how long they stay |
+//! | `task`, `route` | what holds for every task, and which queue it takes |
+//! | `worker` | concurrency, pool, leases, poison |
+//! | `telemetry` | the log |
+//! | `url`, `redis_url` | what a broker or result URL may look like |
+//! | `lookup`, `parse` | typed reads of one variable |
+//! | `variable` | every variable, its default and its meaning: `.env.example` |
+//! | `known` | names that are Celery's but have no effect here, and the nearest name to a mistyped one |
+//! | `fault`, `secret` | how faults are told, and that secrets are not |
+//!
+//! ```
+//! use lovage_settings::Settings;
+//!
+//! let (settings, warnings) = Settings::from_lookup([
+//!     ("CELERY_BROKER_URL".to_owned(), "redis://:pw@cache/1".to_owned()),
+//!     ("LOVAGE_LEASE".to_owned(), "10s".to_owned()),
+//! ])
+//! .expect("both are right");
+//! assert!(warnings.is_empty());
+//! assert_eq!(settings.broker.url.expect("set").to_string(), "redis://:********@cache:6379/1");
+//! ```
+
+mod broker;
+mod fault;
+mod known;
+mod lookup;
+mod parse;
+mod redis_url;
+mod results;
+mod route;
+mod secret;
+mod settings;
+mod task;
+mod telemetry;
+mod transport_options;
+mod url;
+mod variable;
+mod worker;
+
+pub use broker::BrokerSettings;
+pub use fault::{Fault, Faults, Warning};
+pub use redis_url::{RedisAddress, RedisUrl};
+pub use results::ResultSettings;
+pub use route::{Route, RoutePattern};
+pub use secret::Secret;
+pub use settings::{Environment, Settings};
+pub use task::TaskSettings;
+pub use telemetry::{TelemetrySettings, parse_level, start_tracing};
+pub use transport_options::{FanoutPrefix, QueueOrder, TransportOptions};
+pub use url::{BrokerUrl, ResultUrl, UrlError};
+pub use variable::{VariableDoc, documented, env_example};
+pub use worker::{Pool, WorkerSettings};

@@ -1,0 +1,171 @@
+//! Where results go and how long they stay.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    BrokerUrl, ResultUrl,
+    known::nearest,
+    lookup::Lookup,
+    parse::{self, Problem},
+    variable::{
+        RESULT_BACKEND, RESULT_BACKEND_TRANSPORT_OPTIONS, RESULT_CHORD_EXPIRES,
+        RESULT_CHORD_JOIN_TIMEOUT, RESULT_COMPRESSION, RESULT_EXPIRES, RESULT_EXTENDED,
+        RESULT_FAILURE_EXPIRES, RESULT_SERIALIZER,
+    },
+};
+
+/// The result store and the life of what it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResultSettings {
+    /// `CELERY_RESULT_BACKEND`. None: unset, results go where the broker is; see [`ResultSettings::place`].
+    pub url: Option<ResultUrl>,
+    /// `CELERY_RESULT_EXPIRES`, seconds; default one day, 0 keeps results for ever (None).
+    pub expires: Option<Duration>,
+    /// `CELERY_RESULT_FAILURE_EXPIRES`, seconds, for failures only; None: as `expires`.
+    pub failure_expires: Option<Duration>,
+    /// `CELERY_RESULT_EXTENDED`: store name, arguments, worker, retries and queue too. Default false.
+    pub extended: bool,
+    /// `CELERY_RESULT_COMPRESSION`, a compression's name; None: off.
+    pub compression: Option<String>,
+    /// `CELERY_RESULT_CHORD_EXPIRES`, seconds; None: as `expires`.
+    pub chord_expires: Option<Duration>,
+    /// `CELERY_RESULT_CHORD_JOIN_TIMEOUT`, seconds; default 3 s.
+    pub chord_join_timeout: Duration,
+    /// `global_keyprefix` of `CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS`, as keys carry it: with the `_` that Celery adds
+    /// when the prefix does not end in one of `:_-.` itself. Default none.
+    pub global_keyprefix: String,
+}
+
+impl Default for ResultSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            expires: Some(Duration::from_secs(86_400)),
+            failure_expires: None,
+            extended: false,
+            compression: None,
+            chord_expires: None,
+            chord_join_timeout: Duration::from_secs(3),
+            global_keyprefix: String::new(),
+        }
+    }
+}
+
+impl ResultSettings {
+    /// Where results go when the broker is `broker`.
+    pub fn place(&self, broker: &BrokerUrl) -> ResultUrl {
+        match (&self.url, broker) {
+            (Some(url), _) => url.clone(),
+            (None, BrokerUrl::Redis(urls)) => ResultUrl::Redis(urls.clone()),
+            (None, BrokerUrl::Memory) => ResultUrl::Memory,
+        }
+    }
+
+    pub(crate) fn read(lookup: &mut Lookup) -> Self {
+        let url = lookup.parsed(&RESULT_BACKEND, ResultUrl::of_setting);
+        let mut settings = Self {
+            url,
+            ..Self::default()
+        };
+        lookup.set(
+            &RESULT_EXPIRES,
+            &mut settings.expires,
+            parse::optional_seconds,
+        );
+        lookup.set(
+            &RESULT_FAILURE_EXPIRES,
+            &mut settings.failure_expires,
+            parse::optional_seconds,
+        );
+        lookup.set(&RESULT_EXTENDED, &mut settings.extended, parse::boolean);
+        lookup.set(&RESULT_COMPRESSION, &mut settings.compression, compression);
+        lookup.set(
+            &RESULT_CHORD_EXPIRES,
+            &mut settings.chord_expires,
+            parse::optional_seconds,
+        );
+        lookup.set(
+            &RESULT_CHORD_JOIN_TIMEOUT,
+            &mut settings.chord_join_timeout,
+            parse::seconds,
+        );
+        lookup.parsed(&RESULT_SERIALIZER, only_json);
+        if let Some(text) = lookup.text(&RESULT_BACKEND_TRANSPORT_OPTIONS) {
+            settings.read_transport_options(lookup, &text);
+        }
+        settings
+    }
+
+    fn read_transport_options(&mut self, lookup: &mut Lookup, text: &str) {
+        let variable = &RESULT_BACKEND_TRANSPORT_OPTIONS;
+        let Some(options) = lookup.object(variable, text) else {
+            return;
+        };
+        for (key, value) in options {
+            match (key.as_str(), value) {
+                ("global_keyprefix", Value::String(prefix)) => {
+                    self.global_keyprefix = with_separator(prefix);
+                }
+                ("global_keyprefix", other) => {
+                    lookup.fault(variable, &other, "global_keyprefix is not a text", "a text");
+                }
+                (other, _) => {
+                    let known = ["global_keyprefix"];
+                    lookup.warn(
+                        variable,
+                        format!(
+                            "has the option {other}, which has no effect here{}",
+                            nearest(other, known)
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Celery's rule (celery/backends/base.py): a prefix that ends in no separator gets an underscore.
+fn with_separator(mut prefix: String) -> String {
+    if !prefix.is_empty() && !prefix.ends_with([':', '_', '-', '.']) {
+        prefix.push('_');
+    }
+    prefix
+}
+
+/// The compressions that kombu and Lovage share; `none` is off.
+pub(crate) fn compression(text: &str) -> Result<Option<String>, Problem> {
+    const NAMES: [&str; 10] = [
+        "gzip",
+        "zlib",
+        "bzip2",
+        "bzip",
+        "lzma",
+        "xz",
+        "zstd",
+        "zstandard",
+        "brotli",
+        "br",
+    ];
+    let name = text.to_ascii_lowercase();
+    match name.as_str() {
+        "none" | "null" => Ok(None),
+        name if NAMES.contains(&name) => Ok(Some(name.to_owned())),
+        _ => Err(Problem::new(
+            "is not a compression known here",
+            "one of gzip, zlib, bzip2, lzma, zstd, brotli, or none",
+        )),
+    }
+}
+
+/// Lovage writes JSON only: pickle would run whatever a sender likes, and the others are not there yet.
+pub(crate) fn only_json(text: &str) -> Result<(), Problem> {
+    if matches!(text, "json" | "application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        "is not a serializer that Lovage writes",
+        "json",
+    ))
+}

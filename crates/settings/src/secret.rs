@@ -1,0 +1,107 @@
+//! Text that is never printed.
+
+use std::fmt;
+
+use crate::{
+    BrokerUrl, RedisUrl, ResultUrl, Settings,
+    lookup::Lookup,
+    variable::{BROKER_URL, REDIS_URL, RESULT_BACKEND, Variable},
+};
+
+/// What stands wherever a secret would.
+pub(crate) const MASK: &str = "********";
+
+/// A password: prints as eight stars, whatever it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text` from every log and message.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for the one place that hands it to a server.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+/// Passwords that come with examples and images; an attacker tries them first.
+const WELL_KNOWN: [&str; 12] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "password",
+    "passw0rd",
+    "secret",
+    "redis",
+    "celery",
+    "lovage",
+    "admin",
+    "foobared",
+    "12345678",
+];
+
+/// The fewest characters of a password in production.
+const SHORTEST: usize = 8;
+
+/// In production a password that everybody knows, or that is too short to be one, is a fault.
+pub(crate) fn refuse_weak(settings: &Settings, lookup: &mut Lookup) {
+    let broker: &'static Variable = if lookup.is_set(&BROKER_URL) {
+        &BROKER_URL
+    } else {
+        &REDIS_URL
+    };
+    if let Some(BrokerUrl::Redis(urls)) = &settings.broker.url {
+        refuse_weak_of(broker, urls, lookup);
+    }
+    if let Some(ResultUrl::Redis(urls)) = &settings.results.url {
+        refuse_weak_of(&RESULT_BACKEND, urls, lookup);
+    }
+}
+
+fn refuse_weak_of(variable: &'static Variable, urls: &[RedisUrl], lookup: &mut Lookup) {
+    for url in urls {
+        let Some(password) = url.password.as_ref().map(Secret::expose) else {
+            continue;
+        };
+        let problem = if WELL_KNOWN.contains(&password.to_ascii_lowercase().as_str()) {
+            "has a password that comes with examples"
+        } else if password.chars().count() < SHORTEST {
+            "has a password of fewer than 8 characters"
+        } else {
+            continue;
+        };
+        lookup.push_fault(
+            variable.name,
+            url.to_string(),
+            problem,
+            "a long random password in production",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn a_secret_prints_as_stars() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret} {secret:?}"), "******** ********");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+}

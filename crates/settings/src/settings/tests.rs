@@ -1,0 +1,484 @@
+use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, path::Path, time::Duration};
+
+use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
+
+use super::gather;
+use crate::{
+    BrokerUrl, Environment, Fault, Faults, Pool, ResultUrl, Settings, Warning, documented,
+    env_example, lookup::Lookup,
+};
+
+fn read(pairs: &[(&str, &str)]) -> Result<(Settings, Vec<Warning>), Faults> {
+    Settings::from_lookup(
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    )
+}
+
+fn good(pairs: &[(&str, &str)]) -> Settings {
+    let (settings, warnings) = read(pairs).unwrap();
+    assert_eq!(warnings, []);
+    settings
+}
+
+fn faults(pairs: &[(&str, &str)]) -> Vec<Fault> {
+    read(pairs).unwrap_err().0
+}
+
+#[test]
+fn nothing_set_gives_the_documented_defaults() {
+    assert_eq!(good(&[]), Settings::default());
+    let written = documented()
+        .into_iter()
+        .filter(|variable| !variable.default.is_empty())
+        .map(|variable| (variable.name.to_owned(), variable.default.to_owned()));
+    assert_eq!(
+        Settings::from_lookup(written).unwrap().0,
+        Settings::default()
+    );
+}
+
+#[test]
+fn an_empty_variable_is_unset() {
+    assert_eq!(
+        good(&[("CELERY_BROKER_URL", ""), ("LOVAGE_LEASE", "  ")]),
+        Settings::default()
+    );
+}
+
+#[test]
+fn every_documented_variable_is_read_and_every_read_one_documented() {
+    let read_with = |pairs: &[(&str, &str)]| {
+        let variables = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut lookup = Lookup::new(variables.collect());
+        Settings::read_all(&mut lookup);
+        lookup.names_read().clone()
+    };
+    // REDIS_URL is read only where CELERY_BROKER_URL is not.
+    let mut read = read_with(&[]);
+    read.append(&mut read_with(&[("CELERY_BROKER_URL", "redis://h")]));
+    let read: Vec<_> = read.into_iter().collect();
+    let mut documented: Vec<_> = documented()
+        .into_iter()
+        .map(|variable| variable.name)
+        .collect();
+    documented.sort_unstable();
+    assert_eq!(read, documented);
+}
+
+#[test]
+fn the_committed_example_is_the_generated_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.env.example");
+    let committed = fs::read_to_string(path).unwrap();
+    assert!(
+        committed == env_example(),
+        ".env.example is not what the code says; write it anew with `lovage config example > .env.example`"
+    );
+}
+
+#[test]
+fn all_faults_come_in_one_list_in_the_order_of_the_example() {
+    let faults = faults(&[
+        ("LOVAGE_LEASE", "6"),
+        ("CELERY_RESULT_BACKEND", "django-db"),
+        ("CELERY_BROKER_URL", "rediss://:hunter2@h"),
+        ("CELERY_WORKER_CONCURRENCY", "many"),
+        ("CELERY_TASK_ACKS_LATE", "perhaps"),
+        ("CELERY_TIMEZONE", "Europe/Lausanne"),
+    ]);
+    let told: Vec<_> = faults
+        .iter()
+        .map(|f| (f.variable.as_str(), f.value.as_str(), f.problem.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "CELERY_BROKER_URL",
+                "rediss://********",
+                "rediss:// is not supported in this version"
+            ),
+            (
+                "CELERY_RESULT_BACKEND",
+                "********",
+                "django-db:// is not supported in this version"
+            ),
+            ("CELERY_TASK_ACKS_LATE", "perhaps", "is not a yes or no"),
+            (
+                "CELERY_WORKER_CONCURRENCY",
+                "many",
+                "is not a number of tasks"
+            ),
+            ("LOVAGE_LEASE", "6", "has no unit"),
+            ("CELERY_TIMEZONE", "Europe/Lausanne", "is not a time zone"),
+        ]
+    );
+    assert!(faults.iter().all(|fault| !fault.expected.is_empty()));
+}
+
+#[test]
+fn no_message_shows_a_password() {
+    let url = "redis://user:hunter2@cache/1";
+    let (settings, _) =
+        read(&[("CELERY_BROKER_URL", url), ("CELERY_RESULT_BACKEND", url)]).unwrap();
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    for wrong in [
+        "redis://:hunter2@h:port",
+        "redis://:hunter2",
+        "hunter2",
+        "://hunter2",
+        "redis:hunter2://x",
+    ] {
+        for name in ["CELERY_BROKER_URL", "REDIS_URL", "CELERY_RESULT_BACKEND"] {
+            let faults = read(&[(name, wrong)]).unwrap_err();
+            assert!(!faults.to_string().contains("hunter2"), "{faults}");
+        }
+    }
+}
+
+#[test]
+fn redis_url_is_the_broker_when_nothing_else_is() {
+    let broker = |pairs| good(pairs).broker.url.map(|url| url.to_string());
+    assert_eq!(
+        broker(&[("REDIS_URL", "redis://a")]).as_deref(),
+        Some("redis://a:6379/0")
+    );
+    let both = [
+        ("REDIS_URL", "redis://a"),
+        ("CELERY_BROKER_URL", "redis://b"),
+    ];
+    assert_eq!(broker(&both).as_deref(), Some("redis://b:6379/0"));
+    let others = [
+        ("REDIS_URL", "rediss://elsewhere"),
+        ("CELERY_BROKER_URL", "redis://b"),
+    ];
+    assert_eq!(broker(&others).as_deref(), Some("redis://b:6379/0"));
+}
+
+#[test]
+fn results_go_where_the_broker_is_unless_told() {
+    let broker = BrokerUrl::parse("redis://a/1").unwrap();
+    assert_eq!(
+        good(&[]).results.place(&broker).to_string(),
+        "redis://a:6379/1"
+    );
+    assert_eq!(
+        good(&[]).results.place(&BrokerUrl::Memory),
+        ResultUrl::Memory
+    );
+    let elsewhere = good(&[("CELERY_RESULT_BACKEND", "disabled://")]);
+    assert_eq!(elsewhere.results.place(&broker), ResultUrl::Disabled);
+}
+
+#[test]
+fn a_secret_may_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("url");
+    fs::write(&file, "redis://:pw@cache\r\n").unwrap();
+    let path = file.to_str().unwrap();
+    let url = good(&[("CELERY_BROKER_URL_FILE", path)]).broker.url;
+    assert_eq!(url, Some(BrokerUrl::parse("redis://:pw@cache").unwrap()));
+
+    let both = faults(&[
+        ("CELERY_BROKER_URL_FILE", path),
+        ("CELERY_BROKER_URL", "redis://b"),
+    ]);
+    assert_eq!(both.len(), 1);
+    assert_eq!(both[0].problem, "CELERY_BROKER_URL is set as well");
+    let missing = faults(&[("CELERY_RESULT_BACKEND_FILE", "/nowhere/at/all")]);
+    assert!(
+        missing[0]
+            .problem
+            .starts_with("names a file that cannot be read"),
+        "{missing:?}"
+    );
+    let folder = faults(&[("REDIS_URL_FILE", folder.path().to_str().unwrap())]);
+    assert_eq!(folder[0].problem, "does not name a file");
+    fs::write(&file, "\n").unwrap();
+    assert_eq!(
+        faults(&[("REDIS_URL_FILE", path)])[0].problem,
+        "names an empty file"
+    );
+}
+
+#[test]
+fn only_secrets_may_come_from_files() {
+    let (_, warnings) = read(&[("LOVAGE_LEASE_FILE", "/x")]).unwrap();
+    assert_eq!(
+        warnings[0].to_string(),
+        "LOVAGE_LEASE_FILE is read by nothing"
+    );
+}
+
+#[test]
+fn unknown_names_are_warnings_with_the_nearest_name() {
+    let (settings, warnings) = read(&[
+        ("CELERY_BROKR_URL", "redis://x"),
+        ("LOVAGE_MAX_DEATH", "3"),
+        ("CELERY_WORKER_MAX_TASKS_PER_CHILD", "3"),
+        ("CELERY_BEAT_SCHEDULE", "{}"),
+        ("MAIL_SERVER", "x"),
+        ("LOVAGE_TEST_PYTHON", "x"),
+        ("CELERY_APP", "x"),
+        ("PATH", "x"),
+    ])
+    .unwrap();
+    let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(settings, Settings::default());
+    assert_eq!(
+        told,
+        [
+            "CELERY_BEAT_SCHEDULE has no effect: it belongs to the periodic scheduler, which this version does not have",
+            "CELERY_BROKR_URL is read by nothing; did you mean CELERY_BROKER_URL?",
+            "CELERY_WORKER_MAX_TASKS_PER_CHILD has no effect: it is for child processes, which this version does not have",
+            "LOVAGE_MAX_DEATH is read by nothing; did you mean LOVAGE_MAX_DEATHS?",
+            "MAIL_SERVER is read by nothing",
+        ]
+    );
+}
+
+#[test]
+fn celery_durations_are_seconds_and_ours_have_units() {
+    let settings = good(&[
+        ("CELERY_RESULT_EXPIRES", "0"),
+        ("CELERY_TASK_TIME_LIMIT", "600"),
+        ("CELERY_TASK_SOFT_TIME_LIMIT", "0.5"),
+        ("LOVAGE_LEASE", "1m"),
+        ("LOVAGE_UNKNOWN_GRACE", "10m"),
+        ("LOVAGE_MAX_MESSAGE_BYTES", "1MB"),
+    ]);
+    assert_eq!(settings.results.expires, None);
+    assert_eq!(settings.tasks.time_limit, Some(Duration::from_secs(600)));
+    assert_eq!(
+        settings.tasks.soft_time_limit,
+        Some(Duration::from_millis(500))
+    );
+    assert_eq!(settings.worker.lease, Duration::from_secs(60));
+    assert_eq!(
+        settings.worker.unknown_grace,
+        Some(Duration::from_secs(600))
+    );
+    assert_eq!(settings.worker.max_message_bytes, 1_000_000);
+    assert_eq!(
+        faults(&[("CELERY_TASK_TIME_LIMIT", "10m")])[0].problem,
+        "is not a number of seconds"
+    );
+}
+
+#[test]
+fn a_soft_limit_above_the_hard_one_is_a_fault() {
+    let faults = faults(&[
+        ("CELERY_TASK_TIME_LIMIT", "5"),
+        ("CELERY_TASK_SOFT_TIME_LIMIT", "6"),
+    ]);
+    assert_eq!(faults[0].variable, "CELERY_TASK_SOFT_TIME_LIMIT");
+    assert_eq!(faults[0].expected, "at most 5");
+}
+
+#[test]
+fn the_older_ack_setting_is_the_default_of_the_two_newer_ones() {
+    let acks = |pairs: &[(&str, &str)]| {
+        let tasks = good(pairs).tasks;
+        (tasks.acks_on_failure, tasks.acks_on_timeout)
+    };
+    let older = ("CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT", "false");
+    assert_eq!(acks(&[older]), (false, false));
+    assert_eq!(
+        acks(&[older, ("CELERY_TASK_ACKS_ON_FAILURE", "true")]),
+        (true, false)
+    );
+}
+
+#[test]
+fn the_result_prefix_gets_celerys_underscore() {
+    let check = |prefix: &str, expected: &str| {
+        let text = format!(r#"{{"global_keyprefix": "{prefix}"}}"#);
+        let settings = good(&[("CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS", &text)]);
+        assert_eq!(settings.results.global_keyprefix, expected);
+    };
+    check("rp", "rp_");
+    check("rp.", "rp.");
+    check("rp:", "rp:");
+    check("", "");
+}
+
+#[test]
+fn pools_that_come_later_say_so() {
+    assert_eq!(
+        good(&[("CELERY_WORKER_POOL", "threads")]).worker.pool,
+        Pool::Threads
+    );
+    assert_eq!(
+        faults(&[("CELERY_WORKER_POOL", "prefork")])[0].problem,
+        "the prefork pool comes later"
+    );
+    assert_eq!(
+        "-".parse::<Pool>().unwrap_err(),
+        "is not a pool; expected async or threads"
+    );
+}
+
+#[test]
+fn only_what_lovage_writes_and_reads_is_taken() {
+    for (name, value) in [
+        ("CELERY_TASK_SERIALIZER", "pickle"),
+        ("CELERY_RESULT_SERIALIZER", "yaml"),
+        ("CELERY_ACCEPT_CONTENT", "json,pickle"),
+        ("CELERY_TASK_PROTOCOL", "1"),
+        ("CELERY_TASK_COMPRESSION", "lz4"),
+        ("CELERY_TASK_DEFAULT_PRIORITY", "-1"),
+    ] {
+        assert_eq!(faults(&[(name, value)]).len(), 1, "{name}");
+    }
+    assert_eq!(
+        good(&[("CELERY_ACCEPT_CONTENT", r#"["json"]"#)])
+            .tasks
+            .accept_content,
+        ["json"]
+    );
+}
+
+#[test]
+fn production_refuses_eviction_and_weak_passwords() {
+    let production = |url| read(&[("LOVAGE_ENV", "production"), ("CELERY_BROKER_URL", url)]);
+    let (settings, _) = production("redis://:a-long-random-one@h").unwrap();
+    assert_eq!(settings.environment, Environment::Production);
+    assert!(!settings.broker.allow_eviction);
+    assert!(good(&[]).broker.allow_eviction);
+    assert!(production("redis://h").is_ok());
+    for weak in [
+        "redis://:ChangeMe@h",
+        "redis://:short@h",
+        "redis://:a-long-random-one@h;redis://:redis@h",
+    ] {
+        let faults = production(weak).unwrap_err().0;
+        assert_eq!(faults.len(), 1);
+        assert!(
+            faults[0].value.contains("********") && faults[0].problem.contains("password"),
+            "{faults:?}"
+        );
+    }
+    assert!(read(&[("CELERY_BROKER_URL", "redis://:short@h")]).is_ok());
+}
+
+fn gathered(real: &[(&str, &[u8])], file: &Path) -> Result<(Settings, Vec<Warning>), Faults> {
+    let real = real
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from_vec(value.to_vec())));
+    Settings::read(gather(real, file))
+}
+
+#[test]
+fn a_real_variable_wins_over_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    let text = "# mine\nLOVAGE_LEASE=9s\nexport LOVAGE_MAX_DEATHS=7\nCELERY_TASK_ROUTES='{\"a\": \"b\"}'\n";
+    fs::write(&file, text).unwrap();
+    let (settings, warnings) = gathered(&[("LOVAGE_MAX_DEATHS", b"5")], &file).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(settings.worker.lease, Duration::from_secs(9));
+    assert_eq!(settings.worker.max_deaths, 5);
+    assert_eq!(settings.tasks.routes.len(), 1);
+
+    let (settings, _) = gathered(&[("LOVAGE_ENV", b"production")], &file).unwrap();
+    assert_eq!(settings.worker.lease, Duration::from_secs(6));
+    assert!(gathered(&[], &folder.path().join("none")).is_ok());
+}
+
+#[test]
+fn a_broken_file_is_a_fault_that_shows_none_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    fs::write(
+        &file,
+        "LOVAGE_LEASE=9s\nCELERY_BROKER_URL=redis://:hunter2 oops@h\n",
+    )
+    .unwrap();
+    let faults = gathered(&[], &file).unwrap_err();
+    assert_eq!(faults.0[0].variable, ".env");
+    assert_eq!(
+        faults.0[0].problem,
+        "cannot be understood from its variable number 2 on"
+    );
+    assert!(!faults.to_string().contains("hunter2"));
+}
+
+#[test]
+fn bytes_that_are_no_text_matter_only_in_our_variables() {
+    let none = Path::new("/nowhere/.env");
+    assert!(gathered(&[("OTHER", b"\xff")], none).is_ok());
+    let faults = gathered(&[("LOVAGE_LEASE", b"\xff")], none).unwrap_err().0;
+    assert_eq!(
+        (faults[0].value.as_str(), faults[0].problem.as_str()),
+        ("(1 bytes)", "is not UTF-8 text")
+    );
+}
+
+/// Text that is likely to get somewhere: whole values, pieces of them, and anything at all.
+fn value() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("redis://"),
+        Just("redis+socket:///"),
+        Just("sentinel://"),
+        Just("@"),
+        Just(":"),
+        Just("/"),
+        Just(";"),
+        Just("?db="),
+        Just("["),
+        Just("]"),
+        Just("{"),
+        Just("}"),
+        Just("\""),
+        Just("%"),
+        Just("%ff"),
+        Just("re:("),
+        Just("10"),
+        Just("ms"),
+        Just("MiB"),
+        Just("1e308"),
+        Just("-"),
+        Just("."),
+        Just("é"),
+        Just(","),
+        Just("="),
+        Just(r#"{"a.*":{"queue":"q","priority":1}}"#),
+        Just(r#"{"visibility_timeout":1e400}"#),
+        Just("info,x=debug"),
+    ];
+    prop_oneof![
+        any::<String>(),
+        prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat()),
+        any::<f64>().prop_map(|number| number.to_string()),
+        any::<i64>().prop_map(|number| number.to_string()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_text_of_any_variable_panics(values in prop::collection::vec(value(), documented().len()), name in any::<String>()) {
+        let names = documented().into_iter().map(|variable| variable.name.to_owned());
+        let unknown = [("CELERY_".to_owned() + &name, String::from("x")), (name, String::from("x"))];
+        let outcome = Settings::from_lookup(names.zip(values.clone()).chain(unknown));
+        if let Err(faults) = outcome {
+            assert!(!faults.0.is_empty());
+            let _printed = faults.to_string();
+        }
+        // One at a time too, so that one fault does not hide what comes after it.
+        for (variable, value) in documented().into_iter().zip(values) {
+            if let Ok((settings, _)) = Settings::from_lookup([(variable.name.to_owned(), value)]) {
+                let _printed = format!("{settings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_printed_url_reads_back_as_the_same_place(user in "[^\u{0}]{0,8}", host in "[a-z][a-z0-9.-]{0,8}", port in any::<u16>(), database in 0_i64..100_000) {
+        let user = percent_encoding::utf8_percent_encode(&user, percent_encoding::NON_ALPHANUMERIC);
+        let url = BrokerUrl::parse(&format!("redis://{user}@{host}:{port}/{database}")).unwrap();
+        assert_eq!(BrokerUrl::parse(&url.to_string()).unwrap(), url);
+    }
+}

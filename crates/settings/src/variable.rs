@@ -1,0 +1,198 @@
+//! Every variable that is read, with its default and its meaning. `.env.example` is made from this list.
+
+use std::fmt::Write as _;
+
+/// One variable, as the code that reads it names it.
+#[derive(Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    /// The default as one would write it; empty where unset is the default.
+    pub(crate) default: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) doc: &'static str,
+    pub(crate) secret: bool,
+}
+
+/// One variable, as it is documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VariableDoc {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default as one would write it; empty: unset.
+    pub default: &'static str,
+    /// Its unit or form.
+    pub unit: &'static str,
+    /// One line of meaning.
+    pub doc: &'static str,
+    /// Whether it may hold a password: masked everywhere, and `NAME_FILE` may name a file that holds it.
+    pub secret: bool,
+}
+
+macro_rules! variables {
+    (@is) => { false };
+    (@is secret) => { true };
+    ($($section:literal { $($id:ident = $name:literal, $default:literal, $unit:literal, $doc:literal $(, $secret:ident)?;)* })*) => {
+        $($(
+            pub(crate) static $id: Variable = Variable {
+                name: $name,
+                default: $default,
+                unit: $unit,
+                doc: $doc,
+                secret: variables!(@is $($secret)?),
+            };
+        )*)*
+
+        /// Sections in the order in which they are read.
+        static SECTIONS: &[(&str, &[&Variable])] = &[$(($section, &[$(&$id),*])),*];
+    };
+}
+
+variables! {
+    "Environment" {
+        ENVIRONMENT = "LOVAGE_ENV", "development", "development or production",
+            "In production what is merely risky is refused, and no .env is read.";
+    }
+    "Broker" {
+        BROKER_URL = "CELERY_BROKER_URL", "", "URL",
+            "Where messages are: redis://[user:password@]host[:port][/db], redis+socket:///path?virtual_host=N; a list with ; between is tried in order.", secret;
+        REDIS_URL = "REDIS_URL", "", "URL", "The broker when CELERY_BROKER_URL is unset.", secret;
+        BROKER_TRANSPORT_OPTIONS = "CELERY_BROKER_TRANSPORT_OPTIONS", "{}", "JSON object",
+            "kombu's options, such as visibility_timeout or global_keyprefix; every peer must have the same.";
+        BROKER_CONNECTION_TIMEOUT = "CELERY_BROKER_CONNECTION_TIMEOUT", "4", "seconds",
+            "How long connecting to the broker may take.";
+    }
+    "Results" {
+        RESULT_BACKEND = "CELERY_RESULT_BACKEND", "", "URL",
+            "Where results go: a Redis URL or disabled://; unset, where the broker is.", secret;
+        RESULT_EXPIRES = "CELERY_RESULT_EXPIRES", "86400", "seconds", "How long results are kept; 0 for ever.";
+        RESULT_FAILURE_EXPIRES = "CELERY_RESULT_FAILURE_EXPIRES", "", "seconds",
+            "How long failures are kept; unset, as other results.";
+        RESULT_EXTENDED = "CELERY_RESULT_EXTENDED", "false", "yes or no",
+            "Store a task's name, arguments, worker, retries and queue with its result.";
+        RESULT_COMPRESSION = "CELERY_RESULT_COMPRESSION", "", "gzip, bzip2, lzma, zstd, brotli",
+            "Compress results.";
+        RESULT_CHORD_EXPIRES = "CELERY_RESULT_CHORD_EXPIRES", "", "seconds",
+            "How long an unfinished chord is kept; unset, as results.";
+        RESULT_CHORD_JOIN_TIMEOUT = "CELERY_RESULT_CHORD_JOIN_TIMEOUT", "3", "seconds",
+            "How long collecting a chord's results may take; twice this is how long its claim holds.";
+        RESULT_SERIALIZER = "CELERY_RESULT_SERIALIZER", "json", "json", "How results are written; only json is known.";
+        RESULT_BACKEND_TRANSPORT_OPTIONS = "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS", "{}", "JSON object",
+            "Of Celery's options, global_keyprefix.";
+    }
+    "Tasks" {
+        TASK_DEFAULT_QUEUE = "CELERY_TASK_DEFAULT_QUEUE", "celery", "name", "The queue of tasks that have no route.";
+        TASK_ROUTES = "CELERY_TASK_ROUTES", "{}", "JSON",
+            "Task name, pattern with *, or re:expression, to a queue's name or {\"queue\", \"priority\", \"routing_key\"}.";
+        TASK_DEFAULT_PRIORITY = "CELERY_TASK_DEFAULT_PRIORITY", "", "0 to 255",
+            "The priority of messages that have none; on Redis 0 is the highest.";
+        TASK_ACKS_LATE = "CELERY_TASK_ACKS_LATE", "true", "yes or no",
+            "Acknowledge a task after it ran (Celery's default is false): a dead worker's task is run by another.";
+        TASK_ACKS_ON_FAILURE_OR_TIMEOUT = "CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT", "true", "yes or no",
+            "The default of the next two; Celery's older name.";
+        TASK_ACKS_ON_FAILURE = "CELERY_TASK_ACKS_ON_FAILURE", "true", "yes or no",
+            "Acknowledge a late task that failed; else it is rejected.";
+        TASK_ACKS_ON_TIMEOUT = "CELERY_TASK_ACKS_ON_TIMEOUT", "true", "yes or no",
+            "Acknowledge a late task that ran out of its hard time limit; else it is queued again.";
+        TASK_REJECT_ON_WORKER_LOST = "CELERY_TASK_REJECT_ON_WORKER_LOST", "true", "yes or no",
+            "Queue a late task again when its worker died (Celery's default is false).";
+        TASK_TRACK_STARTED = "CELERY_TASK_TRACK_STARTED", "false", "yes or no", "Store the state STARTED.";
+        TASK_IGNORE_RESULT = "CELERY_TASK_IGNORE_RESULT", "false", "yes or no", "Store no results.";
+        TASK_STORE_ERRORS_EVEN_IF_IGNORED = "CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED", "false", "yes or no",
+            "Store failures of tasks whose results are ignored.";
+        TASK_TIME_LIMIT = "CELERY_TASK_TIME_LIMIT", "", "seconds", "A task is stopped after this time.";
+        TASK_SOFT_TIME_LIMIT = "CELERY_TASK_SOFT_TIME_LIMIT", "", "seconds",
+            "A task is told after this time; at most the hard limit.";
+        TASK_COMPRESSION = "CELERY_TASK_COMPRESSION", "", "gzip, bzip2, lzma, zstd, brotli", "Compress messages sent.";
+        ACCEPT_CONTENT = "CELERY_ACCEPT_CONTENT", "json", "list", "Content types taken; only json is known.";
+        TASK_INHERIT_PARENT_PRIORITY = "CELERY_TASK_INHERIT_PARENT_PRIORITY", "false", "yes or no",
+            "Tasks sent by a task take its priority.";
+        TASK_SERIALIZER = "CELERY_TASK_SERIALIZER", "json", "json", "How messages are written; only json is known.";
+        TASK_PROTOCOL = "CELERY_TASK_PROTOCOL", "2", "2", "The message protocol; only 2 is written.";
+    }
+    "Worker" {
+        WORKER_CONCURRENCY = "CELERY_WORKER_CONCURRENCY", "", "number",
+            "Tasks at once; unset, 100 for the async pool and as many as cores for threads.";
+        WORKER_PREFETCH_MULTIPLIER = "CELERY_WORKER_PREFETCH_MULTIPLIER", "4", "number",
+            "Messages taken ahead, times concurrency; 0 takes without limit.";
+        WORKER_POOL = "CELERY_WORKER_POOL", "async", "async or threads", "How tasks are run.";
+        TASK_QUEUES = "CELERY_TASK_QUEUES", "", "list or JSON",
+            "Queues of a worker without -Q; unset, the default queue.";
+        MAX_DEATHS = "LOVAGE_MAX_DEATHS", "3", "number",
+            "How many workers a message may cost before it goes to the dead letters.";
+        LEASE = "LOVAGE_LEASE", "6s", "duration",
+            "How long a worker may be silent before its messages are given to others.";
+        FORWARD_UNKNOWN = "LOVAGE_FORWARD_UNKNOWN", "", "queue",
+            "Where tasks go that this worker does not know; unset, to the dead letters.";
+        UNKNOWN_GRACE = "LOVAGE_UNKNOWN_GRACE", "", "duration",
+            "How long a task that nobody knows waits for a worker that does; unset, not at all.";
+        DEMO_TASKS = "LOVAGE_DEMO_TASKS", "false", "yes or no",
+            "Register the demo.* tasks; never in production, some of them kill the worker.";
+        MAX_MESSAGE_BYTES = "LOVAGE_MAX_MESSAGE_BYTES", "64MiB", "size",
+            "What a message may weigh once it is unpacked.";
+    }
+    "Log and time" {
+        LOG = "LOVAGE_LOG", "info", "level", "debug, info, warning, error, or a list such as info,lovage_worker=debug.";
+        LOG_FORMAT = "LOVAGE_LOG_FORMAT", "text", "text or json", "How lines are written; always to standard error.";
+        TIMEZONE = "CELERY_TIMEZONE", "UTC", "IANA name", "The zone of local times; stored times are UTC.";
+    }
+}
+
+pub(crate) fn all() -> impl Iterator<Item = &'static Variable> {
+    SECTIONS
+        .iter()
+        .flat_map(|(_, variables)| variables.iter().copied())
+}
+
+/// Every variable that Lovage reads, in the order in which it reads them.
+pub fn documented() -> Vec<VariableDoc> {
+    all()
+        .map(
+            |&Variable {
+                 name,
+                 default,
+                 unit,
+                 doc,
+                 secret,
+             }| VariableDoc {
+                name,
+                default,
+                unit,
+                doc,
+                secret,
+            },
+        )
+        .collect()
+}
+
+/// The text of `.env.example`: every variable, commented out, at its default.
+pub fn env_example() -> String {
+    let mut text = String::from(
+        "# Every variable that Lovage reads, at its default. Copy to .env and take away the # of what you change.\n\
+         # A real environment variable wins over .env; with LOVAGE_ENV=production .env is not read at all.\n\
+         # CELERY_ durations are numbers of seconds; LOVAGE_ durations carry a unit: ms, s, m, h or d.\n\
+         # Where (or NAME_FILE) is noted, NAME_FILE may name a file that holds the value instead.\n\
+         # JSON goes in single quotes here: NAME='{\"a\": 1}'.\n\
+         # Made by `lovage config example`; a test compares.\n",
+    );
+    for (section, variables) in SECTIONS {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\n## {section}");
+        for Variable {
+            name,
+            default,
+            unit,
+            doc,
+            secret,
+        } in *variables
+        {
+            let file = if *secret {
+                format!(" (or {name}_FILE)")
+            } else {
+                String::new()
+            };
+            let _ = writeln!(text, "\n# {doc}\n# {unit}{file}\n#{name}={default}");
+        }
+    }
+    text
+}

@@ -1,0 +1,149 @@
+//! How much a worker does at once, and what it does with what it cannot run.
+
+use std::time::Duration;
+
+use crate::{
+    lookup::Lookup,
+    parse::{self, Problem},
+    variable::{
+        DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES, TASK_QUEUES,
+        UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER,
+    },
+};
+
+/// What one worker process does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerSettings {
+    /// `CELERY_WORKER_CONCURRENCY`; None: 100 for the async pool, as many as cores for threads.
+    pub concurrency: Option<usize>,
+    /// `CELERY_WORKER_PREFETCH_MULTIPLIER`; default 4, 0 takes without limit.
+    pub prefetch_multiplier: usize,
+    /// `CELERY_WORKER_POOL`; default [`Pool::Async`].
+    pub pool: Pool,
+    /// `CELERY_TASK_QUEUES`: what a worker without `-Q` consumes. Empty: the default queue alone.
+    pub queues: Vec<String>,
+    /// `LOVAGE_MAX_DEATHS`: how many workers a message may cost before it goes to the dead letters; default 3.
+    pub max_deaths: u32,
+    /// `LOVAGE_LEASE`: how long a worker may be silent before its messages are given to others; default 6 s.
+    pub lease: Duration,
+    /// `LOVAGE_FORWARD_UNKNOWN`: the queue for tasks that this worker does not know; None: they are dead letters.
+    pub forward_unknown: Option<String>,
+    /// `LOVAGE_UNKNOWN_GRACE`: how long a task nobody knows waits for a worker that does; None: not at all.
+    pub unknown_grace: Option<Duration>,
+    /// `LOVAGE_DEMO_TASKS`: register the `demo.*` tasks; default false.
+    pub demo_tasks: bool,
+    /// `LOVAGE_MAX_MESSAGE_BYTES`: what a message may weigh once it is unpacked; default 64 MiB.
+    pub max_message_bytes: usize,
+}
+
+/// How tasks are run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pool {
+    /// Many tasks at once in one process; for tasks that wait.
+    #[default]
+    Async,
+    /// A thread for each task; for tasks that compute or block.
+    Threads,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            concurrency: None,
+            prefetch_multiplier: 4,
+            pool: Pool::Async,
+            queues: Vec::new(),
+            max_deaths: 3,
+            lease: Duration::from_secs(6),
+            forward_unknown: None,
+            unknown_grace: None,
+            demo_tasks: false,
+            max_message_bytes: 64 << 20,
+        }
+    }
+}
+
+impl WorkerSettings {
+    pub(crate) fn read(lookup: &mut Lookup) -> Self {
+        let mut settings = Self::default();
+        lookup.set(&WORKER_CONCURRENCY, &mut settings.concurrency, concurrency);
+        lookup.set(
+            &WORKER_PREFETCH_MULTIPLIER,
+            &mut settings.prefetch_multiplier,
+            parse::whole_number,
+        );
+        lookup.set(&WORKER_POOL, &mut settings.pool, Pool::parse);
+        if let Some(text) = lookup.text(&TASK_QUEUES) {
+            settings.queues = crate::route::read_queues(lookup, &text);
+        }
+        lookup.set(&MAX_DEATHS, &mut settings.max_deaths, parse::positive_u32);
+        lookup.set(&LEASE, &mut settings.lease, lease);
+        settings.forward_unknown = lookup.parsed(&FORWARD_UNKNOWN, parse::text);
+        lookup.set(&UNKNOWN_GRACE, &mut settings.unknown_grace, grace);
+        lookup.set(&DEMO_TASKS, &mut settings.demo_tasks, parse::boolean);
+        lookup.set(
+            &MAX_MESSAGE_BYTES,
+            &mut settings.max_message_bytes,
+            parse::size,
+        );
+        settings
+    }
+}
+
+impl Pool {
+    /// Reads a pool's name; for `CELERY_WORKER_POOL` and the `-P` flag.
+    fn parse(text: &str) -> Result<Self, Problem> {
+        match text {
+            "async" | "asyncio" => Ok(Self::Async),
+            "threads" | "thread" => Ok(Self::Threads),
+            "prefork" | "processes" | "solo" => Err(Problem::new(
+                format!("the {text} pool comes later"),
+                "async or threads",
+            )),
+            "eventlet" | "gevent" => Err(Problem::new(
+                format!("{text} is Python's; async does the same here"),
+                "async or threads",
+            )),
+            _ => Err(Problem::new("is not a pool", "async or threads")),
+        }
+    }
+}
+
+impl std::str::FromStr for Pool {
+    type Err = String;
+
+    /// Reads a pool's name as `-P` takes it; the error is one line for people.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+            .map_err(|Problem { problem, expected }| format!("{problem}; expected {expected}"))
+    }
+}
+
+fn concurrency(text: &str) -> Result<Option<usize>, Problem> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    match parse::positive_number(text) {
+        Ok(number) if number <= 100_000 => Ok(Some(number)),
+        _ => Err(Problem::new(
+            "is not a number of tasks",
+            "a whole number from 1 to 100000, or auto",
+        )),
+    }
+}
+
+fn lease(text: &str) -> Result<Duration, Problem> {
+    let length = parse::positive_duration(text)?;
+    if length < Duration::from_secs(1) || length > Duration::from_secs(3600) {
+        // Shorter and a busy machine loses its messages by mere delay; longer and a dead worker's wait for hours.
+        return Err(Problem::new("is not a sensible lease", "from 1s to 1h"));
+    }
+    Ok(length)
+}
+
+fn grace(text: &str) -> Result<Option<Duration>, Problem> {
+    if matches!(text, "off" | "none" | "0") {
+        return Ok(None);
+    }
+    Ok(Some(parse::duration(text)?).filter(|length| !length.is_zero()))
+}

@@ -1,0 +1,165 @@
+//! The running task, as its own code can reach it: identity, progress, sending.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lovage_client::Client;
+use lovage_protocol::{Message, State, TaskId, TaskMeta, Value};
+use lovage_results::ResultStore;
+use serde::Serialize;
+
+use crate::signal::Signal;
+
+tokio::task_local! {
+    pub(crate) static CURRENT: Context;
+}
+
+/// The task that runs here, if one does. Not visible from a task spawned by the task's own code: pass the context on.
+pub fn current() -> Option<Context> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+/// The running task. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Context {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    message: Arc<Message>,
+    node: Arc<str>,
+    results: Arc<dyn ResultStore>,
+    client: Client,
+    stores_results: bool,
+    signal: Mutex<Option<Signal>>,
+    children: Arc<Mutex<Vec<TaskId>>>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        message: Arc<Message>,
+        node: Arc<str>,
+        results: Arc<dyn ResultStore>,
+        client: Client,
+        stores_results: bool,
+    ) -> Self {
+        let inner = Inner {
+            message,
+            node,
+            results,
+            client,
+            stores_results,
+            signal: Mutex::new(None),
+            children: Arc::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The task's id.
+    pub fn task_id(&self) -> &TaskId {
+        &self.inner.message.headers.id
+    }
+
+    /// The task's name.
+    pub fn name(&self) -> &str {
+        self.inner.message.headers.task.as_str()
+    }
+
+    /// How often it was run again already; 0 at first.
+    pub fn retries(&self) -> u32 {
+        self.inner.message.headers.retries
+    }
+
+    /// The id of the workflow's first task; its own when it is alone.
+    pub fn root_id(&self) -> &TaskId {
+        self.inner
+            .message
+            .headers
+            .root_id
+            .as_ref()
+            .unwrap_or(self.task_id())
+    }
+
+    /// The task that sent this one.
+    pub fn parent_id(&self) -> Option<&TaskId> {
+        self.inner.message.headers.parent_id.as_ref()
+    }
+
+    /// The node name of this worker, `worker@host`.
+    pub fn hostname(&self) -> &str {
+        &self.inner.node
+    }
+
+    /// The envelope it came in: headers, properties, stamps.
+    pub fn message(&self) -> &Message {
+        &self.inner.message
+    }
+
+    /// Sends tasks; what is sent through it becomes a child of this task.
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    /// Stores a state of the task's own, such as `PROGRESS`, with any data, for everybody who watches the result.
+    /// Does nothing when the task ignores its result, as in Celery.
+    ///
+    /// # Errors
+    /// When the data cannot be written as JSON, or the result store cannot be reached.
+    pub async fn update_state(&self, state: &str, meta: impl Serialize) -> Result<(), UpdateError> {
+        if !self.inner.stores_results {
+            return Ok(());
+        }
+        let value = Value::from_serialize(&meta)?;
+        let state: State = state
+            .parse()
+            .expect("parsing a state never fails: an unknown one is custom");
+        self.inner.results.store(&self.meta(state, value)).await?;
+        Ok(())
+    }
+
+    pub(crate) fn meta(&self, status: State, result: Value) -> TaskMeta {
+        crate::records::meta(&self.inner.message, status, result, self.children())
+    }
+
+    pub(crate) fn leave(&self, signal: Signal) {
+        *self
+            .inner
+            .signal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(signal);
+    }
+
+    pub(crate) fn take_signal(&self) -> Option<Signal> {
+        self.inner
+            .signal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    pub(crate) fn recorder(&self) -> Arc<Mutex<Vec<TaskId>>> {
+        Arc::clone(&self.inner.children)
+    }
+
+    pub(crate) fn children(&self) -> Vec<TaskId> {
+        self.inner
+            .children
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Why a state was not stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// The data cannot be written as JSON.
+    #[error("the state's data cannot be encoded")]
+    Encode(#[from] lovage_protocol::EncodeError),
+    /// The store did not take it.
+    #[error("the state could not be stored")]
+    Store(#[from] lovage_results::Error),
+}

@@ -1,0 +1,233 @@
+//! The heart of a worker: decides when to fetch and what runs next. It holds counts and a waiting line, nothing else;
+//! each message lives in a task of its own (see [`crate::attempt`]).
+
+use std::{collections::VecDeque, sync::Arc};
+
+use lovage_broker::{Consumer, Delivery, Settle, Want};
+use tokio::sync::mpsc;
+use tracing::{debug, info};
+
+use crate::{
+    attempt::{self, Shared},
+    commit::Ticket,
+    error::Error,
+    policy,
+    shutdown::Shutdown,
+};
+
+/// What the engine hears.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The fetch that was asked for came back.
+    Fetched(Result<Vec<Delivery>, lovage_broker::Error>),
+    /// An attempt left its slot.
+    SlotFree,
+    /// A message is out of our hands.
+    Settled,
+}
+
+/// An occupied slot; dropping it frees it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    engine: mpsc::UnboundedSender<Event>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let _ = self.engine.send(Event::SlotFree);
+    }
+}
+
+/// How much a worker takes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) concurrency: usize,
+    pub(crate) prefetch: usize,
+}
+
+/// What a worker did, for the line it leaves at its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Messages taken.
+    pub received: u64,
+    /// Messages given back unstarted at the end.
+    pub returned: u64,
+}
+
+/// Runs until a shutdown was asked for and everything that began has ended.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    consumer: Arc<dyn Consumer>,
+    size: Size,
+    shutdown: Shutdown,
+) -> Result<Summary, Error> {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let fetcher = spawn_fetcher(Arc::clone(&consumer), sender.clone());
+    let mut engine = Engine {
+        shared,
+        size,
+        sender,
+        fetcher,
+        waiting: VecDeque::new(),
+        running: 0,
+        held: 0,
+        reserved: None,
+    };
+    let mut summary = Summary::default();
+    let mut heard = Vec::with_capacity(256);
+    loop {
+        engine.hand_out();
+        engine.ask();
+        tokio::select! {
+            biased;
+            () = shutdown.asked() => break,
+            _ = events.recv_many(&mut heard, 256) => {
+                for event in heard.drain(..) {
+                    summary.received += engine.hear(event)?;
+                }
+            }
+        }
+    }
+    info!(
+        running = engine.running,
+        waiting = engine.waiting.len(),
+        "warm shutdown: running tasks finish"
+    );
+    // Dropping the line ends the fetcher; a batch that it holds at that moment is still recorded as ours, unstarted.
+    engine.waiting.clear();
+    let Engine {
+        fetcher,
+        sender,
+        mut running,
+        ..
+    } = engine;
+    drop(fetcher);
+    drop(sender);
+    summary.returned = consumer.release_unstarted().await?;
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::SlotFree => {
+                running = running.saturating_sub(1);
+                debug!(running, "waiting for running tasks");
+            }
+            // A fetch crossed the shutdown: its messages go back as they came, also those marked to start at once.
+            Event::Fetched(Ok(batch)) => {
+                let given_back = batch
+                    .into_iter()
+                    .map(|delivery| attempt::settle(delivery, Settle::Restore));
+                summary.returned +=
+                    u64::try_from(consumer.finish(given_back.collect()).await?.len()).unwrap_or(0);
+            }
+            Event::Fetched(Err(_)) | Event::Settled => {}
+        }
+    }
+    summary.returned += consumer.release_unstarted().await?;
+    Ok(summary)
+}
+
+struct Engine {
+    shared: Arc<Shared>,
+    size: Size,
+    sender: mpsc::UnboundedSender<Event>,
+    fetcher: mpsc::UnboundedSender<Want>,
+    waiting: VecDeque<Delivery>,
+    running: usize,
+    held: usize,
+    /// Slots promised to the fetch under way; `None` when there is none.
+    reserved: Option<usize>,
+}
+
+impl Engine {
+    fn free(&self) -> usize {
+        self.size
+            .concurrency
+            .saturating_sub(self.running + self.reserved.unwrap_or(0))
+    }
+
+    /// Puts waiting messages into free slots.
+    fn hand_out(&mut self) {
+        while self.free() > 0
+            && let Some(delivery) = self.waiting.pop_front()
+        {
+            self.begin(delivery);
+        }
+    }
+
+    fn begin(&mut self, delivery: Delivery) {
+        self.running += 1;
+        let slot = Slot {
+            engine: self.sender.clone(),
+        };
+        let ticket = Ticket {
+            engine: self.sender.clone(),
+        };
+        tokio::spawn(attempt::live(
+            Arc::clone(&self.shared),
+            delivery,
+            slot,
+            ticket,
+        ));
+    }
+
+    /// Asks for more when there is room, one fetch at a time.
+    fn ask(&mut self) {
+        if self.reserved.is_some() {
+            return;
+        }
+        let free = self.free();
+        if let Some(max) = policy::room(self.size.prefetch, self.held, self.waiting.len(), free) {
+            let start = free.min(max);
+            if self.fetcher.send(Want { max, start }).is_ok() {
+                self.reserved = Some(start);
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) -> Result<u64, Error> {
+        match event {
+            Event::SlotFree => self.running -= 1,
+            Event::Settled => self.held -= 1,
+            Event::Fetched(batch) => {
+                self.reserved = None;
+                let batch = batch?;
+                self.held += batch.len();
+                let taken = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+                for delivery in batch {
+                    if delivery.started {
+                        self.begin(delivery)
+                    } else {
+                        self.waiting.push_back(delivery)
+                    }
+                }
+                return Ok(taken);
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// One fetch at a time, on a task of its own, so that the engine never waits for the broker.
+fn spawn_fetcher(
+    consumer: Arc<dyn Consumer>,
+    engine: mpsc::UnboundedSender<Event>,
+) -> mpsc::UnboundedSender<Want> {
+    let (line, mut wants) = mpsc::unbounded_channel::<Want>();
+    tokio::spawn(async move {
+        while let Some(want) = wants.recv().await {
+            let batch = tokio::select! {
+                batch = consumer.fetch(want) => batch,
+                // The engine closes its end of the line at shutdown.
+                () = closed(&mut wants) => return,
+            };
+            if engine.send(Event::Fetched(batch)).is_err() {
+                return;
+            }
+        }
+    });
+    line
+}
+
+/// Resolves when the line is closed. At most one want is ever under way, so nothing is received here.
+async fn closed(wants: &mut mpsc::UnboundedReceiver<Want>) {
+    while wants.recv().await.is_some() {}
+}

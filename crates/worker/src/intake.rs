@@ -1,0 +1,119 @@
+//! What to do with a message that came: the order of the checks is Celery's (`celery/worker/strategy.py`,
+//! `celery/worker/request.py`), the decision is data.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use lovage_broker::{Delivery, Reason};
+use lovage_protocol::{Body, DecodeError, Extended, Message, TaskMeta, Value, time};
+
+use crate::attempt::{Job, Shared};
+
+/// What to do with a message.
+pub(crate) enum Intake {
+    /// Run it.
+    Run(Box<Job>),
+    /// It cannot be read: to the dead letters.
+    Refuse(Reason),
+    /// Not before this unix time.
+    Delay(f64),
+    /// Its time is over.
+    Expired(Arc<Message>, Box<Body>),
+    /// No such task here.
+    Unknown(Arc<Message>),
+}
+
+/// Reads a message and decides.
+pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> Intake {
+    if delivery.raw.len() > shared.decode.max_decompressed {
+        return Intake::Refuse(too_large(
+            delivery.raw.len(),
+            shared.decode.max_decompressed,
+        ));
+    }
+    let message = match Message::parse(&delivery.raw) {
+        Ok(message) => message,
+        Err(error) => return Intake::Refuse(reason(&error, None)),
+    };
+    let Some(task) = shared.catalogue.get(message.headers.task.as_str()) else {
+        return Intake::Unknown(Arc::new(message));
+    };
+    let body = match message.decode_body(&shared.decode) {
+        Ok(body) => body,
+        Err(error) => return Intake::Refuse(reason(&error, Some(&message))),
+    };
+    match moment(shared, message.headers.expires.as_deref()) {
+        Ok(Some(expires)) if expires <= now => {
+            return Intake::Expired(Arc::new(message), Box::new(body));
+        }
+        Ok(_) => {}
+        Err(text) => return Intake::Refuse(invalid(&message, "expires", &text)),
+    }
+    match moment(shared, message.headers.eta.as_deref()) {
+        Ok(Some(eta)) if eta > now => return Intake::Delay(unix(eta)),
+        Ok(_) => {}
+        Err(text) => return Intake::Refuse(invalid(&message, "eta", &text)),
+    }
+    Intake::Run(Box::new(Job {
+        task: Arc::clone(task),
+        message: Arc::new(message),
+        body,
+    }))
+}
+
+fn too_large(bytes: usize, limit: usize) -> Reason {
+    Reason {
+        code: "too-large".to_owned(),
+        detail: format!("the message has {bytes} bytes, LOVAGE_MAX_MESSAGE_BYTES allows {limit}"),
+        task: None,
+        task_id: None,
+    }
+}
+
+fn moment(shared: &Shared, text: Option<&str>) -> Result<Option<DateTime<Utc>>, String> {
+    text.map(|text| time::parse_iso(text, shared.settings.timezone))
+        .transpose()
+        .map_err(|error| error.to_string())
+}
+
+fn unix(at: DateTime<Utc>) -> f64 {
+    crate::unknown::unix(at)
+}
+
+fn invalid(message: &Message, header: &str, text: &str) -> Reason {
+    crate::policy::dead_letter(message, "invalid", &format!("header `{header}`: {text}"))
+}
+
+fn reason(error: &DecodeError, message: Option<&Message>) -> Reason {
+    let headers = message.map(|message| &message.headers);
+    Reason {
+        code: error.code().to_owned(),
+        detail: error.to_string(),
+        task: error
+            .task()
+            .map(|task| task.as_str().to_owned())
+            .or_else(|| headers.map(|headers| headers.task.as_str().to_owned())),
+        task_id: error
+            .task_id()
+            .map(|id| id.as_str().to_owned())
+            .or_else(|| headers.map(|headers| headers.id.as_str().to_owned())),
+    }
+}
+
+/// Adds what `result_extended` asks for.
+pub(crate) fn extend(shared: &Shared, message: &Message, body: Option<&Body>, meta: &mut TaskMeta) {
+    if !shared.settings.results.extended {
+        return;
+    }
+    let headers = &message.headers;
+    meta.extended = Some(Extended {
+        name: Some(headers.task.as_str().to_owned()),
+        args: body.map_or(Value::Null, |body| body.args.clone()),
+        kwargs: body.map_or(Value::Null, |body| Value::Map(body.kwargs.clone())),
+        worker: Some(shared.hostname.as_ref().to_owned()),
+        retries: Some(i64::from(headers.retries)),
+        queue: Some(message.properties.delivery_info.routing_key.clone()),
+        stamped_headers: headers.stamped_headers.clone(),
+        stamps: headers.stamps.clone(),
+    });
+}

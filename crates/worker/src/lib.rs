@@ -1,0 +1,56 @@
+//! Runs registered tasks: consume, execute, retry, time-limit, stop.
+//!
+//! A worker takes messages through the broker's seam, gives each a life of its own, and ends each in one step. It knows
+//! no Redis and no database, and defines no tasks.
+//!
+//! A message's way: `engine` fetches and hands it a slot → `intake` reads it and decides → `attempt` runs it through
+//! its `handler` (`bridge` for `#[celery::task]`, `raw` for the rest) → `policy` decides what its outcome means →
+//! `workflow` adds what follows → `commit` ends it together with others.
+//!
+//! | module | knows |
+//! |---|---|
+//! | `worker` | the whole: parts, start, run |
+//! | `engine` | when to fetch and what runs next |
+//! | `intake` | what to do with a message: run, refuse, delay, expire |
+//! | `unknown` | messages whose task is not registered here |
+//! | `attempt` | one message's life |
+//! | `handler`, `bridge`, `raw`, `panics` | calling the task's code |
+//! | `outcome`, `signal`, `context` | what a task can say, and reach |
+//! | `policy` | pure decisions: ack, retry, limits, what is stored |
+//! | `workflow`, `chord` | what follows a task |
+//! | `records` | the stored result of each state |
+//! | `commit` | starts and ends in batches |
+//! | `module`, `catalogue` | which tasks there are |
+//! | `shutdown` | how to stop |
+
+mod attempt;
+mod bridge;
+mod catalogue;
+mod chord;
+mod commit;
+pub mod context;
+mod engine;
+mod error;
+mod handler;
+mod intake;
+mod module;
+mod outcome;
+mod panics;
+mod policy;
+mod raw;
+mod records;
+mod shutdown;
+pub mod signal;
+mod unknown;
+mod worker;
+mod workflow;
+
+pub use catalogue::Catalogue;
+pub use context::Context;
+pub use engine::Summary;
+pub use error::{BuildError, Error};
+pub use module::{Module, TaskOptions};
+pub use outcome::{Failure, Outcome, Retry, When};
+pub use raw::{RawCall, RawTask};
+pub use shutdown::Shutdown;
+pub use worker::{Worker, WorkerParts};

@@ -1,0 +1,226 @@
+//! A module: the tasks that belong together, with the state they need, as a worker takes them.
+
+use std::{any::type_name, fmt, future::Future, sync::Arc, time::Duration};
+
+use celery::task::Task;
+use futures::{FutureExt, future::BoxFuture};
+use lovage_registry::{Described, StateMap, TaskSpec};
+use lovage_settings::Settings;
+use serde::Serialize;
+
+use crate::{
+    bridge,
+    handler::Handler,
+    raw::{RawHandler, RawTask},
+};
+
+/// Tasks that belong together, and the state they need.
+///
+/// ```
+/// use lovage_worker::{Module, RawTask};
+/// use lovage_protocol::Value;
+///
+/// let module = Module::new("greetings")
+///     .state(String::from("hello"))
+///     .raw(RawTask::new("greet", |call| async move { Ok(Value::List(call.args)) }));
+/// assert_eq!(module.name(), "greetings");
+/// ```
+pub struct Module {
+    name: String,
+    pub(crate) tasks: Vec<Entry>,
+    pub(crate) states: Vec<Provider>,
+}
+
+/// One task with everything a worker must know of it.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) spec: TaskSpec,
+    pub(crate) options: TaskOptions,
+    pub(crate) handler: Arc<dyn Handler>,
+}
+
+type MakeState =
+    Box<dyn FnOnce(Arc<Settings>, StateMap) -> BoxFuture<'static, anyhow::Result<StateMap>> + Send>;
+
+/// Makes one piece of state at the worker's start.
+pub(crate) struct Provider {
+    pub(crate) type_name: &'static str,
+    pub(crate) make: MakeState,
+}
+
+/// What the task's own macro cannot say, and what a worker may overrule. Every field's default is "as the task or the
+/// settings say".
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TaskOptions {
+    pub(crate) blocking: Option<bool>,
+    pub(crate) acks_late: Option<bool>,
+    pub(crate) track_started: Option<bool>,
+    pub(crate) ignore_result: Option<bool>,
+    pub(crate) max_retries: Option<Option<u32>>,
+    pub(crate) min_retry_delay: Option<Duration>,
+    pub(crate) max_retry_delay: Option<Duration>,
+    pub(crate) retry_for_unexpected: Option<bool>,
+    pub(crate) time_limit: Option<Duration>,
+    pub(crate) soft_time_limit: Option<Duration>,
+}
+
+impl TaskOptions {
+    /// Options that leave everything as the task and the settings say.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the task blocks its thread. A plain `#[celery::task]` is taken to block, since its trait does not say.
+    pub fn blocking(mut self, yes: bool) -> Self {
+        self.blocking = Some(yes);
+        self
+    }
+
+    /// Ack after the task (late) or before it (early). Setting: `CELERY_TASK_ACKS_LATE`.
+    pub fn acks_late(mut self, yes: bool) -> Self {
+        self.acks_late = Some(yes);
+        self
+    }
+
+    /// Store STARTED when it begins. Setting: `CELERY_TASK_TRACK_STARTED`.
+    pub fn track_started(mut self, yes: bool) -> Self {
+        self.track_started = Some(yes);
+        self
+    }
+
+    /// Store no result. A producer's own header wins. Setting: `CELERY_TASK_IGNORE_RESULT`.
+    pub fn ignore_result(mut self, yes: bool) -> Self {
+        self.ignore_result = Some(yes);
+        self
+    }
+
+    /// How often it may be run again; `None` for ever. Default 3.
+    pub fn max_retries(mut self, retries: Option<u32>) -> Self {
+        self.max_retries = Some(retries);
+        self
+    }
+
+    /// Ends an attempt that takes longer, as Celery's hard limit.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+}
+
+impl Module {
+    /// An empty module; the name is for messages and listings.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            tasks: Vec::new(),
+            states: Vec::new(),
+        }
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds a task defined with `#[lovage::task]`.
+    pub fn task<T>(self) -> Self
+    where
+        T: Described + 'static,
+        T::Returns: Serialize,
+    {
+        self.task_with::<T>(TaskOptions::default())
+    }
+
+    /// Adds a task defined with `#[lovage::task]`, with options.
+    pub fn task_with<T>(mut self, options: TaskOptions) -> Self
+    where
+        T: Described + 'static,
+        T::Returns: Serialize,
+    {
+        let spec = T::spec();
+        let options = bridge::options::<T>(options, &spec);
+        self.tasks.push(Entry {
+            handler: bridge::handler::<T>(&spec),
+            spec,
+            options,
+        });
+        self
+    }
+
+    /// Adds a task defined with plain `#[celery::task]`. It has no schema and no state, and runs on the blocking
+    /// threads unless `options` say that it does not block.
+    pub fn plain<T>(mut self, options: TaskOptions) -> Self
+    where
+        T: Task + 'static,
+        T::Returns: Serialize,
+    {
+        let spec = TaskSpec::untyped(T::NAME, T::ARGS);
+        let options = bridge::options::<T>(options, &spec);
+        self.tasks.push(Entry {
+            handler: bridge::handler::<T>(&spec),
+            spec,
+            options,
+        });
+        self
+    }
+
+    /// Adds a handler that takes its arguments as they come.
+    pub fn raw(mut self, task: RawTask) -> Self {
+        let RawTask {
+            name,
+            doc,
+            options,
+            run,
+        } = task;
+        let mut spec = TaskSpec::variadic(&name);
+        spec.doc = doc;
+        self.tasks.push(Entry {
+            handler: Arc::new(RawHandler::new(&spec, run)),
+            spec,
+            options,
+        });
+        self
+    }
+
+    /// Provides a value to the tasks that ask for `State<T>`.
+    pub fn state<T: Send + Sync + 'static>(self, value: T) -> Self {
+        self.state_with(move |_| async move { Ok(value) })
+    }
+
+    /// Provides a value that is made at the worker's start, such as a connection pool. An error refuses the start.
+    pub fn state_with<T, F, Fut>(mut self, make: F) -> Self
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(Arc<Settings>) -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
+    {
+        self.states.push(Provider {
+            type_name: type_name::<T>(),
+            make: Box::new(move |settings, mut states| {
+                async move {
+                    let value = make(settings).await?;
+                    states.insert(value);
+                    Ok(states)
+                }
+                .boxed()
+            }),
+        });
+        self
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks: Vec<&str> = self
+            .tasks
+            .iter()
+            .map(|entry| entry.spec.name.as_str())
+            .collect();
+        let states: Vec<&str> = self.states.iter().map(|state| state.type_name).collect();
+        f.debug_struct("Module")
+            .field("name", &self.name)
+            .field("tasks", &tasks)
+            .field("states", &states)
+            .finish()
+    }
+}

@@ -1,0 +1,90 @@
+//! How one attempt at a task ended. Not an error of the runtime: each variant is a normal end with its own
+//! acknowledgement and stored state, decided in [`crate::policy`].
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lovage_protocol::{ExceptionInfo, Value};
+
+use crate::records;
+
+/// One attempt's end.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It returned a value: acked, SUCCESS.
+    Success(Value),
+    /// It failed for good: acked (or rejected when `acks_on_failure` is off), FAILURE.
+    Failure(Failure),
+    /// It wants to run again: the next attempt is sent, then acked, RETRY. Past `max_retries` it is a failure.
+    Retry(Retry),
+    /// Celery's `Ignore`: acked, nothing stored.
+    Ignore,
+    /// Celery's `Reject`: back to the end of the queue, or given up as FAILURE and dead-lettered.
+    Reject {
+        /// Back to the queue rather than given up.
+        requeue: bool,
+        /// What the task said.
+        reason: String,
+    },
+}
+
+/// A failure for good.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What a Python caller raises.
+    pub exception: ExceptionInfo,
+    /// Text for people; `None` where Celery stores none (time limits, revokes).
+    pub traceback: Option<String>,
+    /// A hard time limit ended it: `acks_on_timeout` decides about the message.
+    pub timed_out: bool,
+}
+
+/// A wish to run again.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// What went wrong, when the task said.
+    pub cause: Option<ExceptionInfo>,
+    /// Text for people.
+    pub traceback: Option<String>,
+    /// When; `None`: the task's own back-off.
+    pub when: Option<When>,
+}
+
+/// When a retry is due.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum When {
+    /// After this long.
+    Countdown(Duration),
+    /// At this time.
+    Eta(DateTime<Utc>),
+}
+
+impl Outcome {
+    /// A failure raised by the task called `task`, with a traceback in Python's form.
+    pub(crate) fn raised(task: &str, exception: ExceptionInfo) -> Self {
+        let traceback = Some(traceback(task, &exception));
+        Self::Failure(Failure {
+            exception,
+            traceback,
+            timed_out: false,
+        })
+    }
+
+    /// A failure that Celery stores without a traceback.
+    pub(crate) fn failed_without_traceback(exception: ExceptionInfo, timed_out: bool) -> Self {
+        Self::Failure(Failure {
+            exception,
+            traceback: None,
+            timed_out,
+        })
+    }
+}
+
+/// Rust keeps no frames of a returned error; the text has the shape that Python tools expect and names the task.
+pub(crate) fn traceback(task: &str, exception: &ExceptionInfo) -> String {
+    format!(
+        "Traceback (most recent call last):\n  File \"<rust>\", in {task}\n{}\n",
+        records::line(exception)
+    )
+}

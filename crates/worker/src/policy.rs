@@ -1,0 +1,258 @@
+//! Pure decisions: what becomes of a message, and what is stored, after each outcome. No clock, no I/O, no randomness of
+//! its own; the table in ARCHITECTURE.md is this file in words.
+
+use std::time::Duration;
+
+use lovage_broker::{Reason, Settle};
+use lovage_protocol::{ExceptionInfo, Message, State, Value};
+use lovage_settings::TaskSettings;
+
+use crate::{
+    catalogue::Rules,
+    outcome::{Failure, Outcome, Retry, When},
+    records,
+};
+
+/// What one attempt leads to.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) settle: Settle,
+    pub(crate) record: Option<Record>,
+    pub(crate) next: Next,
+}
+
+/// What is stored.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) state: State,
+    pub(crate) result: Value,
+    pub(crate) traceback: Option<String>,
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Nothing.
+    Nothing,
+    /// Callbacks, the next step of a chain, the part of a chord, with this value.
+    Continue(Value),
+    /// The error path of a workflow.
+    Fail(ExceptionInfo),
+    /// The next attempt.
+    Retry(When),
+}
+
+/// Decides about one attempt. `jitter` is a random number in `0.0..1.0`.
+pub(crate) fn conclude(
+    outcome: Outcome,
+    message: &Message,
+    rules: &Rules,
+    settings: &TaskSettings,
+    jitter: f64,
+) -> Ending {
+    match outcome {
+        Outcome::Success(value) => Ending {
+            settle: Settle::Ack,
+            record: Some(Record {
+                state: State::Success,
+                result: value.clone(),
+                traceback: None,
+            }),
+            next: Next::Continue(value),
+        },
+        Outcome::Failure(failure) => fail(failure, message, settings),
+        Outcome::Retry(retry) => retry_or_fail(retry, message, rules, settings, jitter),
+        Outcome::Ignore => Ending {
+            settle: Settle::Ack,
+            record: None,
+            next: Next::Nothing,
+        },
+        Outcome::Reject { requeue: true, .. } => Ending {
+            settle: Settle::Requeue,
+            record: None,
+            next: Next::Nothing,
+        },
+        Outcome::Reject {
+            requeue: false,
+            reason,
+        } => {
+            let arguments = vec![Value::Str(reason.clone()), Value::Bool(false)];
+            let exception = ExceptionInfo::new("celery.exceptions", "Reject", arguments);
+            let failure = Failure {
+                exception,
+                traceback: None,
+                timed_out: false,
+            };
+            let dead = Settle::DeadLetter(dead_letter(message, "rejected", &reason));
+            Ending {
+                settle: dead,
+                ..fail(failure, message, settings)
+            }
+        }
+    }
+}
+
+fn fail(failure: Failure, message: &Message, settings: &TaskSettings) -> Ending {
+    let settle = match failure.timed_out {
+        true if settings.acks_on_timeout => Settle::Ack,
+        true => Settle::Requeue,
+        false if settings.acks_on_failure => Settle::Ack,
+        // Celery rejects without requeue, which on Redis forgets the message; here it stays findable.
+        false => Settle::DeadLetter(dead_letter(
+            message,
+            "failed",
+            &records::line(&failure.exception),
+        )),
+    };
+    let record = Record {
+        state: State::Failure,
+        result: failure.exception.to_value(),
+        traceback: failure.traceback,
+    };
+    Ending {
+        settle,
+        record: Some(record),
+        next: Next::Fail(failure.exception),
+    }
+}
+
+fn retry_or_fail(
+    retry: Retry,
+    message: &Message,
+    rules: &Rules,
+    settings: &TaskSettings,
+    jitter: f64,
+) -> Ending {
+    let retries = message.headers.retries;
+    if rules.max_retries.is_some_and(|max| retries >= max) {
+        let exception = retry.cause.unwrap_or_else(|| retries_used_up(message));
+        return fail(
+            Failure {
+                exception,
+                traceback: retry.traceback,
+                timed_out: false,
+            },
+            message,
+            settings,
+        );
+    }
+    let when = retry
+        .when
+        .unwrap_or_else(|| When::Countdown(backoff(retries, rules, jitter)));
+    let record = Record {
+        state: State::Retry,
+        result: retry
+            .cause
+            .as_ref()
+            .map_or(Value::Null, ExceptionInfo::to_value),
+        traceback: retry.traceback,
+    };
+    Ending {
+        settle: Settle::Ack,
+        record: Some(record),
+        next: Next::Retry(when),
+    }
+}
+
+fn retries_used_up(message: &Message) -> ExceptionInfo {
+    let headers = &message.headers;
+    let text = format!(
+        "Can't retry {}[{}] args:{} kwargs:{}",
+        headers.task,
+        headers.id,
+        headers.argsrepr.as_deref().unwrap_or("()"),
+        headers.kwargsrepr.as_deref().unwrap_or("{}"),
+    );
+    records::celery_exception("MaxRetriesExceededError", &text)
+}
+
+/// Celery's exponential back-off with full jitter (`celery/utils/time.py`, `get_exponential_backoff_interval`): a whole
+/// number of seconds between 0 and min(maximum, 2^retries), but not under the task's own minimum.
+pub(crate) fn backoff(retries: u32, rules: &Rules, jitter: f64) -> Duration {
+    let ceiling = 2_u64
+        .checked_pow(retries)
+        .unwrap_or(u64::MAX)
+        .min(rules.max_retry_delay.as_secs());
+    let drawn =
+        Duration::from_secs(ceiling.saturating_add(1)).mul_f64(jitter.clamp(0.0, 0.999_999));
+    Duration::from_secs(drawn.as_secs()).max(rules.min_retry_delay)
+}
+
+/// The reason under which a readable message goes to the dead letters.
+pub(crate) fn dead_letter(message: &Message, code: &str, detail: &str) -> Reason {
+    Reason {
+        code: code.to_owned(),
+        detail: detail.to_owned(),
+        task: Some(message.headers.task.as_str().to_owned()),
+        task_id: Some(message.headers.id.as_str().to_owned()),
+    }
+}
+
+/// Whether a result of this kind is stored: the producer's header wins over the task's own setting, and errors may be
+/// stored even when results are ignored.
+pub(crate) fn stores(
+    message: &Message,
+    rules: &Rules,
+    settings: &TaskSettings,
+    state: &State,
+) -> bool {
+    let ignored = message.headers.ignore_result.unwrap_or(rules.ignore_result);
+    let error = matches!(state, State::Failure | State::Revoked);
+    !ignored || (settings.store_errors_even_if_ignored && error)
+}
+
+/// How long an attempt may take, and whether it is the hard limit: the message's limits win over the task's.
+pub(crate) fn limit(message: &Message, rules: &Rules) -> Option<(Duration, Limit)> {
+    let seconds =
+        |value: Option<f64>| value.and_then(|value| Duration::try_from_secs_f64(value).ok());
+    let hard = seconds(message.headers.timelimit.hard).or(rules.time_limit);
+    let soft = seconds(message.headers.timelimit.soft).or(rules.soft_time_limit);
+    match (hard, soft) {
+        (Some(hard), Some(soft)) if soft < hard => Some((soft, Limit::Soft)),
+        (Some(hard), _) => Some((hard, Limit::Hard)),
+        (None, Some(soft)) => Some((soft, Limit::Soft)),
+        (None, None) => None,
+    }
+}
+
+/// Which limit an attempt ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Soft,
+    Hard,
+}
+
+/// The failure of an attempt that took too long, as Celery stores it (`billiard.exceptions`).
+pub(crate) fn timed_out(limit: Duration, kind: Limit) -> Outcome {
+    let billiard = "billiard.exceptions";
+    match kind {
+        Limit::Soft => {
+            let exception = ExceptionInfo::new(billiard, "SoftTimeLimitExceeded", vec![]);
+            Outcome::failed_without_traceback(exception, false)
+        }
+        Limit::Hard => {
+            let seconds = limit.as_secs_f64();
+            let whole = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
+            let value = if limit.subsec_nanos() == 0 {
+                Value::Int(whole)
+            } else {
+                Value::Float(seconds)
+            };
+            let exception = ExceptionInfo::new(billiard, "TimeLimitExceeded", vec![value]);
+            Outcome::failed_without_traceback(exception, true)
+        }
+    }
+}
+
+/// How many messages the next fetch takes, or none for now.
+///
+/// A worker holds at most `prefetch` messages. It asks for more when its waiting line has run dry, or when a quarter of
+/// its room is free, so that a busy worker fetches in batches that Redis likes and an idle one at once.
+pub(crate) fn room(prefetch: usize, held: usize, waiting: usize, free: usize) -> Option<usize> {
+    let room = prefetch.saturating_sub(held);
+    let dry = waiting == 0 && free > 0;
+    (room > 0 && (dry || room >= prefetch.div_ceil(4))).then_some(room)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+use lovage_protocol::{Body, Headers, Map, Properties, TaskId, TaskName};
+
+use super::*;
+
+fn message() -> Message {
+    let id = TaskId::from("id-1");
+    let headers = Headers::new(TaskName::from("demo.add"), id);
+    Message::new(
+        headers,
+        Properties::new("id-1", "celery"),
+        &Body::new(vec![], Map::new()),
+    )
+}
+
+fn rules() -> Rules {
+    Rules {
+        blocking: false,
+        acks_late: true,
+        track_started: false,
+        ignore_result: false,
+        max_retries: Some(3),
+        min_retry_delay: Duration::ZERO,
+        max_retry_delay: Duration::from_secs(600),
+        time_limit: None,
+        soft_time_limit: None,
+    }
+}
+
+fn boom() -> ExceptionInfo {
+    ExceptionInfo::new(
+        "builtins",
+        "ValueError",
+        vec![Value::Str("boom".to_owned())],
+    )
+}
+
+fn failure(timed_out: bool) -> Outcome {
+    Outcome::Failure(Failure {
+        exception: boom(),
+        traceback: None,
+        timed_out,
+    })
+}
+
+fn ending(outcome: Outcome, message: &Message, settings: &TaskSettings) -> Ending {
+    conclude(outcome, message, &rules(), settings, 0.5)
+}
+
+fn state(ending: &Ending) -> Option<&State> {
+    ending.record.as_ref().map(|record| &record.state)
+}
+
+#[test]
+fn a_success_is_acked_and_stored() {
+    let ending = ending(
+        Outcome::Success(Value::Int(5)),
+        &message(),
+        &TaskSettings::default(),
+    );
+    assert!(matches!(ending.settle, Settle::Ack));
+    assert_eq!(state(&ending), Some(&State::Success));
+    assert!(matches!(ending.next, Next::Continue(Value::Int(5))));
+}
+
+#[test]
+fn a_failure_is_acked_unless_the_setting_says_otherwise() {
+    let settings = TaskSettings::default();
+    assert!(matches!(
+        ending(failure(false), &message(), &settings).settle,
+        Settle::Ack
+    ));
+    let keeps = TaskSettings {
+        acks_on_failure: false,
+        ..settings
+    };
+    let ended = ending(failure(false), &message(), &keeps);
+    assert!(matches!(&ended.settle, Settle::DeadLetter(reason) if reason.code == "failed"));
+    assert_eq!(state(&ended), Some(&State::Failure));
+}
+
+#[test]
+fn a_hard_limit_is_acked_unless_the_setting_says_otherwise() {
+    let settings = TaskSettings::default();
+    assert!(matches!(
+        ending(failure(true), &message(), &settings).settle,
+        Settle::Ack
+    ));
+    let again = TaskSettings {
+        acks_on_timeout: false,
+        ..settings
+    };
+    assert!(matches!(
+        ending(failure(true), &message(), &again).settle,
+        Settle::Requeue
+    ));
+}
+
+#[test]
+fn a_retry_is_sent_and_acked_until_they_are_used_up() {
+    let wish = |cause| {
+        Outcome::Retry(Retry {
+            cause,
+            traceback: None,
+            when: None,
+        })
+    };
+    let mut message = message();
+    let ended = ending(wish(Some(boom())), &message, &TaskSettings::default());
+    assert!(matches!(ended.settle, Settle::Ack));
+    assert_eq!(state(&ended), Some(&State::Retry));
+    assert!(matches!(ended.next, Next::Retry(When::Countdown(_))));
+
+    message.headers.retries = 3;
+    let ended = ending(wish(Some(boom())), &message, &TaskSettings::default());
+    assert!(matches!(&ended.next, Next::Fail(exception) if *exception == boom()));
+    let ended = ending(wish(None), &message, &TaskSettings::default());
+    let Next::Fail(exception) = ended.next else {
+        panic!("retries are used up")
+    };
+    assert_eq!(exception.exc_type, "MaxRetriesExceededError");
+    assert_eq!(
+        exception.exc_message,
+        [Value::from("Can't retry demo.add[id-1] args:() kwargs:{}")]
+    );
+}
+
+#[test]
+fn no_maximum_means_for_ever() {
+    let mut message = message();
+    message.headers.retries = 1_000_000;
+    let wish = Outcome::Retry(Retry {
+        cause: None,
+        traceback: None,
+        when: None,
+    });
+    let for_ever = Rules {
+        max_retries: None,
+        ..rules()
+    };
+    let ended = conclude(wish, &message, &for_ever, &TaskSettings::default(), 0.999);
+    assert!(
+        matches!(ended.next, Next::Retry(When::Countdown(wait)) if wait <= Duration::from_secs(600))
+    );
+}
+
+#[test]
+fn ignore_stores_nothing_and_reject_goes_back_or_is_kept() {
+    let settings = TaskSettings::default();
+    let ended = ending(Outcome::Ignore, &message(), &settings);
+    assert!(matches!(ended.settle, Settle::Ack) && ended.record.is_none());
+
+    let reject = |requeue| Outcome::Reject {
+        requeue,
+        reason: "no thanks".to_owned(),
+    };
+    let ended = ending(reject(true), &message(), &settings);
+    assert!(matches!(ended.settle, Settle::Requeue) && ended.record.is_none());
+
+    let ended = ending(reject(false), &message(), &settings);
+    assert!(matches!(&ended.settle, Settle::DeadLetter(reason) if reason.code == "rejected"));
+    let record = ended.record.unwrap();
+    assert_eq!(record.state, State::Failure);
+    assert_eq!(record.result.get("exc_type"), Some(&Value::from("Reject")));
+    assert_eq!(
+        record.result.get("exc_message"),
+        Some(&Value::List(vec!["no thanks".into(), false.into()]))
+    );
+}
+
+#[test]
+fn back_off_doubles_up_to_the_maximum_and_not_under_the_minimum() {
+    let seconds = |retries, jitter| backoff(retries, &rules(), jitter).as_secs();
+    assert_eq!((seconds(0, 0.0), seconds(0, 0.99)), (0, 1));
+    assert_eq!((seconds(3, 0.0), seconds(3, 0.99)), (0, 8));
+    assert_eq!(seconds(40, 0.999_999), 600);
+    assert_eq!(seconds(4_000_000_000, 0.999_999), 600);
+    let patient = Rules {
+        min_retry_delay: Duration::from_secs(30),
+        ..rules()
+    };
+    assert_eq!(backoff(0, &patient, 0.0), Duration::from_secs(30));
+}
+
+#[test]
+fn the_producers_wish_about_results_wins() {
+    let settings = TaskSettings::default();
+    let mut message = message();
+    let ignoring = Rules {
+        ignore_result: true,
+        ..rules()
+    };
+    assert!(!stores(&message, &ignoring, &settings, &State::Success));
+    message.headers.ignore_result = Some(false);
+    assert!(stores(&message, &ignoring, &settings, &State::Success));
+    message.headers.ignore_result = Some(true);
+    assert!(!stores(&message, &rules(), &settings, &State::Failure));
+    let errors = TaskSettings {
+        store_errors_even_if_ignored: true,
+        ..settings
+    };
+    assert!(stores(&message, &rules(), &errors, &State::Failure));
+    assert!(!stores(&message, &rules(), &errors, &State::Success));
+}
+
+#[test]
+fn the_messages_limit_wins_and_the_nearer_one_counts() {
+    let mut message = message();
+    assert_eq!(limit(&message, &rules()), None);
+    let limited = Rules {
+        time_limit: Some(Duration::from_secs(9)),
+        ..rules()
+    };
+    assert_eq!(
+        limit(&message, &limited),
+        Some((Duration::from_secs(9), Limit::Hard))
+    );
+    message.headers.timelimit.hard = Some(2.5);
+    assert_eq!(
+        limit(&message, &limited),
+        Some((Duration::from_millis(2500), Limit::Hard))
+    );
+    message.headers.timelimit.soft = Some(1.0);
+    assert_eq!(
+        limit(&message, &limited),
+        Some((Duration::from_secs(1), Limit::Soft))
+    );
+    message.headers.timelimit.soft = Some(f64::NAN);
+    assert_eq!(
+        limit(&message, &limited),
+        Some((Duration::from_millis(2500), Limit::Hard))
+    );
+}
+
+#[test]
+fn a_fetch_waits_for_a_quarter_of_the_room_while_there_is_work() {
+    assert_eq!(room(400, 0, 0, 100), Some(400));
+    assert_eq!(room(400, 399, 0, 1), Some(1), "an idle slot never waits");
+    assert_eq!(room(400, 399, 299, 0), None);
+    assert_eq!(room(400, 300, 200, 0), Some(100));
+    assert_eq!(room(400, 400, 0, 100), None, "the prefetch is a bound");
+    assert_eq!(room(1, 0, 0, 1), Some(1));
+}

@@ -1,0 +1,66 @@
+//! Result records: what is stored for a task in each of its states (the fields of wire results, `celery/backends/base.py`).
+
+use chrono::Utc;
+use lovage_protocol::{ExceptionInfo, Message, State, TaskId, TaskMeta, Value, time};
+
+/// A record for `message`; the date is set for the states that end a task, as Celery does.
+pub(crate) fn meta(
+    message: &Message,
+    status: State,
+    result: Value,
+    children: Vec<TaskId>,
+) -> TaskMeta {
+    let headers = &message.headers;
+    let date_done = status.is_ready().then(|| time::format_iso(Utc::now()));
+    TaskMeta {
+        status,
+        result,
+        traceback: None,
+        children: Some(children.into_iter().map(|id| reference(&id)).collect()),
+        date_done,
+        group_id: headers.group.clone(),
+        parent_id: headers.parent_id.as_ref().map(|id| id.as_str().to_owned()),
+        extended: None,
+        task_id: headers.id.clone(),
+    }
+}
+
+/// A result reference without parent and children: `[[id, null], null]`.
+pub(crate) fn reference(id: &TaskId) -> Value {
+    let own = Value::List(vec![Value::Str(id.as_str().to_owned()), Value::Null]);
+    Value::List(vec![own, Value::Null])
+}
+
+/// An exception of `celery.exceptions` with one text argument.
+pub(crate) fn celery_exception(class: &str, text: &str) -> ExceptionInfo {
+    ExceptionInfo::new(
+        "celery.exceptions",
+        class,
+        vec![Value::Str(text.to_owned())],
+    )
+}
+
+/// An exception as the last line of a Python traceback: `ValueError: boom`.
+pub(crate) fn line(exception: &ExceptionInfo) -> String {
+    let class = match exception.exc_module.as_deref() {
+        None | Some("builtins") => exception.exc_type.clone(),
+        Some(module) => format!("{module}.{}", exception.exc_type),
+    };
+    match exception.exc_message.as_slice() {
+        [] => class,
+        [Value::Str(text)] => format!("{class}: {text}"),
+        arguments => format!("{class}: {}", lovage_protocol::args_repr(arguments)),
+    }
+}
+
+/// What Celery stores when a worker dies with a task (`billiard.exceptions.WorkerLostError`).
+pub(crate) fn worker_lost(deaths: u32) -> ExceptionInfo {
+    let text = format!(
+        "Worker exited prematurely: the task was started {deaths} times by workers that died."
+    );
+    ExceptionInfo::new(
+        "billiard.exceptions",
+        "WorkerLostError",
+        vec![Value::Str(text)],
+    )
+}

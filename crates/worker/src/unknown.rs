@@ -1,0 +1,206 @@
+//! Messages whose task is not registered here: forwarded, kept waiting for a while, or given up with an answer.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::Utc;
+use lovage_broker::{Ask, Broker, Delivery, Destination, Finish, Publish, Settle};
+use lovage_protocol::{
+    Message, QueueName, State, Value,
+    control::{self, Reply, Request},
+};
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use crate::{
+    attempt::{Shared, settle},
+    policy, records,
+};
+
+/// The header under which a waiting message remembers since when (unix seconds) nobody knew it.
+const SINCE: &str = "lovage_unknown_since";
+/// How long the list of names is believed.
+const PEERS_FRESH: Duration = Duration::from_secs(10);
+/// How long workers may take to say which tasks they know; Celery's own default.
+const REPLY_WAIT: Duration = Duration::from_secs(1);
+/// How often a waiting message is looked at again.
+const GRACE_STEP: f64 = 1.0;
+
+/// What to do with unknown names (`LOVAGE_FORWARD_UNKNOWN`, `LOVAGE_UNKNOWN_GRACE`).
+pub(crate) struct Unknown {
+    broker: Arc<dyn Broker>,
+    forward: Option<QueueName>,
+    grace: Option<Duration>,
+    known_elsewhere: Mutex<Option<(Instant, HashSet<String>)>>,
+}
+
+impl Unknown {
+    pub(crate) fn new(
+        broker: Arc<dyn Broker>,
+        forward: Option<QueueName>,
+        grace: Option<Duration>,
+    ) -> Self {
+        Self {
+            broker,
+            forward,
+            grace,
+            known_elsewhere: Mutex::new(None),
+        }
+    }
+
+    /// Decides about one message.
+    pub(crate) async fn receive(
+        &self,
+        shared: &Shared,
+        delivery: Delivery,
+        message: &Message,
+    ) -> Finish {
+        let name = message.headers.task.as_str();
+        if let Some(queue) = &self.forward
+            && *queue != delivery.queue
+            && self.peers_know(name).await
+        {
+            info!(task.name = name, task.id = %message.headers.id, %queue, "task is not registered here: forwarded");
+            return forward(delivery, message, queue);
+        }
+        let now = unix_now();
+        let since = message
+            .headers
+            .extra
+            .get(SINCE)
+            .and_then(Value::as_f64)
+            .unwrap_or(now);
+        if let Some(grace) = self.grace
+            && now < since + grace.as_secs_f64()
+        {
+            let mut waiting = message.clone();
+            waiting
+                .headers
+                .extra
+                .insert(SINCE.to_owned(), Value::Float(since));
+            let payload = Some(waiting.to_json().into());
+            return settle(
+                delivery,
+                Settle::Delay {
+                    until: now + GRACE_STEP,
+                    payload,
+                },
+            );
+        }
+        warn!(task.name = name, task.id = %message.headers.id, "task is not registered here: dead-lettered");
+        give_up(shared, delivery, message)
+    }
+
+    /// Whether a live worker registers the name. One asks, the others wait for its answer.
+    async fn peers_know(&self, name: &str) -> bool {
+        let mut known = self.known_elsewhere.lock().await;
+        let fresh = known
+            .as_ref()
+            .is_some_and(|(at, _)| at.elapsed() < PEERS_FRESH);
+        if !fresh {
+            *known = Some((Instant::now(), self.ask_peers().await));
+        }
+        known
+            .as_ref()
+            .is_some_and(|(_, names)| names.contains(name))
+    }
+
+    /// The names of our own workers, from their leases, and of Python workers, by remote control.
+    async fn ask_peers(&self) -> HashSet<String> {
+        let request = Request::new("registered");
+        let ask = Ask {
+            exchange: control::EXCHANGE.to_owned(),
+            payload: request
+                .to_json(1, unix_now() + REPLY_WAIT.as_secs_f64())
+                .into(),
+            reply_exchange: control::REPLY_EXCHANGE.to_owned(),
+            reply_key: request.reply_key.clone(),
+            reply_queue: QueueName::parse(&request.reply_queue())
+                .expect("a UUID and a constant make a name"),
+            wait: REPLY_WAIT,
+        };
+        let (ours, theirs) = tokio::join!(self.broker.peers(), self.broker.ask(ask));
+        let complain = |error: &lovage_broker::Error| {
+            warn!(
+                error = error as &dyn std::error::Error,
+                "could not ask which tasks other workers know"
+            );
+        };
+        let ours = ours.inspect_err(complain).unwrap_or_default();
+        let mut names: HashSet<String> = ours.into_iter().flat_map(|peer| peer.tasks).collect();
+        for reply in theirs.inspect_err(complain).unwrap_or_default() {
+            if let Ok(Reply { value, .. }) = Reply::parse(&reply) {
+                let listed = value
+                    .as_list()
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(Value::as_str);
+                // Python adds attributes behind the name: `name [rate_limit=2/s]`.
+                names.extend(
+                    listed
+                        .filter_map(|task| task.split(' ').next())
+                        .map(str::to_owned),
+                );
+            }
+        }
+        names
+    }
+}
+
+fn forward(delivery: Delivery, message: &Message, queue: &QueueName) -> Finish {
+    let mut forwarded = message.clone();
+    // A retry goes where the routing key says, so the new queue must stand there.
+    forwarded.properties.delivery_info.exchange = String::new();
+    forwarded.properties.delivery_info.routing_key = queue.as_str().to_owned();
+    let mut finish = settle(delivery, Settle::Ack);
+    finish.publishes.push(Publish {
+        destination: Destination::Queue(queue.clone()),
+        priority: message.properties.priority,
+        payload: forwarded.to_json().into(),
+    });
+    finish
+}
+
+fn give_up(shared: &Shared, delivery: Delivery, message: &Message) -> Finish {
+    let name = message.headers.task.as_str();
+    let exception = records::celery_exception("NotRegistered", name);
+    let detail = format!(
+        "no task named `{name}` is registered on {}",
+        shared.hostname
+    );
+    let mut finish = settle(
+        delivery,
+        Settle::DeadLetter(policy::dead_letter(message, "unknown-task", &detail)),
+    );
+    // The producer gets its answer even when the body cannot be read; a readable one also ends its chord.
+    let meta = records::meta(message, State::Failure, exception.to_value(), Vec::new());
+    if message.headers.ignore_result != Some(true) {
+        finish.results.extend(shared.results.encode(&meta));
+    }
+    if let Ok(body) = message.decode_body(&shared.decode) {
+        let record = policy::Record {
+            state: State::Failure,
+            result: meta.result,
+            traceback: None,
+        };
+        crate::workflow::after_failure(shared, message, &body, Some(&record), &mut finish);
+        finish.chord =
+            crate::workflow::chord_part(shared, message, &body, &State::Failure, &record.result);
+    }
+    finish
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds since 1970 stay under 2^53 until the year 2255"
+)]
+pub(crate) fn unix(at: chrono::DateTime<Utc>) -> f64 {
+    at.timestamp_micros() as f64 / 1_000_000.0
+}
+
+fn unix_now() -> f64 {
+    unix(Utc::now())
+}

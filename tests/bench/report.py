@@ -1,0 +1,135 @@
+"""The figures as a table for people, as Markdown and as JSON."""
+
+# What must hold in one and the same run; see ARCHITECTURE and the book for why these.
+REQUIRED = [
+    ("drain with results, against Celery", "drain_ratio", "at least", 50, "×"),
+    ("worker CPU per task", "cpu_us", "at most", 20, "µs"),
+    ("one task, p50, against Celery", "p50_percent", "at most", 40, "%"),
+    ("idle memory (RSS)", "idle_rss", "at most", 20, "MiB"),
+    ("idle CPU", "idle_cpu", "under", 1, "%"),
+    ("bulk publish, against Celery", "publish_ratio", "at least", 50, "×"),
+]
+
+
+def ratios(figures):
+    celery, lovage = figures["workers"].get("celery"), figures["workers"].get("lovage")
+    publish = figures.get("publish", {})
+    out = {}
+    if lovage:
+        out["cpu_us"] = lovage["drain"]["worker_cpu_us"]
+        out["idle_rss"] = lovage["idle"]["rss_mib"]
+        out["idle_cpu"] = lovage["idle"]["cpu_percent"]
+    if lovage and celery:
+        out["drain_ratio"] = lovage["drain"]["tasks_per_second"] / celery["drain"]["tasks_per_second"]
+        out["p50_percent"] = lovage["latency"]["p50_ms"] / celery["latency"]["p50_ms"] * 100
+    if "python" in publish and "lovage" in publish:
+        # Against the better of the two ways that Python has.
+        out["publish_ratio"] = publish["lovage"]["bulk"] / max(publish["python"]["bulk"], publish["python"]["one_by_one"])
+    return out
+
+
+def judged(values):
+    """Rows of (what, value text, requirement text, whether it holds)."""
+    rows = []
+    for what, key, kind, limit, unit in REQUIRED:
+        if key not in values:
+            continue
+        value = values[key]
+        holds = {"at least": value >= limit, "at most": value <= limit, "under": value < limit}[kind]
+        rows.append((what, f"{value:,.1f} {unit}", f"{kind} {limit} {unit}", holds))
+    return rows
+
+
+def number(value, digits=0):
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def rows(figures):
+    """The main table: a header and one row a measurement."""
+    workers = figures["workers"]
+    limit = figures.get("redis_limit")
+    names = [workers[key]["name"] for key in workers] + (["Redis alone"] if limit else [])
+
+    def line(what, pick, digits, of_limit=None):
+        cells = []
+        for key in workers:
+            try:
+                cells.append(number(pick(workers[key]), digits))
+            except (KeyError, TypeError):
+                cells.append("–")
+        if limit:
+            cells.append("–" if of_limit is None else number(of_limit(limit), digits))
+        return [what, *cells]
+
+    return [
+        ["", *names],
+        line("drain with results, tasks/s", lambda w: w["drain"]["tasks_per_second"], 0,
+             lambda x: x["results"]["tasks_per_second"]),
+        line("  worker CPU, µs/task", lambda w: w["drain"]["worker_cpu_us"], 1),
+        line("  Redis CPU, µs/task", lambda w: w["drain"]["redis_cpu_us"], 1, lambda x: x["results"]["redis_cpu_us"]),
+        line("drain without results, tasks/s", lambda w: w["drain_ignored"]["tasks_per_second"], 0,
+             lambda x: x["ignored"]["tasks_per_second"]),
+        line("  worker CPU, µs/task", lambda w: w["drain_ignored"]["worker_cpu_us"], 1),
+        line("  Redis CPU, µs/task", lambda w: w["drain_ignored"]["redis_cpu_us"], 1, lambda x: x["ignored"]["redis_cpu_us"]),
+        line("one task, publish to result, p50 ms", lambda w: w["latency"]["p50_ms"], 2,
+             lambda x: x["latency"]["p50_ms"]),
+        line("one task, publish to result, p99 ms", lambda w: w["latency"]["p99_ms"], 2,
+             lambda x: x["latency"]["p99_ms"]),
+        line("idle memory, RSS MiB", lambda w: w["idle"]["rss_mib"], 1),
+        line("idle memory, PSS MiB", lambda w: w["idle"]["pss_mib"], 1),
+        line("idle CPU, %", lambda w: w["idle"]["cpu_percent"], 2),
+    ]
+
+
+def publish_rows(figures):
+    publish = figures.get("publish", {})
+    table = [["publishing, messages/s", "one by one", "in bulk"]]
+    for key, name in (("python", "Celery (send_task, group)"), ("lovage", "Lovage client")):
+        if key in publish:
+            table.append([name, number(publish[key]["one_by_one"]), number(publish[key]["bulk"])])
+    return table if len(table) > 1 else []
+
+
+def aligned(table):
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = []
+    for index, row in enumerate(table):
+        lines.append("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))))
+        if index == 0:
+            lines.append("  ".join("-" * w for w in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown_table(table):
+    lines = ["| " + " | ".join(table[0]) + " |", "|---|" + "---:|" * (len(table[0]) - 1)]
+    lines += ["| " + " | ".join(row) + " |" for row in table[1:]]
+    return "\n".join(lines)
+
+
+def notes(figures):
+    lines = [f"{name}: {value}" for name, value in figures["machine"].items()]
+    limit, lovage = figures.get("redis_limit"), figures["workers"].get("lovage")
+    if limit and lovage:
+        share = lovage["drain"]["tasks_per_second"] / limit["results"]["tasks_per_second"] * 100
+        lines.append(f"Lovage reaches {share:.0f} % of what Redis can do for the same commands")
+    return lines
+
+
+def sections(figures, table):
+    verdict = [["requirement", "measured", "required", ""]]
+    verdict += [[what, value, required, "ok" if holds else "MISSED"] for what, value, required, holds in judged(figures["ratios"])]
+    parts = [table(rows(figures))]
+    if publish_rows(figures):
+        parts.append(table(publish_rows(figures)))
+    if len(verdict) > 1:
+        parts.append(table(verdict))
+    return parts
+
+
+def text(figures):
+    return "\n\n".join(["\n".join(notes(figures)), *sections(figures, aligned)])
+
+
+def markdown(figures):
+    head = "\n".join(f"- {line}" for line in notes(figures))
+    return "\n\n".join(["# Benchmark", head, *sections(figures, markdown_table)]) + "\n"

@@ -1,0 +1,14 @@
+//! Lovage and real Celery, side by side on one Redis: each test is one behaviour that a Python producer, a Python client
+//! of results or a Python worker relies on.
+
+mod calls;
+mod client;
+mod encodings;
+mod failures;
+mod own_tasks;
+mod retries;
+mod rust_to_python;
+mod scheduling;
+mod states;
+mod stored_results;
+mod values;

@@ -1,0 +1,4 @@
+//! The worker and the client in one process on the memory broker: what needs neither Redis nor Python.
+
+mod stage;
+mod workflow;

@@ -1,0 +1,61 @@
+//! The dead letters by their commands.
+
+use lovage_integration_tests::lovage_worker::lovage_json;
+use lovage_integration_tests::{LovageWorker, RedisServer, dead_letters, eventually, lovage};
+use serde_json::json;
+
+use crate::add;
+
+#[test]
+fn a_replayed_message_runs_where_its_task_is_known() {
+    let redis = RedisServer::start();
+    let message = add().set("properties.delivery_info.routing_key", json!("celery"));
+    {
+        // This worker has no demo tasks.
+        let _worker = LovageWorker::builder(&redis)
+            .program(env!("CARGO_BIN_EXE_test-tasks"))
+            .without("LOVAGE_DEMO_TASKS")
+            .start();
+        redis.publish("celery", &message);
+        redis.wait_for_state(&message.id, "FAILURE");
+    }
+    assert_eq!(dead_letters(&redis).len(), 1);
+    let told = lovage_json(&redis, &["dlq", "replay", "--all", "--json"]);
+    assert_eq!(told["replayed"], 1);
+    assert_eq!(
+        redis.waiting("celery"),
+        [message.to_json().into_bytes()],
+        "byte for byte"
+    );
+    assert!(dead_letters(&redis).is_empty());
+    let _worker = LovageWorker::on(&redis);
+    assert_eq!(redis.wait_for_state(&message.id, "SUCCESS")["result"], 5);
+}
+
+#[test]
+fn a_discarded_message_is_gone() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::on(&redis);
+    redis.publish_raw("celery", b"garbage");
+    redis.publish_raw("celery", b"more garbage");
+    eventually("both to be kept", || dead_letters(&redis).len() == 2);
+    let list = lovage_json(&redis, &["dlq", "list", "--json"]);
+    let id = list[0]["id"].as_str().expect("a letter has an id");
+    assert!(
+        lovage(&redis, &["dlq", "discard", "--force", id])
+            .status
+            .success()
+    );
+    let left = dead_letters(&redis);
+    assert_eq!(
+        (left.len(), left[0].raw.as_slice()),
+        (1, b"garbage".as_slice()),
+        "the newest came first"
+    );
+    assert!(
+        !lovage(&redis, &["dlq", "discard", "--force", id])
+            .status
+            .success(),
+        "it is gone"
+    );
+}

@@ -1,0 +1,90 @@
+//! eta and expires on the broker.
+
+use std::time::Duration;
+
+use lovage_integration_tests::{
+    LovageWorker, RedisServer, TaskMessage, dead_letters, eventually, wait,
+};
+use serde_json::json;
+
+use crate::eta;
+
+#[test]
+fn a_far_eta_leaves_the_unacked_hash_and_comes_back_in_time() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::on(&redis);
+    let due = eta(8);
+    let message = crate::add().set("headers.eta", json!(due));
+    redis.publish("celery", &message);
+    eventually("it to be put aside", || {
+        redis.depth("celery") == 0 && redis.unacked() == 0
+    });
+    assert_eq!(redis.state(&message.id), "PENDING");
+    wait::within(Duration::from_secs(15), "the result", || {
+        (redis.state(&message.id) == "SUCCESS").then_some(())
+    });
+    assert!(
+        redis.result(&message.id).expect("it is stored")["date_done"].as_str()
+            >= Some(due.as_str())
+    );
+}
+
+#[test]
+fn thousands_of_waiting_tasks_do_not_count_as_prefetched() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::builder(&redis)
+        .concurrency(1)
+        .variable("CELERY_WORKER_PREFETCH_MULTIPLIER", "1")
+        .start();
+    let mut pipeline = redis::pipe();
+    for _ in 0..2000 {
+        pipeline
+            .lpush(
+                "celery",
+                crate::add()
+                    .set("headers.eta", json!("2099-01-01T00:00:00Z"))
+                    .to_json(),
+            )
+            .ignore();
+    }
+    pipeline.exec(&mut redis.connection()).expect("LPUSH works");
+    crate::assert_works(&redis);
+}
+
+#[test]
+fn a_past_eta_runs_at_once_and_a_past_expiry_does_not_run() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::on(&redis);
+    let past = crate::add().set("headers.eta", json!(eta(-60)));
+    let expired = crate::add().set("headers.expires", json!(eta(-60)));
+    let both = crate::add()
+        .set("headers.expires", json!(eta(-60)))
+        .set("headers.eta", json!(eta(3600)));
+    for message in [&past, &expired, &both] {
+        redis.publish("celery", message);
+    }
+    redis.wait_for_state(&past.id, "SUCCESS");
+    redis.wait_for_state(&expired.id, "REVOKED");
+    redis.wait_for_state(&both.id, "REVOKED");
+    eventually("all to be acked", || redis.unacked() == 0);
+    assert!(
+        dead_letters(&redis).is_empty(),
+        "an expired message is no dead letter"
+    );
+}
+
+#[test]
+fn a_retry_is_delayed_by_its_countdown() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::on(&redis);
+    let message = TaskMessage::new("demo.retry_then_succeed", &json!([1, 2]), &json!({}));
+    redis.publish("celery", &message);
+    redis.wait_for_state(&message.id, "RETRY");
+    let retried = std::time::Instant::now();
+    redis.wait_for_state(&message.id, "SUCCESS");
+    let waited = retried.elapsed();
+    assert!(
+        waited > Duration::from_millis(1500) && waited < Duration::from_secs(6),
+        "{waited:?}"
+    );
+}

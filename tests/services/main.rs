@@ -1,0 +1,40 @@
+//! The worker on a real Redis, with messages made by hand: what it takes, in which order, and what it never loses.
+
+mod acks;
+mod bad_messages;
+mod commands;
+mod concurrency;
+mod connections;
+mod crash;
+mod dead_letters;
+mod delays;
+mod hostile_input;
+mod queues;
+mod reconnect;
+mod shutdown;
+
+use lovage_integration_tests::{RedisServer, TaskMessage};
+use serde_json::json;
+
+/// A good task.
+fn add() -> TaskMessage {
+    TaskMessage::new("demo.add", &json!([2, 3]), &json!({}))
+}
+
+/// A task that takes its time.
+fn sleep(seconds: f64) -> TaskMessage {
+    TaskMessage::new("demo.sleep", &json!([seconds]), &json!({}))
+}
+
+/// Publishes a good task and waits for its result: the worker lives and works.
+fn assert_works(redis: &RedisServer) {
+    let message = add();
+    redis.publish("celery", &message);
+    assert_eq!(redis.wait_for_state(&message.id, "SUCCESS")["result"], 5);
+}
+
+/// A time so many seconds from now, as Python writes it.
+fn eta(seconds: i64) -> String {
+    let time = chrono::Utc::now() + chrono::TimeDelta::seconds(seconds);
+    time.to_rfc3339_opts(chrono::SecondsFormat::Micros, false)
+}

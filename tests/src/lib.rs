@@ -1,0 +1,43 @@
+//! Proves the parts together, and against real Celery.
+//!
+//! This library is the stage on which the tests play: it starts the real programs (Redis, Python's Celery, the `lovage`
+//! binary) and ends them with the test, also when it panics. It knows nothing of Lovage's insides: everything here goes
+//! through processes, Redis keys, the wire format and the public client.
+//!
+//! * [`redis_server`] — a private Redis that can be stopped, killed and restarted
+//! * [`python`] — an interpreter with Celery that runs snippets and answers with JSON
+//! * [`python_worker`] — `celery worker` on the application in `interop/python/app.py`
+//! * [`lovage_worker`] — the `lovage` binary: workers and commands
+//! * [`stage`] — the three together
+//! * [`rust_client`] — Lovage's client
+//! * [`message`] — task messages made by hand
+//! * [`result_feed`], [`dead_letters`] — what came of them
+//! * [`child`], [`log`], [`wait`], [`place`] — what the others are built from
+//!
+//! The three test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` Python's
+//! Celery too. A missing tool fails the test and says what to run.
+
+pub mod child;
+pub mod dead_letters;
+pub mod log;
+pub mod lovage_worker;
+pub mod message;
+pub mod place;
+pub mod python;
+pub mod python_worker;
+pub mod redis_server;
+pub mod result_feed;
+pub mod rust_client;
+pub mod stage;
+pub mod wait;
+
+pub use dead_letters::{DeadLetter, dead_letters};
+pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage};
+pub use message::TaskMessage;
+pub use python::Python;
+pub use python_worker::PythonWorker;
+pub use redis_server::RedisServer;
+pub use result_feed::ResultFeed;
+pub use rust_client::client_at;
+pub use stage::Stage;
+pub use wait::{eventually, never_within};
