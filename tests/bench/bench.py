@@ -46,7 +46,7 @@ def machine(args):
 
 
 def measure_worker(kind, redis, folder, url, sizes, app, client, message):
-    from measure import best_drain, idle, latency
+    from measure import best_drain, idle, latency, wire_latency
     client.flushall()
     worker = kind(redis, folder, url)
     progress(f"{worker.name}: starting")
@@ -56,8 +56,10 @@ def measure_worker(kind, redis, folder, url, sizes, app, client, message):
         progress(f"{worker.name}: idle {figures['idle']['rss_mib']:.1f} MiB, {figures['idle']['cpu_percent']:.2f} % CPU")
         if worker.stores_results:
             figures["latency"] = latency(app, sizes["latency"])
+            figures["wire_latency"] = wire_latency(redis.socket, message, sizes["latency"])
             client.delete(*client.keys("celery-task-meta-*"))
-            progress(f"{worker.name}: one task p50 {figures['latency']['p50_ms']:.2f} ms, p99 {figures['latency']['p99_ms']:.2f} ms")
+            progress(f"{worker.name}: one task p50 {figures['wire_latency']['p50_ms']:.2f} ms on the wire, "
+                     f"{figures['latency']['p50_ms']:.2f} ms with Celery's producer")
         count = sizes["celery" if kind is CeleryWorker else "rust"]
         runs = 1 if kind is CeleryWorker else sizes["runs"]
         cases = [("drain_ignored", True)] + ([("drain", False)] if worker.stores_results else [])
@@ -72,7 +74,7 @@ def measure_worker(kind, redis, folder, url, sizes, app, client, message):
 
 def redis_limit(redis, folder, client, app, message, sizes):
     """What Redis does for the same commands when nobody decodes or runs anything."""
-    from measure import clear_results, fill, latency
+    from measure import clear_results, fill, latency, wire_latency
     out = {}
     for name, ignore in (("results", False), ("ignored", True)):
         rates = []
@@ -91,6 +93,7 @@ def redis_limit(redis, folder, client, app, message, sizes):
     try:
         answerer.wait_for("ready")
         out["latency"] = latency(app, sizes["latency"])
+        out["wire_latency"] = wire_latency(redis.socket, message, sizes["latency"])
     finally:
         answerer.stop()
     progress(f"a worker that costs nothing: one task p50 {out['latency']['p50_ms']:.2f} ms")

@@ -2,6 +2,7 @@
 //! of results or a Python worker relies on.
 
 mod calls;
+mod chords;
 mod client;
 mod encodings;
 mod failures;

@@ -1,4 +1,6 @@
 //! The worker and the client in one process on the memory broker: what needs neither Redis nor Python.
 
+mod chords;
+mod endings;
 mod stage;
 mod workflow;

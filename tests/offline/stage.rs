@@ -25,7 +25,15 @@ pub(crate) struct Stage {
 impl Stage {
     /// A worker of queue `celery` that runs the tasks of this file and those given.
     pub(crate) async fn start(more: Module) -> Self {
-        let variables = [("CELERY_BROKER_URL".to_owned(), "memory://".to_owned())];
+        Self::with(&[], more).await
+    }
+
+    /// The same with further settings.
+    pub(crate) async fn with(settings: &[(&str, &str)], more: Module) -> Self {
+        let variables = [("CELERY_BROKER_URL", "memory://")]
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let (settings, _) = Settings::from_lookup(variables).expect("the settings are right");
         let broker = Arc::new(MemoryBroker::new());
         let results = lovage_results::connect(&settings.results, &BrokerUrl::Memory, Some(&broker))

@@ -203,3 +203,38 @@ fn a_message_that_kills_its_workers_ends_among_the_dead_letters() {
         redis.unacked() == 0 && redis.depth("celery") == 0
     });
 }
+
+#[test]
+fn a_chord_outlives_the_worker_that_runs_its_header() {
+    let redis = RedisServer::start();
+    let worker = |name: &str| {
+        LovageWorker::builder(&redis)
+            .hostname(name)
+            .variable("CELERY_TASK_TRACK_STARTED", "1")
+            .start()
+    };
+    let mut doomed = worker("doomed@%h");
+    let body = json!({"task": "demo.echo", "options": {"task_id": "the-body"}});
+    let embed = json!({"callbacks": null, "errbacks": null, "chain": null, "chord": body});
+    redis.command::<String>(&["SET", "celery-taskset-meta-the-group.s", "2"]);
+    let header: Vec<TaskMessage> = [0.0, 1.0]
+        .into_iter()
+        .enumerate()
+        .map(|(index, seconds)| {
+            let body = json!([[seconds], {}, embed]).to_string();
+            TaskMessage::with_body("demo.sleep", body.as_bytes())
+                .set("headers.group", json!("the-group"))
+                .set("headers.group_index", json!(index))
+        })
+        .collect();
+    for message in &header {
+        redis.publish("celery", message);
+    }
+    redis.wait_for_state(&header[0].id, "SUCCESS");
+    redis.wait_for_state(&header[1].id, "STARTED");
+    doomed.kill();
+    let _heir = worker("heir@%h");
+    let record = redis.wait_for_state("the-body", "SUCCESS");
+    assert_eq!(record["result"], json!([[[0.0, 1.0]], {}]));
+    eventually("everything to be settled", || redis.unacked() == 0);
+}

@@ -135,3 +135,18 @@ fn an_idle_worker_ends_at_once() {
         started.elapsed()
     );
 }
+
+#[test]
+fn a_result_that_cannot_be_stored_before_a_cold_end_leaves_its_message() {
+    let broker = RedisServer::start();
+    let mut results = RedisServer::start();
+    let mut worker = LovageWorker::at(&broker.url(), &results.url()).start();
+    broker.publish("celery", &sleep(0.5));
+    eventually("the message to be taken", || broker.unacked() == 1);
+    results.kill();
+    worker.wait_for("the result store is away");
+    worker.signal(Signal::QUIT);
+    worker.wait();
+    assert_eq!(broker.depth("celery"), 1, "{}", worker.log().text());
+    assert_eq!(broker.unacked(), 0);
+}

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(5);
+/// Once the broker answers again, nobody is to notice so late that people notice it too.
+const LONGEST: Duration = Duration::from_secs(2);
 
-/// The wait before attempt `attempt` (the first retry is 0): doubling from 50 ms to 5 s, of which `jitter`, a number from
+/// The wait before attempt `attempt` (the first retry is 0): doubling from 50 ms to 2 s, of which `jitter`, a number from
 /// 0 to 1, decides the upper half, so that workers cut off together do not come back together.
 pub(crate) fn delay(attempt: u32, jitter: f64) -> Duration {
     let full = FIRST

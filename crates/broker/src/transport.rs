@@ -339,7 +339,9 @@ pub struct ChordClose {
 pub enum Finished {
     /// Done, all of it.
     Done {
-        /// The token of the claim when this was the part that completes its chord: the caller dispatches the body.
+        /// The token of the claim when this was the part that completes its chord: the caller dispatches the body with
+        /// [`Broker::chord_close`]. Whoever must not lose a chord settles the delivery only after that: then a worker that
+        /// dies in between leaves a message whose redelivery takes the claim over.
         chord: Option<String>,
     },
     /// The delivery was no longer ours: nothing was done.

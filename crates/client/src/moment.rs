@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use chrono_tz::Tz;
 use lovage_protocol::time::{format_iso, parse_iso};
 
@@ -55,18 +55,28 @@ impl Moment {
     ) -> Result<(DateTime<Utc>, String), String> {
         match self {
             Self::After(after) => {
-                let at = now
-                    .checked_add_signed(*after)
-                    .ok_or_else(|| "the time lies beyond the calendar".to_owned())?;
-                Ok((at, format_iso(at)))
+                let at = now.checked_add_signed(*after);
+                written(at.ok_or_else(beyond)?)
             }
-            Self::At(at) => Ok((*at, format_iso(*at))),
+            Self::At(at) => written(*at),
             Self::Text(text) => match parse_iso(text, naive_zone) {
                 Ok(at) => Ok((at, text.clone())),
                 Err(error) => Err(format!("{text:?} is no time in ISO 8601: {error}")),
             },
         }
     }
+}
+
+/// Python counts years from 1 to 9999, and refuses a message with any other.
+fn written(at: DateTime<Utc>) -> Result<(DateTime<Utc>, String), String> {
+    match (1..=9999).contains(&at.year()) {
+        true => Ok((at, format_iso(at))),
+        false => Err(beyond()),
+    }
+}
+
+fn beyond() -> String {
+    "the time lies beyond the calendar".to_owned()
 }
 
 #[cfg(test)]

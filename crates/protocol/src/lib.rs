@@ -66,7 +66,7 @@ pub use redeliver::mark_redelivered;
 pub use repr::{args_repr, kwargs_repr, saferepr};
 pub use result::{
     ExceptionInfo, ExceptionInfoError, Extended, MetaError, TaskMeta, compress_result, group_key,
-    result_key,
+    parse_group, result_key,
 };
 pub use signature::{Signature, SignatureError};
 pub use state::State;

@@ -4,7 +4,7 @@ mod exception;
 mod meta;
 
 pub use exception::{ExceptionInfo, ExceptionInfoError};
-pub use meta::{Extended, MetaError, TaskMeta, compress_result};
+pub use meta::{Extended, MetaError, TaskMeta, compress_result, parse_group};
 
 /// Gives the key, and channel, of a task's result: `<prefix>celery-task-meta-<id>`.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use lovage_broker::{ResultPlace, ResultWrite};
-use lovage_protocol::{TaskId, TaskMeta};
+use lovage_protocol::{TaskId, TaskMeta, Value};
 
 use crate::{Error, ResultStore, Watch};
 
@@ -30,6 +30,10 @@ impl ResultStore for DisabledStore {
 
     async fn watch(&self, _: &TaskId) -> Result<Watch, Error> {
         Err(Error::Disabled)
+    }
+
+    async fn load_group(&self, _: &str) -> Result<Option<Value>, Error> {
+        Ok(None)
     }
 
     fn place(&self) -> Option<ResultPlace> {

@@ -51,6 +51,15 @@ pub enum Error {
         #[source]
         source: Cause,
     },
+    /// What is stored under a group's key is no record of a group.
+    #[error("the saved group {key} cannot be read")]
+    UndecodableGroup {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        #[source]
+        source: Cause,
+    },
 }
 
 /// The error below an [`Error`], whatever the store is made of.

@@ -3,10 +3,13 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use lovage_broker::{MemoryBroker, MemoryResults, ResultPlace, ResultWrite};
-use lovage_protocol::{TaskId, TaskMeta};
+use lovage_protocol::{TaskId, TaskMeta, Value};
 use lovage_settings::ResultSettings;
 
-use crate::{Error, ResultStore, Watch, record::Records};
+use crate::{
+    Error, ResultStore, Watch,
+    record::{Records, read_group},
+};
 
 /// Results in the table of a memory broker, which stores some of them itself in the step that settles a message.
 #[derive(Debug)]
@@ -67,6 +70,13 @@ impl ResultStore for MemoryStore {
             .watch(&self.records.key(id))
             .map(move |record| records.read(&task, &record));
         Ok(Watch::new(id.clone(), states.boxed(), Box::new(|| None)))
+    }
+
+    async fn load_group(&self, group_key: &str) -> Result<Option<Value>, Error> {
+        let record = self.table.get(group_key);
+        record
+            .map(|record| read_group(group_key, &record))
+            .transpose()
     }
 
     fn place(&self) -> Option<ResultPlace> {

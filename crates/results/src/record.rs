@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lovage_broker::{ResultPlace, ResultWrite};
 use lovage_protocol::{
-    Compression, State, TaskId, TaskMeta, compress_result, group_key, result_key,
+    Compression, State, TaskId, TaskMeta, Value, compress_result, group_key, result_key,
 };
 use lovage_settings::ResultSettings;
 
@@ -94,4 +94,12 @@ impl Records {
             source: Cause::from(source),
         })
     }
+}
+
+/// The reference in the record of a saved group.
+pub(crate) fn read_group(key: &str, record: &[u8]) -> Result<Value, Error> {
+    lovage_protocol::parse_group(record).map_err(|source| Error::UndecodableGroup {
+        key: key.to_owned(),
+        source: Cause::from(source),
+    })
 }

@@ -14,12 +14,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use lovage_broker::{ResultPlace, ResultWrite};
-use lovage_protocol::{State, TaskId, TaskMeta};
+use lovage_protocol::{State, TaskId, TaskMeta, Value};
 use lovage_settings::{RedisAddress, RedisUrl, ResultSettings};
 use redis::{Pipeline, Script};
 
 use self::{link::Link, watcher::Watcher};
-use crate::{Error, ResultStore, Watch, record::Records};
+use crate::{
+    Error, ResultStore, Watch,
+    record::{Records, read_group},
+};
 
 /// Records per round trip of a long list.
 const CHUNK: usize = 500;
@@ -151,6 +154,14 @@ impl ResultStore for RedisStore {
         })
         .map(move |record| records.read(&task, &record));
         Ok(Watch::new(id.clone(), states.boxed(), Box::new(outage)))
+    }
+
+    async fn load_group(&self, group_key: &str) -> Result<Option<Value>, Error> {
+        let found = fetch(&self.link, &[group_key.to_owned()]).await?;
+        let record = found.into_iter().next().flatten();
+        record
+            .map(|record| read_group(group_key, &record))
+            .transpose()
     }
 
     fn place(&self) -> Option<ResultPlace> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use lovage_broker::{ResultPlace, ResultWrite};
-use lovage_protocol::{TaskId, TaskMeta};
+use lovage_protocol::{TaskId, TaskMeta, Value};
 
 use crate::{Error, Watch};
 
@@ -43,6 +43,9 @@ pub trait ResultStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// When this returns the subscription stands, so a task sent afterwards is heard from its first state.
     async fn watch(&self, id: &TaskId) -> Result<Watch, Error>;
+
+    /// The reference of a saved group, by its key; `None` for a group that nobody saved.
+    async fn load_group(&self, group_key: &str) -> Result<Option<Value>, Error>;
 
     /// Where the records are, so that a broker can tell whether it may write them itself.
     fn place(&self) -> Option<ResultPlace>;

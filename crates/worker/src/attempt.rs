@@ -56,6 +56,8 @@ pub(crate) struct Job {
     pub(crate) task: Arc<Registered>,
     pub(crate) message: Arc<Message>,
     pub(crate) body: Body,
+    /// Not to be run after.
+    pub(crate) expires: Option<DateTime<Utc>>,
 }
 
 /// Lives one message to its end.
@@ -128,15 +130,7 @@ async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) ->
         } else {
             None
         };
-        if !shared.results_beside
-            && let Some(elsewhere) = result.take()
-            && let Err(error) = shared.results.write(&[elsewhere]).await
-        {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "STARTED was not stored"
-            );
-        }
+        let elsewhere = result.take_if(|_| !shared.results_beside);
         let start = Start {
             tag: delivery.tag,
             ack: !rules.acks_late,
@@ -145,6 +139,20 @@ async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) ->
         if !shared.starter.start(start).await {
             debug!(task.id = %job.message.headers.id, "the message went back before its task began");
             return None;
+        }
+        // The broker may have been away for long.
+        if job.expires.is_some_and(|expires| expires <= Utc::now()) {
+            let mut finish = expired(shared, delivery.clone(), &job.message, &job.body);
+            finish.settle.take_if(|_| !rules.acks_late);
+            return Some(finish);
+        }
+        if let Some(elsewhere) = elsewhere
+            && let Err(error) = shared.results.write(&[elsewhere]).await
+        {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "STARTED was not stored"
+            );
         }
     }
     let span = info_span!(
@@ -176,15 +184,14 @@ async fn attempt(
         task,
         message,
         body,
+        expires: _,
     } = job;
     let rules = task.rules;
-    let stores = policy::stores(&message, &rules, &shared.settings.tasks, &State::Success);
     let context = Context::new(
         Arc::clone(&message),
         Arc::clone(&shared.hostname),
         Arc::clone(&shared.results),
         shared.client.clone(),
-        stores,
     );
     // Only an extended result needs the arguments once more; else the copy is spared.
     let Body {
@@ -214,10 +221,16 @@ async fn attempt(
     let outcome = tokio::select! {
         outcome = execute(shared, &task, call, context.clone()) => outcome,
         () = shared.shutdown.asked_cold() => {
-            info!("cold shutdown: the task is dropped, its message goes back");
-            return rules.acks_late.then(|| settle(delivery.clone(), Settle::Restore));
+            context.end();
+            if rules.acks_late {
+                info!("cold shutdown: the task is dropped, its message goes back");
+                return Some(settle(delivery.clone(), Settle::Restore));
+            }
+            warn!("cold shutdown: the task is dropped, and lost, since its message was acknowledged when it began");
+            return None;
         }
     };
+    context.end();
     drop(slot);
     Some(conclude(
         shared, delivery, &message, &kept, &rules, outcome, &context,
@@ -312,12 +325,15 @@ fn conclude(
         chord: None,
     };
     let mut record = record;
+    let mut children = Vec::new();
     match next {
         Next::Nothing => {}
         Next::Retry(when) => {
             let eta = match when {
-                When::Eta(eta) => eta,
-                When::Countdown(wait) => add(Utc::now(), wait),
+                When::Eta(eta) => Some(eta.min(LAST_MOMENT)),
+                // Celery takes a countdown of 0 for none.
+                When::Countdown(Duration::ZERO) => None,
+                When::Countdown(wait) => Some(add(Utc::now(), wait)),
             };
             // It was decoded once already, so it can be again.
             let again = message
@@ -325,18 +341,17 @@ fn conclude(
                 .unwrap_or_else(|_| body.clone());
             finish
                 .publishes
-                .push(shared.client.retry_publish(message, &again, Some(eta)));
-            if let Ok(mut children) = context.recorder().lock() {
-                children.push(message.headers.id.clone());
-            }
+                .push(shared.client.retry_publish(message, &again, eta));
+            children.push(records::reference(&message.headers.id));
         }
         Next::Continue(value) => {
-            if let Err(refused) =
-                workflow::after_success(shared, message, body, &value, context, &mut finish)
-            {
-                // What follows cannot be sent: the task itself fails, as in Celery after its publishing failed.
-                record = Some(workflow::broken(message, &refused));
-                workflow::after_failure(shared, message, body, record.as_ref(), &mut finish);
+            match workflow::after_success(shared, message, body, &value, &mut finish) {
+                Ok(followers) => children = followers,
+                Err(refused) => {
+                    // What follows cannot be sent: the task itself fails, as in Celery after its publishing failed.
+                    record = Some(workflow::broken(message, &refused));
+                    workflow::after_failure(shared, message, body, record.as_ref(), &mut finish);
+                }
             }
         }
         Next::Fail(_) => {
@@ -353,6 +368,7 @@ fn conclude(
         if policy::stores(message, rules, settings, &state) {
             let mut meta: TaskMeta = context.meta(state, result);
             meta.traceback = traceback;
+            meta.children.get_or_insert_default().extend(children);
             intake::extend(shared, message, Some(body), &mut meta);
             finish.results.splice(0..0, shared.results.encode(&meta));
         }
@@ -365,8 +381,12 @@ fn add(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
     chrono::TimeDelta::from_std(wait)
         .ok()
         .and_then(|wait| now.checked_add_signed(wait))
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+        .map_or(LAST_MOMENT, |at| at.min(LAST_MOMENT))
 }
+
+/// The last second of the year 9999: a later eta is one that no worker can read.
+const LAST_MOMENT: DateTime<Utc> =
+    DateTime::from_timestamp(253_402_300_799, 0).expect("the year 9999 is in the calendar");
 
 fn log(next: &Next, record: Option<&Record>) {
     match (next, record) {

@@ -1,6 +1,12 @@
 //! From `celery::task::Task` to a type-erased handler: rusty-celery defines the task, this worker runs it.
 
-use std::{any::Any, marker::PhantomData, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    marker::PhantomData,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    time::Duration,
+};
 
 use celery::{
     error::TaskError,
@@ -8,7 +14,7 @@ use celery::{
 };
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use futures::{FutureExt, future::BoxFuture};
-use lovage_protocol::{ExceptionInfo, Value};
+use lovage_protocol::{ExceptionInfo, Map, Value};
 use lovage_registry::{Binder, TaskSpec};
 use serde::Serialize;
 
@@ -45,7 +51,6 @@ pub(crate) fn options<T: Task>(said: TaskOptions, spec: &TaskSpec) -> TaskOption
         max_retries: said.max_retries.or(own.max_retries.map(Some)),
         min_retry_delay: said.min_retry_delay.or(own.min_retry_delay.map(seconds)),
         max_retry_delay: said.max_retry_delay.or(own.max_retry_delay.map(seconds)),
-        retry_for_unexpected: said.retry_for_unexpected.or(own.retry_for_unexpected),
         time_limit: said.time_limit.or(own.hard_time_limit.map(seconds)),
         soft_time_limit: said.soft_time_limit.or(own.time_limit.map(seconds)),
     }
@@ -69,15 +74,12 @@ where
             context,
             app,
         } = call;
-        let params = match self.binder.bind(args, kwargs) {
-            Ok(bound) => Value::Map(bound).deserialize::<T::Params>(),
-            Err(error) => return bad_arguments(T::NAME, error.to_string()),
-        };
+        // Reading the arguments is code of the task's types, which may panic as the task itself may.
+        let params = panic::catch_unwind(AssertUnwindSafe(|| self.params(args, kwargs)));
         let params = match params {
-            Ok(params) => params,
-            Err(error) => {
-                return bad_arguments(T::NAME, format!("{}() {error}", self.binder.function()));
-            }
+            Ok(Ok(params)) => params,
+            Ok(Err(error)) => return bad_arguments(T::NAME, error),
+            Err(panic) => return ready(panicked(T::NAME, panic.as_ref())),
         };
         let headers = &message.headers;
         let request = Request::<T> {
@@ -108,16 +110,34 @@ where
                     Ok(value) => task.on_success(value).await,
                     Err(error) => task.on_failure(error).await,
                 }
-                result
+                match result {
+                    Ok(value) => encode(T::NAME, &value),
+                    Err(error) => classify(T::NAME, error, &context, for_unexpected),
+                }
             };
-            match AssertUnwindSafe(attempt).catch_unwind().await {
-                Ok(Ok(value)) => encode(T::NAME, &value),
-                Ok(Err(error)) => classify(T::NAME, error, &context, for_unexpected),
-                Err(panic) => panicked(T::NAME, panic.as_ref()),
-            }
+            AssertUnwindSafe(attempt)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| panicked(T::NAME, panic.as_ref()))
         }
         .boxed()
     }
+}
+
+impl<T: Task> Typed<T> {
+    fn params(&self, args: Value, kwargs: Map) -> Result<T::Params, String> {
+        let bound = self
+            .binder
+            .bind(args, kwargs)
+            .map_err(|error| error.to_string())?;
+        Value::Map(bound)
+            .deserialize()
+            .map_err(|error| format!("{}() {error}", self.binder.function()))
+    }
+}
+
+fn ready(outcome: Outcome) -> BoxFuture<'static, Outcome> {
+    futures::future::ready(outcome).boxed()
 }
 
 fn encode<R: Serialize>(task: &str, value: &R) -> Outcome {
@@ -136,7 +156,7 @@ fn encode<R: Serialize>(task: &str, value: &R) -> Outcome {
 /// Arguments that do not fit: TypeError, as Python raises it.
 pub(crate) fn bad_arguments(task: &str, text: String) -> BoxFuture<'static, Outcome> {
     let exception = ExceptionInfo::new("builtins", "TypeError", vec![Value::Str(text)]);
-    futures::future::ready(Outcome::raised(task, exception)).boxed()
+    ready(Outcome::raised(task, exception))
 }
 
 /// What an error of a task means. rusty-celery's own rule retries nearly everything, for ever; here `ExpectedError`
@@ -148,7 +168,8 @@ pub(crate) fn classify(
     context: &Context,
     retry_unexpected: bool,
 ) -> Outcome {
-    match (context.take_signal(), error) {
+    let signal = context.take_signal().filter(|signal| signal.fits(&error));
+    match (signal, error) {
         (Some(Signal::Raise(exception)), _) => Outcome::raised(task, exception),
         (Some(Signal::Ignore), _) => Outcome::Ignore,
         (Some(Signal::Reject { reason, requeue }), _) => Outcome::Reject { requeue, reason },

@@ -1,6 +1,6 @@
 //! The end of a chord: the worker whose task completed the header sends the body, or fails it.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use lovage_broker::{Broker, ChordClose, ChordPart, Delivery, Publish, ResultWrite};
 use lovage_client::{Client, signature::Follow};
@@ -8,9 +8,12 @@ use lovage_protocol::{
     DecodeOptions, ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value,
 };
 use lovage_results::ResultStore;
-use tracing::{error, warn};
+use tracing::error;
 
-use crate::workflow;
+use crate::{
+    chain::{given, listed, never_run, result_id, unchain},
+    workflow,
+};
 
 /// Joins chords that this worker claimed.
 #[derive(Debug, Clone)]
@@ -21,11 +24,13 @@ pub(crate) struct Joiner {
     pub(crate) decode: DecodeOptions,
 }
 
-/// Why a chord could not be joined; its claim then runs out and its keys say so.
+/// Why a chord could not be joined.
 #[derive(Debug, thiserror::Error)]
-enum JoinError {
+pub(crate) enum JoinError {
     #[error(transparent)]
     Broker(#[from] lovage_broker::Error),
+    #[error(transparent)]
+    Results(#[from] lovage_results::Error),
     #[error(transparent)]
     Decode(#[from] lovage_protocol::DecodeError),
     #[error(transparent)]
@@ -34,41 +39,82 @@ enum JoinError {
     Client(#[from] lovage_client::Error),
     #[error("the message has no chord")]
     NoChord,
+    #[error("a body that is a {0} is not supported yet")]
+    Unsupported(String),
     #[error("a recorded member is damaged")]
     DamagedMember,
+    #[error("the saved group is damaged")]
+    DamagedGroup,
+    #[error("the saved group names {0}, which has no result")]
+    MissingMember(TaskId),
+}
+
+impl JoinError {
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Broker(error) => error.is_transient(),
+            Self::Results(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+}
+
+/// What is sent and stored at a chord's end.
+struct End {
+    publishes: Vec<Publish>,
+    results: Vec<ResultWrite>,
+    failed: bool,
 }
 
 impl Joiner {
-    /// Sends the body of the chord on a task of its own.
-    pub(crate) fn join(&self, part: ChordPart, token: String, delivery: &Delivery) {
-        let joiner = self.clone();
-        let delivery = delivery.clone();
-        tokio::spawn(async move {
-            let group = part.group_key.clone();
-            match joiner.dispatch(part, token, &delivery).await {
-                Ok(true) => {}
-                Ok(false) => warn!(group, "another worker took the chord over"),
-                Err(error) => error!(
-                    group,
-                    error = &error as &dyn std::error::Error,
-                    "the chord was not joined"
-                ),
-            }
-        });
-    }
-
-    async fn dispatch(
+    /// Sends the body of the chord, or fails it. False: somebody else has taken the chord over.
+    pub(crate) async fn dispatch(
         &self,
-        part: ChordPart,
-        token: String,
+        part: &ChordPart,
+        token: &str,
         delivery: &Delivery,
     ) -> Result<bool, JoinError> {
         let message = Message::parse(&delivery.raw)?;
         let body = message.decode_body(&self.decode)?;
         let chord = match body.embed.chord()? {
             Some(chord) => chord,
-            None => inherited_chord(&body.embed.chain()?)?,
+            None => inherited_chord(body.embed.chain()?)?,
         };
+        let close = |end: End| {
+            self.broker.chord_close(ChordClose {
+                group_key: part.group_key.clone(),
+                place: part.place.clone(),
+                token: token.to_owned(),
+                publishes: end.publishes,
+                results: end.results,
+                failed: end.failed,
+            })
+        };
+        let ended = match self.end(part, &message, &chord).await {
+            Ok(end) => close(end).await.map_err(JoinError::from),
+            Err(error) => Err(error),
+        };
+        match ended {
+            Err(error) if !error.is_transient() && !is_closed(&error) => {
+                // Nobody would ever hear of the body otherwise.
+                let exception = workflow::chord_failed(&format!("Callback error: {error}"));
+                error!(
+                    group = part.group_key,
+                    error = &error as &dyn std::error::Error,
+                    "the body of a chord cannot be sent: it fails"
+                );
+                Ok(close(self.fail(&message, &chord, &exception)).await?)
+            }
+            ended => ended,
+        }
+    }
+
+    async fn end(
+        &self,
+        part: &ChordPart,
+        message: &Message,
+        chord: &Signature,
+    ) -> Result<End, JoinError> {
         let members = self
             .broker
             .chord_members(&part.place, &part.group_key)
@@ -80,62 +126,68 @@ impl Joiner {
         let failed = members
             .iter()
             .find(|member| matches!(member.state, State::Failure | State::Revoked));
-        let follow = |prepend: Value, parent: TaskId| Follow {
-            root_id: Some(
-                message
-                    .headers
-                    .root_id
-                    .clone()
-                    .unwrap_or_else(|| message.headers.id.clone()),
-            ),
-            parent_id: Some(parent),
-            prepend: Some(prepend),
-            chain: Vec::new(),
-            group: None,
-            priority: None,
+        if let Some(member) = failed {
+            let cause = ExceptionInfo::from_value(&member.result)
+                .unwrap_or_else(|_| ExceptionInfo::new("builtins", "Exception", vec![]));
+            let exception = workflow::chord_error(&member.id, &cause);
+            return Ok(self.fail(message, chord, &exception));
+        }
+        let values = match self.results.load_group(&part.group_key).await? {
+            Some(group) => self.structured(&group, members).await?,
+            None => Value::List(members.into_iter().map(|member| member.result).collect()),
         };
-        let (publishes, results, failed) = match failed {
-            None => {
-                let values = Value::List(members.into_iter().map(|member| member.result).collect());
-                let (_, publish) = self
-                    .client
-                    .follow(&chord, follow(values, message.headers.id.clone()))?;
-                (vec![publish], Vec::new(), false)
-            }
-            Some(member) => {
-                let (publishes, results) = self.fail(&chord, member, &follow)?;
-                (publishes, results, true)
-            }
+        // What follows the body stands in its options: a plain body takes it from there by itself.
+        let rest = match chord.subtask_type {
+            None => Vec::new(),
+            Some(_) => listed(chord, "chain"),
         };
-        let close = ChordClose {
-            group_key: part.group_key,
-            place: part.place,
-            token,
-            publishes,
-            results,
-            failed,
+        let Some((first, rest)) = unchain(chord, rest)? else {
+            return Err(JoinError::Unsupported("chain without steps".to_owned()));
         };
-        Ok(self.broker.chord_close(close).await?)
+        if let Some(kind) = first.subtask_type {
+            return Err(JoinError::Unsupported(kind));
+        }
+        let follow = Follow {
+            chain: rest,
+            ..follow(message, values, message.headers.id.clone())
+        };
+        let (_, publish) = self.client.follow(&first, follow)?;
+        Ok(End {
+            publishes: vec![publish],
+            results: Vec::new(),
+            failed: false,
+        })
     }
 
-    /// Error callbacks with the body's id, and ChordError stored for the body and what was to follow it.
-    fn fail(
-        &self,
-        chord: &Signature,
-        member: &Member,
-        follow: &dyn Fn(Value, TaskId) -> Follow,
-    ) -> Result<(Vec<Publish>, Vec<ResultWrite>), JoinError> {
-        let cause = ExceptionInfo::from_value(&member.result)
-            .unwrap_or_else(|_| ExceptionInfo::new("builtins", "Exception", vec![]));
-        let exception = workflow::chord_error(&member.id, &cause);
-        let mut ids = vec![chord.clone()];
-        ids.extend(signatures(chord, "chain"));
-        let mut results = Vec::new();
-        for id in ids
+    /// The results in the shape of a header that has groups inside, which its producer saved for this.
+    async fn structured(&self, group: &Value, members: Vec<Member>) -> Result<Value, JoinError> {
+        let mut found: HashMap<TaskId, Value> = members
+            .into_iter()
+            .map(|member| (member.id, member.result))
+            .collect();
+        let mut missing = Vec::new();
+        leaves(group, &mut |id| {
+            if !found.contains_key(&id) {
+                missing.push(id);
+            }
+        })?;
+        let stored = self.results.load_many(&missing).await?;
+        for meta in stored.into_iter().flatten() {
+            if meta.status == State::Success {
+                found.insert(meta.task_id, meta.result);
+            }
+        }
+        shaped(group, &found)
+    }
+
+    /// Error callbacks with the body's id, and the failure stored for the body and what was to follow it.
+    fn fail(&self, message: &Message, chord: &Signature, exception: &ExceptionInfo) -> End {
+        let never = never_run(vec![chord.clone()]);
+        let ids = never
             .iter()
-            .filter_map(|step| step.options.get("task_id").and_then(Value::as_str))
-        {
-            let meta = TaskMeta {
+            .filter_map(|step| given(step, "task_id")?.as_str());
+        let results = ids.filter_map(|id| {
+            self.results.encode(&TaskMeta {
                 status: State::Failure,
                 result: exception.to_value(),
                 traceback: None,
@@ -145,39 +197,95 @@ impl Joiner {
                 parent_id: None,
                 extended: None,
                 task_id: TaskId::from(id),
-            };
-            results.extend(self.results.encode(&meta));
-        }
+            })
+        });
         let mut publishes = Vec::new();
-        if let Some(body_id) = chord.options.get("task_id").and_then(Value::as_str) {
-            for errback in signatures(chord, "link_error") {
-                let follow = follow(Value::Str(body_id.to_owned()), TaskId::from(body_id));
-                publishes.push(self.client.follow(&errback, follow)?.1);
+        if let Some(body) = result_id(chord) {
+            for errback in listed(chord, "link_error") {
+                let follow = follow(message, Value::from(body.as_str()), body.clone());
+                match self.client.follow(&errback, follow) {
+                    Ok((_, publish)) => publishes.push(publish),
+                    Err(error) => error!(
+                        error = &error as &dyn std::error::Error,
+                        "an error callback of a chord was not sent"
+                    ),
+                }
             }
         }
-        Ok((publishes, results))
+        End {
+            publishes,
+            results: results.collect(),
+            failed: true,
+        }
     }
 }
 
-fn signatures(of: &Signature, option: &str) -> Vec<Signature> {
-    let listed = of
-        .options
-        .get(option)
-        .and_then(Value::as_list)
-        .unwrap_or_default();
-    listed
-        .iter()
-        .filter_map(|value| Signature::from_value(value.clone()).ok())
-        .collect()
+/// The broker was closed while this went on: nobody can say or do anything more about the chord here.
+fn is_closed(error: &JoinError) -> bool {
+    matches!(error, JoinError::Broker(lovage_broker::Error::Closed))
+}
+
+fn follow(message: &Message, prepend: Value, parent: TaskId) -> Follow {
+    let headers = &message.headers;
+    Follow {
+        root_id: Some(
+            headers
+                .root_id
+                .clone()
+                .unwrap_or_else(|| headers.id.clone()),
+        ),
+        parent_id: Some(parent),
+        prepend: Some(prepend),
+        chain: Vec::new(),
+        group: None,
+        priority: None,
+    }
 }
 
 /// The chord of a chain's last step, carried in that step's options.
-fn inherited_chord(chain: &[Signature]) -> Result<Signature, JoinError> {
-    let chord = chain
+fn inherited_chord(chain: Vec<Signature>) -> Result<Signature, JoinError> {
+    let steps = never_run(chain);
+    let chord = steps
         .iter()
-        .find_map(|step| step.options.get("chord"))
+        .find_map(|step| given(step, "chord"))
         .ok_or(JoinError::NoChord)?;
     Ok(Signature::from_value(chord.clone())?)
+}
+
+/// A result reference taken apart: `[[id, parent], null]` of a task, `[[id, parent], [references]]` of a group.
+fn reference(of: &Value) -> Result<(&str, Option<&[Value]>), JoinError> {
+    let Some([own, members]) = of.as_list() else {
+        return Err(JoinError::DamagedGroup);
+    };
+    let id = own.as_list().and_then(|own| own.first()?.as_str());
+    Ok((id.ok_or(JoinError::DamagedGroup)?, members.as_list()))
+}
+
+fn leaves(group: &Value, see: &mut impl FnMut(TaskId)) -> Result<(), JoinError> {
+    match reference(group)? {
+        (id, None) => see(TaskId::from(id)),
+        (_, Some(members)) => {
+            for member in members {
+                leaves(member, see)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shaped(group: &Value, found: &HashMap<TaskId, Value>) -> Result<Value, JoinError> {
+    match reference(group)? {
+        (id, None) => {
+            let id = TaskId::from(id);
+            let value = found.get(&id).cloned();
+            value.ok_or(JoinError::MissingMember(id))
+        }
+        (_, Some(members)) => members
+            .iter()
+            .map(|member| shaped(member, found))
+            .collect::<Result<_, _>>()
+            .map(Value::List),
+    }
 }
 
 /// One recorded member of a chord: `[1, id, state, result]`.

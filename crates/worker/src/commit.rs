@@ -3,16 +3,25 @@
 //! Starts are gathered here: while one batch is on its way the next collects, so that a lone task begins at once and a
 //! thousand begin in a few round trips, with no timer in between. Ends are gathered by the broker itself in the same way.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use lovage_broker::{Consumer, Finish, Finished, Settle, Start};
+use lovage_broker::{
+    ChordPart, Consumer, Delivery, Error, Finish, Finished, Reason, ResultWrite, Settle, Start,
+};
+use lovage_protocol::{ExceptionInfo, Message, State};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-use crate::{attempt::Shared, engine::Event};
+use crate::{
+    attempt::{self, Shared},
+    engine::Event,
+    policy, records,
+};
 
 /// More than this is split; a batch of so many takes Redis some milliseconds, and others wait meanwhile.
 const BATCH: usize = 256;
+/// The longest pause between two attempts at what must be done.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Takes starts; the answer says whether the delivery is still ours.
 #[derive(Debug, Clone)]
@@ -27,17 +36,9 @@ impl Starter {
             let mut gathered = Vec::with_capacity(BATCH);
             while starts.recv_many(&mut gathered, BATCH).await > 0 {
                 let (batch, askers): (Vec<Start>, Vec<_>) = gathered.drain(..).unzip();
-                match consumer.start(batch).await {
-                    Ok(ours) => {
-                        for (asker, ours) in askers.into_iter().zip(ours) {
-                            // An attempt that was dropped meanwhile has nothing to hear.
-                            let _ = asker.send(ours);
-                        }
-                    }
-                    Err(error) => error!(
-                        error = &error as &dyn std::error::Error,
-                        "starts were not recorded"
-                    ),
+                for (asker, ours) in askers.into_iter().zip(begin(&*consumer, batch).await) {
+                    // An attempt that was dropped meanwhile has nothing to hear.
+                    let _ = asker.send(ours);
                 }
             }
         });
@@ -49,6 +50,30 @@ impl Starter {
         let (asker, answer) = oneshot::channel();
         self.line.send((start, asker)).is_ok() && answer.await.unwrap_or(false)
     }
+}
+
+/// Whether each is ours. One that the broker refuses does not hold up the others: it is tried by itself, and without its
+/// STARTED record, which is all that can be refused about it.
+async fn begin(consumer: &dyn Consumer, batch: Vec<Start>) -> Vec<bool> {
+    let refused = match consumer.start(batch.clone()).await {
+        Ok(ours) => return ours,
+        Err(Error::Closed) => return vec![false; batch.len()],
+        Err(refused) => refused,
+    };
+    error!(
+        error = &refused as &dyn std::error::Error,
+        "starts were not recorded together, they are tried one by one"
+    );
+    let mut ours = Vec::with_capacity(batch.len());
+    for start in batch {
+        let plain = Start {
+            result: None,
+            ..start
+        };
+        let answer = consumer.start(vec![plain]).await;
+        ours.push(answer.is_ok_and(|ours| ours.first() == Some(&true)));
+    }
+    ours
 }
 
 /// Counts one held message of the engine; dropping it is how the engine learns that there is room again.
@@ -66,44 +91,40 @@ impl Drop for Ticket {
 /// Ends one delivery. What the broker cannot do at all (a callback's queue that is no list, say) does not leave the message
 /// held for ever: it goes to the dead letters with the broker's words.
 pub(crate) async fn finish(shared: &Shared, mut finish: Finish) {
-    if !shared.results_beside && !finish.results.is_empty() {
-        store_elsewhere(shared, std::mem::take(&mut finish.results)).await;
-    }
     let delivery = finish.delivery.clone();
-    let part = finish.chord.clone();
     let settles = finish.settle.is_some();
-    match shared
-        .consumer
-        .finish(vec![finish])
-        .await
-        .map(|mut ended| ended.pop())
-    {
-        Ok(Some(Finished::Done { chord: Some(token) })) => {
-            if let Some(part) = part {
-                shared.joiner.join(part, token, &delivery);
-            }
+    if !shared.results_beside && !finish.results.is_empty() {
+        match store_elsewhere(shared, std::mem::take(&mut finish.results)).await {
+            Ok(Stored::Yes) => {}
+            // Whoever gets the message next does all of it again; acked early, what can be done still is.
+            Ok(Stored::Stopped) if settles => return give_back(shared, delivery).await,
+            Ok(Stored::Stopped) => {}
+            Err(refused) if settles => return bury(shared, delivery, &refused).await,
+            Err(refused) => error!(
+                error = &refused as &dyn std::error::Error,
+                "the result store refused a result"
+            ),
         }
+    }
+    let ended = match finish.chord.take() {
+        None => shared.consumer.finish(vec![finish]).await,
+        Some(part) => match return_part(shared, &mut finish, part).await {
+            Ok(Returned::Yes) => shared.consumer.finish(vec![finish]).await,
+            Ok(Returned::Stopped) if settles => return give_back(shared, delivery).await,
+            Ok(Returned::Stopped) => return,
+            Err(refused) => Err(refused),
+        },
+    };
+    match ended.map(|mut ended| ended.pop()) {
         Ok(Some(Finished::Lost)) => {
             warn!(
                 tag = delivery.tag.0,
-                "a task ended whose message is no longer ours: nothing was stored or sent for it"
+                "a task ended whose message is no longer ours: its end is not recorded, it ends elsewhere"
             );
         }
         Ok(_) => {}
         Err(refused) if settles && !refused.is_transient() => {
-            error!(
-                error = &refused as &dyn std::error::Error,
-                "the end of a task was refused: dead-lettered"
-            );
-            let reason = reason(&delivery.raw, &refused);
-            let kept = crate::attempt::settle(delivery, Settle::DeadLetter(reason));
-            if let Err(error) = shared.consumer.finish(vec![kept]).await {
-                // The message stays recorded as ours and returns to its queue when this worker's lease ends.
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "the message could not be dead-lettered either"
-                );
-            }
+            bury(shared, delivery, &refused).await
         }
         Err(error) => error!(
             error = &error as &dyn std::error::Error,
@@ -112,43 +133,182 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Finish) {
     }
 }
 
-fn reason(raw: &[u8], refused: &lovage_broker::Error) -> lovage_broker::Reason {
-    let detail = format!("the task ran, but the broker refused to record its end: {refused}");
-    match lovage_protocol::Message::parse(raw) {
-        Ok(message) => crate::policy::dead_letter(&message, "refused-end", &detail),
-        Err(_) => lovage_broker::Reason {
+enum Returned {
+    Yes,
+    /// A cold shutdown came while the chord could not be ended.
+    Stopped,
+}
+
+/// Returns a task's part of its chord, with its results, and ends the chord when the part was the last.
+///
+/// Only then is the message settled, by the finish that is left: a worker that dies in between leaves a message that runs
+/// again, and returns its part again, rather than a chord that nobody ends. Parts are counted once.
+async fn return_part(
+    shared: &Shared,
+    finish: &mut Finish,
+    part: ChordPart,
+) -> Result<Returned, Error> {
+    let delivery = finish.delivery.clone();
+    let mut returning = attempt::settle(delivery.clone(), Settle::Ack);
+    returning.settle = None;
+    returning.results = std::mem::take(&mut finish.results);
+    returning.chord = Some(part.clone());
+    let mut token = claim(shared, returning.clone()).await?;
+    if token.is_none() && was_redelivered(&delivery) {
+        // The worker that had it may have died with the claim in its hands; nobody else would claim the chord again.
+        if stopped_within(shared, part.claim).await {
+            return Ok(Returned::Stopped);
+        }
+        token = claim(shared, returning.clone()).await?;
+    }
+    let mut wait = Duration::from_millis(50);
+    while let Some(claimed) = token {
+        token = match shared.joiner.dispatch(&part, &claimed, &delivery).await {
+            Ok(true) => None,
+            Ok(false) => {
+                warn!(group = part.group_key, "the claim of a chord ran out");
+                claim(shared, returning.clone()).await?
+            }
+            Err(error) if error.is_transient() => {
+                warn!(
+                    group = part.group_key,
+                    error = &error as &dyn std::error::Error,
+                    "a chord cannot be ended yet: trying again"
+                );
+                if stopped_within(shared, wait).await {
+                    return Ok(Returned::Stopped);
+                }
+                wait = (wait * 2).min(LONGEST_WAIT);
+                // A claim that ran out is still good while nobody else has taken it.
+                Some(claimed)
+            }
+            Err(error) => {
+                error!(
+                    group = part.group_key,
+                    error = &error as &dyn std::error::Error,
+                    "the chord was not joined"
+                );
+                None
+            }
+        };
+    }
+    Ok(Returned::Yes)
+}
+
+/// Records a part; the token of the claim when it was the last.
+async fn claim(shared: &Shared, returning: Finish) -> Result<Option<String>, Error> {
+    let mut ended = shared.consumer.finish(vec![returning]).await?;
+    match ended.pop() {
+        Some(Finished::Done { chord }) => Ok(chord),
+        _ => Ok(None),
+    }
+}
+
+fn was_redelivered(delivery: &Delivery) -> bool {
+    Message::parse(&delivery.raw).is_ok_and(|message| message.redelivered())
+}
+
+/// Waits; true when a cold shutdown was asked for meanwhile.
+async fn stopped_within(shared: &Shared, wait: Duration) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => false,
+        () = shared.shutdown.asked_cold() => true,
+    }
+}
+
+/// Puts a message back to be run again.
+async fn give_back(shared: &Shared, delivery: Delivery) {
+    let back = attempt::settle(delivery, Settle::Restore);
+    if let Err(error) = shared.consumer.finish(vec![back]).await {
+        // It goes back when this worker's lease ends.
+        warn!(
+            error = &error as &dyn std::error::Error,
+            "a message could not be put back"
+        );
+    }
+}
+
+/// Keeps a message whose end was refused, and tells its producer.
+async fn bury(
+    shared: &Shared,
+    delivery: Delivery,
+    refused: &(dyn std::error::Error + Send + Sync + 'static),
+) {
+    error!(
+        error = refused as &(dyn std::error::Error + 'static),
+        "the end of a task was refused: dead-lettered"
+    );
+    let detail = format!("the task ran, but its end was refused: {refused}");
+    let message = Message::parse(&delivery.raw).ok();
+    let reason = match &message {
+        Some(message) => policy::dead_letter(message, "refused-end", &detail),
+        None => Reason {
             code: "refused-end".to_owned(),
-            detail,
+            detail: detail.clone(),
             task: None,
             task_id: None,
         },
+    };
+    let kept = attempt::settle(delivery, Settle::DeadLetter(reason));
+    let told = Finish {
+        results: answer(shared, message.as_ref(), &detail),
+        ..kept.clone()
+    };
+    // It may be the result that is refused; then the message alone is kept.
+    for attempt in [told, kept] {
+        match shared.consumer.finish(vec![attempt]).await {
+            Ok(_) => return,
+            // The message stays recorded as ours and returns to its queue when this worker's lease ends.
+            Err(error) => error!(
+                error = &error as &dyn std::error::Error,
+                "the message could not be dead-lettered"
+            ),
+        }
     }
+}
+
+/// The failure of a task whose end was refused, where it can be stored in the same step.
+fn answer(shared: &Shared, message: Option<&Message>, detail: &str) -> Vec<ResultWrite> {
+    let Some(message) = message.filter(|_| shared.results_beside) else {
+        return Vec::new();
+    };
+    let task = shared.catalogue.get(message.headers.task.as_str());
+    let settings = &shared.settings.tasks;
+    if task.is_some_and(|task| !policy::stores(message, &task.rules, settings, &State::Failure)) {
+        return Vec::new();
+    }
+    let exception = ExceptionInfo::new("kombu.exceptions", "OperationalError", vec![detail.into()]);
+    let meta = records::meta(message, State::Failure, exception.to_value(), Vec::new());
+    shared.results.encode(&meta).into_iter().collect()
+}
+
+enum Stored {
+    Yes,
+    /// A cold shutdown came first.
+    Stopped,
 }
 
 /// Results that live on another server are written before the message is settled, for as long as it takes: a worker
 /// that dies in between leaves a stored result and a message that runs again, never the other way round.
-async fn store_elsewhere(shared: &Shared, results: Vec<lovage_broker::ResultWrite>) {
-    let mut wait = std::time::Duration::from_millis(50);
+async fn store_elsewhere(
+    shared: &Shared,
+    results: Vec<ResultWrite>,
+) -> Result<Stored, lovage_results::Error> {
+    let mut wait = Duration::from_millis(50);
     loop {
         match shared.results.write(&results).await {
-            Ok(()) => return,
+            Ok(()) => return Ok(Stored::Yes),
             Err(error) if error.is_transient() => {
                 warn!(
                     error = &error as &dyn std::error::Error,
                     "the result store is away: trying again"
                 );
             }
-            Err(error) => {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "the result store refused a result"
-                );
-                return;
-            }
+            Err(error) => return Err(error),
         }
-        tokio::select! {
-            () = tokio::time::sleep(wait) => wait = (wait * 2).min(std::time::Duration::from_secs(5)),
-            () = shared.shutdown.asked_cold() => return,
+        if stopped_within(shared, wait).await {
+            return Ok(Stored::Stopped);
         }
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
 }

@@ -1,6 +1,9 @@
 //! The running task, as its own code can reach it: identity, progress, sending.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use lovage_client::Client;
 use lovage_protocol::{Message, State, TaskId, TaskMeta, Value};
@@ -30,7 +33,7 @@ struct Inner {
     node: Arc<str>,
     results: Arc<dyn ResultStore>,
     client: Client,
-    stores_results: bool,
+    over: AtomicBool,
     signal: Mutex<Option<Signal>>,
     children: Arc<Mutex<Vec<TaskId>>>,
 }
@@ -41,14 +44,13 @@ impl Context {
         node: Arc<str>,
         results: Arc<dyn ResultStore>,
         client: Client,
-        stores_results: bool,
     ) -> Self {
         let inner = Inner {
             message,
             node,
             results,
             client,
-            stores_results,
+            over: AtomicBool::new(false),
             signal: Mutex::new(None),
             children: Arc::default(),
         };
@@ -103,12 +105,13 @@ impl Context {
     }
 
     /// Stores a state of the task's own, such as `PROGRESS`, with any data, for everybody who watches the result.
-    /// Does nothing when the task ignores its result, as in Celery.
+    /// As in Celery this holds for a task that ignores its result too. Once the attempt is over, as when a thread runs on
+    /// after its task's time limit, it does nothing: the task's end has been stored.
     ///
     /// # Errors
     /// When the data cannot be written as JSON, or the result store cannot be reached.
     pub async fn update_state(&self, state: &str, meta: impl Serialize) -> Result<(), UpdateError> {
-        if !self.inner.stores_results {
+        if self.inner.over.load(Ordering::Relaxed) {
             return Ok(());
         }
         let value = Value::from_serialize(&meta)?;
@@ -121,6 +124,11 @@ impl Context {
 
     pub(crate) fn meta(&self, status: State, result: Value) -> TaskMeta {
         crate::records::meta(&self.inner.message, status, result, self.children())
+    }
+
+    /// The attempt has ended, though its code may still run.
+    pub(crate) fn end(&self) {
+        self.inner.over.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn leave(&self, signal: Signal) {

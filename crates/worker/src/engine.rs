@@ -1,11 +1,11 @@
 //! The heart of a worker: decides when to fetch and what runs next. It holds counts and a waiting line, nothing else;
 //! each message lives in a task of its own (see [`crate::attempt`]).
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use lovage_broker::{Consumer, Delivery, Settle, Want};
+use lovage_broker::{Consumer, Delivery, Finished, Settle, Want};
 use tokio::sync::mpsc;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::{
     attempt::{self, Shared},
@@ -14,6 +14,9 @@ use crate::{
     policy,
     shutdown::Shutdown,
 };
+
+/// How long a step of a cold shutdown may take.
+const COLD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the engine hears.
 #[derive(Debug)]
@@ -103,8 +106,9 @@ pub(crate) async fn run(
     } = engine;
     drop(fetcher);
     drop(sender);
-    summary.returned = consumer.release_unstarted().await?;
-    while let Some(event) = events.recv().await {
+    let released = unless_stuck(&shutdown, consumer.release_unstarted()).await;
+    summary.returned = released.transpose()?.unwrap_or(0);
+    while let Some(event) = unless_stuck(&shutdown, events.recv()).await.flatten() {
         match event {
             Event::SlotFree => {
                 running = running.saturating_sub(1);
@@ -115,14 +119,36 @@ pub(crate) async fn run(
                 let given_back = batch
                     .into_iter()
                     .map(|delivery| attempt::settle(delivery, Settle::Restore));
-                summary.returned +=
-                    u64::try_from(consumer.finish(given_back.collect()).await?.len()).unwrap_or(0);
+                let ended = unless_stuck(&shutdown, consumer.finish(given_back.collect())).await;
+                let ended = ended.transpose()?.unwrap_or_default();
+                // Those that the release above has given back already are lost to this one.
+                let returned = ended
+                    .iter()
+                    .filter(|ended| matches!(ended, Finished::Done { .. }));
+                summary.returned += u64::try_from(returned.count()).unwrap_or(0);
             }
             Event::Fetched(Err(_)) | Event::Settled => {}
         }
     }
-    summary.returned += consumer.release_unstarted().await?;
+    let released = unless_stuck(&shutdown, consumer.release_unstarted()).await;
+    summary.returned += released.transpose()?.unwrap_or(0);
     Ok(summary)
+}
+
+/// Waits as long as it takes; after a cold shutdown was asked for only a moment, since a broker that is away would hold up
+/// the end for ever. What is not given back then returns to its queue when this worker's lease ends.
+async fn unless_stuck<T>(shutdown: &Shutdown, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = async {
+            shutdown.asked_cold().await;
+            tokio::time::sleep(COLD_PATIENCE).await;
+        } => {
+            warn!("cold shutdown: the broker does not answer, nothing more is given back");
+            None
+        }
+    }
 }
 
 struct Engine {

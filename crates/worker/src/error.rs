@@ -55,4 +55,7 @@ pub enum Error {
     /// The broker refused for good.
     #[error("the broker refused")]
     Broker(#[from] lovage_broker::Error),
+    /// The engine ended by a fault of its own; what was held goes back when the lease ends.
+    #[error("the worker's engine failed")]
+    Engine(#[source] tokio::task::JoinError),
 }

@@ -42,13 +42,13 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
         Ok(body) => body,
         Err(error) => return Intake::Refuse(reason(&error, Some(&message))),
     };
-    match moment(shared, message.headers.expires.as_deref()) {
+    let expires = match moment(shared, message.headers.expires.as_deref()) {
         Ok(Some(expires)) if expires <= now => {
             return Intake::Expired(Arc::new(message), Box::new(body));
         }
-        Ok(_) => {}
+        Ok(expires) => expires,
         Err(text) => return Intake::Refuse(invalid(&message, "expires", &text)),
-    }
+    };
     match moment(shared, message.headers.eta.as_deref()) {
         Ok(Some(eta)) if eta > now => return Intake::Delay(unix(eta)),
         Ok(_) => {}
@@ -58,6 +58,7 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
         task: Arc::clone(task),
         message: Arc::new(message),
         body,
+        expires,
     }))
 }
 

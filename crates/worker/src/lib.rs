@@ -17,7 +17,7 @@
 //! | `handler`, `bridge`, `raw`, `panics` | calling the task's code |
 //! | `outcome`, `signal`, `context` | what a task can say, and reach |
 //! | `policy` | pure decisions: ack, retry, limits, what is stored |
-//! | `workflow`, `chord` | what follows a task |
+//! | `workflow`, `chain`, `chord` | what follows a task |
 //! | `records` | the stored result of each state |
 //! | `commit` | starts and ends in batches |
 //! | `module`, `catalogue` | which tasks there are |
@@ -26,6 +26,7 @@
 mod attempt;
 mod bridge;
 mod catalogue;
+mod chain;
 mod chord;
 mod commit;
 pub mod context;

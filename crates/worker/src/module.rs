@@ -59,7 +59,6 @@ pub struct TaskOptions {
     pub(crate) max_retries: Option<Option<u32>>,
     pub(crate) min_retry_delay: Option<Duration>,
     pub(crate) max_retry_delay: Option<Duration>,
-    pub(crate) retry_for_unexpected: Option<bool>,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) soft_time_limit: Option<Duration>,
 }

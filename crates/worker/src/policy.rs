@@ -9,7 +9,7 @@ use lovage_settings::TaskSettings;
 
 use crate::{
     catalogue::Rules,
-    outcome::{Failure, Outcome, Retry, When},
+    outcome::{Failure, Outcome, Retry, When, traceback},
     records,
 };
 
@@ -126,10 +126,14 @@ fn retry_or_fail(
     let retries = message.headers.retries;
     if rules.max_retries.is_some_and(|max| retries >= max) {
         let exception = retry.cause.unwrap_or_else(|| retries_used_up(message));
+        let task = message.headers.task.as_str();
+        let traceback = retry
+            .traceback
+            .unwrap_or_else(|| traceback(task, &exception));
         return fail(
             Failure {
                 exception,
-                traceback: retry.traceback,
+                traceback: Some(traceback),
                 timed_out: false,
             },
             message,
@@ -197,7 +201,7 @@ pub(crate) fn stores(
     state: &State,
 ) -> bool {
     let ignored = message.headers.ignore_result.unwrap_or(rules.ignore_result);
-    let error = matches!(state, State::Failure | State::Revoked);
+    let error = matches!(state, State::Failure | State::Revoked | State::Retry);
     !ignored || (settings.store_errors_even_if_ignored && error)
 }
 

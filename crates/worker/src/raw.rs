@@ -103,13 +103,16 @@ impl Handler for RawHandler {
             Err(error) => return bridge::bad_arguments(&self.name, error.to_string()),
         };
         let context = call.context;
-        let attempt = (self.run)(RawCall {
+        let call = RawCall {
             args,
             kwargs: call.kwargs,
             context: context.clone(),
-        });
+        };
+        let run = Arc::clone(&self.run);
         let name = Arc::clone(&self.name);
         async move {
+            // What the handler does before its future begins may panic too.
+            let attempt = async move { run(call).await };
             match AssertUnwindSafe(attempt).catch_unwind().await {
                 Ok(Ok(value)) => Outcome::Success(value),
                 Ok(Err(error)) => bridge::classify(&name, error, &context, false),

@@ -31,6 +31,12 @@ pub(crate) fn reference(id: &TaskId) -> Value {
     Value::List(vec![own, Value::Null])
 }
 
+/// A reference to a group that was sent: `[[id, null], [references]]`.
+pub(crate) fn group_reference(id: &TaskId, members: Vec<Value>) -> Value {
+    let own = Value::List(vec![Value::Str(id.as_str().to_owned()), Value::Null]);
+    Value::List(vec![own, Value::List(members)])
+}
+
 /// An exception of `celery.exceptions` with one text argument.
 pub(crate) fn celery_exception(class: &str, text: &str) -> ExceptionInfo {
     ExceptionInfo::new(

@@ -20,7 +20,8 @@ impl Shutdown {
         self.warm.cancel();
     }
 
-    /// Cold: as warm, and running tasks are dropped; their messages go back to their queues.
+    /// Cold: as warm, and running tasks are dropped; their messages go back to their queues, unless they were acked early:
+    /// those are lost, as with Celery.
     pub fn cold(&self) {
         self.warm.cancel();
         self.cold.cancel();

@@ -36,6 +36,31 @@ pub(crate) enum Signal {
     },
 }
 
+const IGNORED: &str = "ignored";
+
+impl Signal {
+    /// Whether this is about the error that the task returned: one that was handled says nothing about a later one. Text
+    /// may have been added around it on its way.
+    pub(crate) fn fits(&self, returned: &TaskError) -> bool {
+        let said = match self {
+            Self::Retry { .. } => return matches!(returned, TaskError::Retry(_)),
+            Self::Raise(exception) => exception.repr(),
+            Self::Ignore => IGNORED.to_owned(),
+            Self::Reject { reason, .. } => rejected(reason),
+        };
+        match returned {
+            TaskError::UnexpectedError(text) | TaskError::ExpectedError(text) => {
+                text.contains(&said)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn rejected(reason: &str) -> String {
+    format!("rejected: {reason}")
+}
+
 /// Ends the task as FAILURE with a Python exception class of `builtins`, such as `ValueError`; a Python caller catches
 /// it as that class. A name that `builtins` does not have becomes a class of its own on the caller's side.
 pub fn raise(class: &str, message: impl Into<String>) -> TaskError {
@@ -74,23 +99,48 @@ pub fn retry_because(cause: ExceptionInfo, countdown: Option<Duration>) -> TaskE
 /// Ends the task without any result or state, as Celery's `Ignore`.
 pub fn ignore() -> TaskError {
     leave(Signal::Ignore);
-    TaskError::UnexpectedError("ignored".to_owned())
+    TaskError::UnexpectedError(IGNORED.to_owned())
 }
 
 /// Refuses the message as Celery's `Reject`: with `requeue` it goes to the end of its queue, without it is given up
 /// (state FAILURE, and a place among the dead letters).
 pub fn reject(reason: impl Into<String>, requeue: bool) -> TaskError {
     let reason = reason.into();
-    leave(Signal::Reject {
-        reason: reason.clone(),
-        requeue,
-    });
-    TaskError::UnexpectedError(format!("rejected: {reason}"))
+    let text = rejected(&reason);
+    leave(Signal::Reject { reason, requeue });
+    TaskError::UnexpectedError(text)
 }
 
 /// Outside a running task there is nobody to tell: the returned error then speaks alone.
 fn leave(signal: Signal) {
     if let Some(context) = context::current() {
         context.leave(signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_was_handled_says_nothing_about_a_later_one() {
+        let raised = Signal::Raise(ExceptionInfo::new(
+            "builtins",
+            "ValueError",
+            vec!["boom".into()],
+        ));
+        let error = |text: &str| TaskError::UnexpectedError(text.to_owned());
+        assert!(raised.fits(&error("ValueError('boom')")));
+        assert!(raised.fits(&TaskError::ExpectedError(
+            "no luck: ValueError('boom')".to_owned()
+        )));
+        assert!(!raised.fits(&error("the disk is full")));
+        assert!(!raised.fits(&TaskError::TimeoutError));
+        let retry = Signal::Retry {
+            cause: None,
+            countdown: None,
+        };
+        assert!(retry.fits(&TaskError::Retry(None)));
+        assert!(!retry.fits(&error("the disk is full")));
     }
 }

@@ -177,7 +177,8 @@ fn give_up(shared: &Shared, delivery: Delivery, message: &Message) -> Finish {
     );
     // The producer gets its answer even when the body cannot be read; a readable one also ends its chord.
     let meta = records::meta(message, State::Failure, exception.to_value(), Vec::new());
-    if message.headers.ignore_result != Some(true) {
+    let errors = shared.settings.tasks.store_errors_even_if_ignored;
+    if errors || message.headers.ignore_result != Some(true) {
         finish.results.extend(shared.results.encode(&meta));
     }
     if let Ok(body) = message.decode_body(&shared.decode) {

@@ -196,7 +196,9 @@ impl Worker {
             settings,
         };
         ready();
-        let summary = engine::run(Arc::new(shared), Arc::clone(&consumer), size, shutdown).await;
+        // On a task of its own: the thread that waits for `run` would otherwise be woken for every message.
+        let engine = engine::run(Arc::new(shared), Arc::clone(&consumer), size, shutdown);
+        let summary = tokio::spawn(engine).await.unwrap_or_else(|error| Err(Error::Engine(error)));
         let closed = consumer.close().await;
         let summary = summary?;
         closed?;

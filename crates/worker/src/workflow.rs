@@ -1,15 +1,18 @@
 //! What follows a task: callbacks and the next step of its chain after a success, error callbacks and the failure of the
 //! rest after a failure (`celery/app/trace.py`, `celery/backends/base.py`; the order of duties is theirs).
 
-use std::collections::VecDeque;
-
 use lovage_broker::{ChordPart, Finish};
 use lovage_client::signature::Follow;
-use lovage_protocol::{
-    Body, ExceptionInfo, Message, Signature, SignatureError, State, TaskId, TaskMeta, Value,
-};
+use lovage_protocol::{Body, ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value};
+use tracing::warn;
 
-use crate::{attempt::Shared, context::Context, outcome::traceback, policy::Record, records};
+use crate::{
+    attempt::Shared,
+    chain::{given, never_run, subtasks, unchain},
+    outcome::traceback,
+    policy::Record,
+    records,
+};
 
 /// Why a follow-up could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -26,17 +29,16 @@ pub(crate) enum Refused {
     Client(#[from] lovage_client::Error),
 }
 
-/// Publishes callbacks and the next step, and notes them as children.
+/// Publishes callbacks and the next step, and gives the references that make them children of the task.
 pub(crate) fn after_success(
     shared: &Shared,
     message: &Message,
     body: &Body,
     value: &Value,
-    context: &Context,
     finish: &mut Finish,
-) -> Result<(), Refused> {
+) -> Result<Vec<Value>, Refused> {
     if body.embed.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut steps = Steps {
         shared,
@@ -66,10 +68,7 @@ pub(crate) fn after_success(
         ..
     } = steps;
     finish.publishes.extend(publishes);
-    if let Ok(mut recorded) = context.recorder().lock() {
-        recorded.extend(children);
-    }
-    Ok(())
+    Ok(children)
 }
 
 /// The steps that follow one task.
@@ -79,23 +78,23 @@ struct Steps<'a> {
     /// Prepended to the arguments of whatever is mutable.
     value: Option<&'a Value>,
     publishes: Vec<lovage_broker::Publish>,
-    children: Vec<TaskId>,
+    /// References to what is sent; a group is one.
+    children: Vec<Value>,
 }
 
 impl Steps<'_> {
     /// Sends one signature; `chain` is what follows it, reversed as on the wire.
     fn send(&mut self, step: &Signature, chain: Vec<Signature>) -> Result<(), Refused> {
         match step.subtask_type.as_deref() {
-            None => self.publish(step, chain, None),
-            Some("chain") => {
-                let mut tasks: VecDeque<Signature> = subtasks(step)?.into();
-                let Some(first) = tasks.pop_front() else {
-                    return Ok(());
-                };
-                let mut rest = chain;
-                rest.extend(tasks.into_iter().rev());
-                self.send(&first, rest)
+            None => {
+                let id = self.publish(step, chain, None)?;
+                self.children.push(records::reference(&id));
+                Ok(())
             }
+            Some("chain") => match unchain(step, chain)? {
+                Some((first, rest)) => self.send(&first, rest),
+                None => Ok(()),
+            },
             Some("group") if chain.is_empty() => self.send_group(subtasks(step)?),
             Some("group") => Err(Refused::Unsupported("group that something follows")),
             Some(_) => Err(Refused::Unsupported("chord")),
@@ -104,17 +103,21 @@ impl Steps<'_> {
 
     /// Several signatures become a group of their own: a fresh id, numbered from 0.
     fn send_group(&mut self, members: Vec<Signature>) -> Result<(), Refused> {
+        if members.is_empty() {
+            return Ok(());
+        }
         let group = TaskId::new();
+        let mut references = Vec::with_capacity(members.len());
         for (index, member) in (0_i64..).zip(members) {
             if member.subtask_type.is_some() {
                 return Err(Refused::Unsupported("workflow inside a group"));
             }
-            self.publish(
-                &member,
-                Vec::new(),
-                Some((group.as_str().to_owned(), index)),
-            )?;
+            let place = (group.as_str().to_owned(), index);
+            let id = self.publish(&member, Vec::new(), Some(place))?;
+            references.push(records::reference(&id));
         }
+        self.children
+            .push(records::group_reference(&group, references));
         Ok(())
     }
 
@@ -123,7 +126,7 @@ impl Steps<'_> {
         step: &Signature,
         chain: Vec<Signature>,
         group: Option<(String, i64)>,
-    ) -> Result<(), Refused> {
+    ) -> Result<TaskId, Refused> {
         let headers = &self.message.headers;
         let inherit = self.shared.settings.tasks.inherit_parent_priority;
         let follow = Follow {
@@ -141,16 +144,8 @@ impl Steps<'_> {
         };
         let (id, publish) = self.shared.client.follow(step, follow)?;
         self.publishes.push(publish);
-        self.children.push(id);
-        Ok(())
+        Ok(id)
     }
-}
-
-/// The members of a chain or group signature, in `kwargs.tasks`.
-fn subtasks(of: &Signature) -> Result<Vec<Signature>, SignatureError> {
-    of.kwargs
-        .get("tasks")
-        .map_or_else(|| Ok(Vec::new()), Signature::list_from_value)
 }
 
 /// Fails the steps that will never run and publishes the error callbacks.
@@ -166,10 +161,16 @@ pub(crate) fn after_failure(
         return;
     }
     // A damaged embed cannot be followed; the task's own failure is stored all the same.
-    for step in body.embed.chain().unwrap_or_default() {
+    for step in never_run(body.embed.chain().unwrap_or_default()) {
         finish.results.extend(failed_step(shared, &step, record));
     }
-    let errbacks = body.embed.errbacks().unwrap_or_default();
+    // Plain ones go out together, the others one by one: one that cannot be sent does not keep the rest.
+    let (plain, composed): (Vec<_>, Vec<_>) = body
+        .embed
+        .errbacks()
+        .unwrap_or_default()
+        .into_iter()
+        .partition(|errback| errback.subtask_type.is_none());
     let failed = Value::Str(message.headers.id.as_str().to_owned());
     let mut steps = Steps {
         shared,
@@ -178,12 +179,14 @@ pub(crate) fn after_failure(
         publishes: Vec::new(),
         children: Vec::new(),
     };
-    match steps.send_group(errbacks) {
-        Ok(()) => finish.publishes.append(&mut steps.publishes),
-        Err(error) => {
-            tracing::error!(task.id = %message.headers.id, %error, "error callbacks were not sent")
-        }
+    let complain = |error: Refused| {
+        tracing::error!(task.id = %message.headers.id, %error, "an error callback was not sent");
+    };
+    steps.send_group(plain).unwrap_or_else(complain);
+    for errback in composed {
+        steps.send(&errback, Vec::new()).unwrap_or_else(complain);
     }
+    finish.publishes.append(&mut steps.publishes);
 }
 
 fn failed_step(
@@ -258,12 +261,9 @@ pub(crate) fn chord_part(
     if *state != State::Failure {
         return None;
     }
-    let last = body
-        .embed
-        .chain()
-        .ok()?
+    let last = never_run(body.embed.chain().ok()?)
         .into_iter()
-        .find(|step| step.options.contains_key("chord"))?;
+        .find(|step| given(step, "chord").is_some())?;
     let text = |key: &str| last.options.get(key).and_then(Value::as_str);
     let id = TaskId::from(text("task_id")?);
     let index = last.options.get("group_index").and_then(Value::as_i64);
@@ -279,7 +279,14 @@ fn part(
     result: &Value,
 ) -> Option<ChordPart> {
     // Chords are counted in the step that ends a task, so their keys must live beside the broker's.
-    let place = shared.results.place().filter(|_| shared.chords_beside)?;
+    let Some(place) = shared.results.place().filter(|_| shared.chords_beside) else {
+        warn!(
+            group,
+            task.id = %id,
+            "a chord cannot be counted: its results are not on the broker's server, so its body will never run"
+        );
+        return None;
+    };
     let member = Value::List(vec![
         Value::Int(1),
         Value::Str(id.as_str().to_owned()),
@@ -306,8 +313,10 @@ fn part(
 
 /// The exception of a chord whose header failed.
 pub(crate) fn chord_error(member: &TaskId, exception: &ExceptionInfo) -> ExceptionInfo {
-    records::celery_exception(
-        "ChordError",
-        &format!("Dependency {member} raised {}", exception.repr()),
-    )
+    chord_failed(&format!("Dependency {member} raised {}", exception.repr()))
+}
+
+/// The exception of a chord that failed for this reason.
+pub(crate) fn chord_failed(text: &str) -> ExceptionInfo {
+    records::celery_exception("ChordError", text)
 }

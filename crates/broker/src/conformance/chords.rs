@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Stage,
-    stage::{end, fetch, message, queue},
+    stage::{end, fetch, ids, message, queue},
 };
 use crate::{ChordClose, ChordPart, Consumer, Delivery, Finish, Finished, Settle};
 
@@ -179,4 +179,40 @@ pub async fn a_failed_chord_keeps_its_members(stage: impl Stage) {
         stage.result(&format!("{GROUP}.s")).await.is_none(),
         "so that a late part does not fail it again"
     );
+}
+
+/// Between the claim and the end of the chord its worker dies, with the message not yet settled: the redelivery takes the
+/// claim over, even before that runs out.
+pub async fn the_claim_of_a_dead_worker_is_taken_over(stage: impl Stage) {
+    let keeper = stage.consumer("keeper", &[]).await;
+    let (consumer, broker) = (stage.consumer("w", &["q"]).await, stage.broker());
+    let taken = begin(&stage, &*consumer).await;
+    for (delivery, id, index) in [(&taken[0], "0", 0.0), (&taken[2], "2", 2.0)] {
+        assert_eq!(
+            finish(&*consumer, delivery, part(&stage, id, index)).await,
+            None
+        );
+    }
+    let unsettled = Finish {
+        settle: None,
+        chord: Some(part(&stage, "1", 1.0)),
+        ..end(&taken[1], Settle::Ack)
+    };
+    let lost = match consumer.finish(vec![unsettled]).await.as_deref() {
+        Ok([Finished::Done { chord: Some(token) }]) => token.clone(),
+        other => panic!("{other:?}"),
+    };
+    stage.kill(consumer, "w").await;
+    keeper.set_queues(vec![queue("q")]);
+    let again = fetch(&*keeper, 9, 9).await;
+    assert_eq!(ids(&again), ["1"]);
+    let token = finish(&*keeper, &again[0], part(&stage, "1", 1.0))
+        .await
+        .expect("it is the same task's claim");
+    for (token, ours) in [(&lost, false), (&token, true)] {
+        let closed = broker.chord_close(close(&stage, token, false)).await;
+        assert_eq!(closed.expect("the broker answers"), ours);
+    }
+    let depth = broker.depth(&[queue("next")]).await;
+    assert_eq!(depth.expect("the broker answers"), [1], "one body");
 }

@@ -28,7 +28,7 @@ macro_rules! conformance_suite {
             }
             waiting: {
                 wakes_for_a_message, a_dropped_fetch_loses_nothing, many_wait_and_each_message_is_taken_once,
-                close_ends_a_waiting_fetch
+                close_ends_a_waiting_fetch, a_waiting_fetch_holds_nobody_up
             }
             starting: {
                 start_keeps_and_early_ack_settles, start_of_what_was_lost_is_refused, start_or_release_wins_but_not_both
@@ -45,7 +45,10 @@ macro_rules! conformance_suite {
                 the_dead_workers_messages_come_back_in_order, only_started_messages_count_deaths,
                 a_message_that_kills_is_given_up, success_forgets_deaths
             }
-            chords: { the_last_part_claims_and_closes, a_part_counts_once, a_failed_chord_keeps_its_members }
+            chords: {
+                the_last_part_claims_and_closes, a_part_counts_once, a_failed_chord_keeps_its_members,
+                the_claim_of_a_dead_worker_is_taken_over
+            }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
         );
     };

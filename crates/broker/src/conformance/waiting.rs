@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -155,4 +156,26 @@ pub async fn close_ends_a_waiting_fetch(stage: impl Stage) {
         Err(Error::Closed)
     ));
     consumer.close().await.expect("closing twice is harmless");
+}
+
+/// Whoever stops asks for its unstarted messages while a fetch still waits for more.
+pub async fn a_waiting_fetch_holds_nobody_up(stage: impl Stage) {
+    stage.publish("q", &["1"]).await;
+    let consumer = stage.consumer("w", &["q"]).await;
+    fetch(&*consumer, 1, 0).await;
+    consumer.set_queues(vec![queue("nothing")]);
+    let waiting = tokio::spawn({
+        let consumer = Arc::clone(&consumer);
+        async move { consumer.fetch(Want { max: 1, start: 1 }).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let released = tokio::time::timeout(Duration::from_secs(5), consumer.release_unstarted()).await;
+    assert_eq!(
+        released
+            .expect("it does not wait for a message")
+            .expect("the broker answers"),
+        1
+    );
+    assert!(!waiting.is_finished());
+    waiting.abort();
 }

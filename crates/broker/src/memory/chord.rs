@@ -77,7 +77,15 @@ impl Chords {
         };
         let complete = number(".s")
             .is_some_and(|size| chord.members.len() == size + number(".t").unwrap_or(0));
-        if !complete || chord.claim.is_some() {
+        // The same task's claim is one that its worker died with.
+        let own = format!("{}:", part.task_id);
+        let taken = chord.claim.as_ref().is_some_and(|claim| {
+            !claim
+                .token
+                .as_ref()
+                .is_some_and(|token| token.starts_with(&own))
+        });
+        if !complete || taken {
             return false;
         }
         chord.claim = Some(Claim {

@@ -92,7 +92,7 @@ fn finish_one(state: &mut State, inner: &Inner, id: &str, item: Finish) -> Resul
         }
     }
     let token = chord.and_then(|part| {
-        let token = uuid::Uuid::new_v4().simple().to_string();
+        let token = format!("{}:{}", part.task_id, uuid::Uuid::new_v4().simple());
         state
             .chords
             .part(&part, &token, &inner.results)

@@ -45,6 +45,9 @@ pub(super) struct Holding {
     pub(super) started: bool,
 }
 
+/// Longer than this nobody sleeps for what is delayed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
 #[derive(Debug)]
 struct Delayed {
     until: f64,
@@ -171,7 +174,9 @@ impl State {
     /// How long until [`Self::advance`] has something to do.
     pub(super) fn next_event(&self) -> Option<Duration> {
         let due = self.delayed.first().map(|first| {
-            Duration::try_from_secs_f64(first.until - unix_time()).unwrap_or(Duration::ZERO)
+            // What is never due cannot be slept for.
+            let wait = (first.until - unix_time()).clamp(0.0, LONGEST_SLEEP.as_secs_f64());
+            Duration::try_from_secs_f64(wait).unwrap_or(LONGEST_SLEEP)
         });
         let ends = self.workers.values().filter_map(|worker| worker.ends);
         let ends = ends

@@ -175,9 +175,14 @@ impl Consumer for RedisConsumer {
 
     async fn release_unstarted(&self) -> Result<u64, Error> {
         self.while_open(async {
+            // What nobody was given does not run, even if it is marked as started. It was taken last: it goes first.
+            let unseen = self.fetcher.take_back(&self.shared).await?;
+            let unseen =
+                restore::own(&self.shared, &unseen, Settling::All, Patience::Endless).await?;
             let numbers = self.shared.held.numbers(true);
-            self.fetcher.forget_ready(&numbers).await;
-            restore::own(&self.shared, &numbers, Settling::Waiting, Patience::Endless).await
+            let waiting =
+                restore::own(&self.shared, &numbers, Settling::Waiting, Patience::Endless).await?;
+            Ok(unseen + waiting)
         })
         .await
     }
@@ -194,7 +199,7 @@ impl Consumer for RedisConsumer {
         let limit =
             self.shared.core.servers.connect_timeout + self.shared.core.servers.response_timeout;
         let put_back = async {
-            self.fetcher.settle_unread(&self.shared).await?;
+            self.fetcher.take_back(&self.shared).await?;
             restore::own(
                 &self.shared,
                 &self.shared.held.numbers(false),

@@ -8,12 +8,13 @@ use std::{
 use bytes::Bytes;
 use lovage_protocol::QueueName;
 use redis::Value;
-use tokio::sync::Notify;
+use tokio::sync::{MutexGuard, Notify};
 
 use super::{
     Core,
     consumer::Shared,
     link::{Failure, Link, Patience, Request},
+    parked::Parked,
     reply,
     scripts::{self, FETCH, RECOVER},
     waiter::Waiters,
@@ -28,10 +29,13 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     link: Link,
+    parked: Parked,
     waiters: Waiters,
     pub(crate) rotation: Mutex<Rotation>,
     pub(crate) queues_changed: Notify,
     /// One fetch at a time.
+    line: tokio::sync::Mutex<()>,
+    /// Not locked while a fetch waits for messages.
     desk: tokio::sync::Mutex<Desk>,
 }
 
@@ -45,6 +49,9 @@ struct Desk {
     unread: Option<(u64, usize)>,
     /// Taken by such a fetch, not handed out yet.
     ready: VecDeque<Delivery>,
+    /// The last fetch found less than it wanted: the next one waits first, and leaves the server to those that end
+    /// what was found. A message that came meanwhile ends the wait at once.
+    drained: bool,
 }
 
 /// What the script said.
@@ -58,14 +65,17 @@ impl Fetcher {
     pub(crate) fn new(core: &Core, rotation: Rotation) -> Self {
         Self {
             link: Link::new(&core.servers, "fetch"),
+            parked: Parked::new(&core.servers),
             waiters: Waiters::new(&core.servers),
             rotation: Mutex::new(rotation),
             queues_changed: Notify::new(),
+            line: tokio::sync::Mutex::new(()),
             desk: tokio::sync::Mutex::new(Desk {
                 next: 1,
                 epoch: 0,
                 unread: None,
                 ready: VecDeque::new(),
+                drained: false,
             }),
         }
     }
@@ -76,8 +86,9 @@ impl Fetcher {
             max: want.max.max(1),
             start: want.start.min(want.max.max(1)),
         };
-        let mut desk = self.desk.lock().await;
+        let _one_at_a_time = self.line.lock().await;
         loop {
+            let mut desk = self.desk.lock().await;
             if desk.unread.is_some() {
                 self.recover(shared, &mut desk).await?;
             }
@@ -90,59 +101,99 @@ impl Fetcher {
                 (rotation.turn(), rotation.is_fair())
             };
             if turn.is_empty() {
+                drop(desk);
                 self.queues_changed.notified().await;
                 continue;
             }
-            match self.take(shared, &mut desk, &turn, fair, want).await? {
-                None => {}
+            let taken = if desk.drained {
+                self.wait(shared, desk, &turn, fair, want).await
+            } else {
+                let taken = self.take(shared, &mut desk, &turn, fair, want).await?;
+                drop(desk);
+                taken
+            };
+            match taken {
                 Some(Taken::Messages(messages)) if !messages.is_empty() => return Ok(messages),
-                Some(Taken::Messages(_)) => {
-                    let lists: Vec<String> = turn
-                        .iter()
-                        .flat_map(|queue| shared.core.keys.lists(queue))
-                        .collect();
-                    self.waiters.arm(&lists);
-                    tokio::select! {
-                        () = self.waiters.wait() => {}
-                        () = self.queues_changed.notified() => {}
-                    }
-                }
+                None | Some(Taken::Messages(_)) => {}
                 Some(Taken::NoLease) => shared.wait_for_lease().await,
-                Some(Taken::GivenUp) => desk.unread = Some((desk.next, 0)),
+                Some(Taken::GivenUp) => {
+                    let mut desk = self.desk.lock().await;
+                    desk.unread = Some((desk.next, 0));
+                }
             }
         }
     }
 
-    /// Reads what an unread fetch took, as if for the next one. Nothing is unread afterwards.
-    pub(crate) async fn settle_unread(&self, shared: &Shared) -> Result<(), Error> {
+    /// The numbers of what was taken and handed to nobody, by a fetch whose answer was not read. No fetch hands it out
+    /// afterwards.
+    pub(crate) async fn take_back(&self, shared: &Shared) -> Result<Vec<u64>, Error> {
         let mut desk = self.desk.lock().await;
         if desk.unread.is_some() {
             self.recover(shared, &mut desk).await?;
         }
-        desk.ready.clear();
-        Ok(())
+        let unseen = desk.ready.drain(..);
+        Ok(unseen.map(|delivery| delivery.tag.0).collect())
     }
 
-    /// Forgets deliveries that were put back before anybody got them.
-    pub(crate) async fn forget_ready(&self, numbers: &[u64]) {
-        self.desk
-            .lock()
-            .await
-            .ready
-            .retain(|delivery| !numbers.contains(&delivery.tag.0));
-    }
-
-    /// Runs the script once. `None`: the connection is to be mended, then try again.
-    async fn take(
+    /// Waits for a message in any of the queues' lists. On the first of them the fetch itself waits, see [`super::parked`].
+    /// `None`: something may be there, look again.
+    async fn wait(
         &self,
         shared: &Shared,
-        desk: &mut Desk,
+        mut desk: MutexGuard<'_, Desk>,
         turn: &[QueueName],
         fair: bool,
         want: Want,
-    ) -> Result<Option<Taken>, Error> {
+    ) -> Option<Taken> {
+        let lists: Vec<String> = turn
+            .iter()
+            .flat_map(|queue| shared.core.keys.lists(queue))
+            .collect();
+        let fetch = self.script(shared, &desk, turn, fair, want);
+        let parked = self.parked.park(&lists[0], &fetch);
+        let (first, count, epoch) = (desk.next, want.max, desk.epoch);
+        if parked.is_some() {
+            desk.next += to_u64(count);
+            // Until its answer is read: whatever ends the wait otherwise, it is given up and asked what it took.
+            desk.unread = Some((first, count));
+        }
+        desk.drained = false;
+        drop(desk);
+        let parked_for = parked.as_ref().map(|_| lists[0].as_str());
+        self.waiters.arm(&lists, parked_for);
+        let answer = async {
+            match parked {
+                Some(parked) => parked.await.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            answer = answer => answer,
+            () = self.waiters.wait() => None,
+            () = shared.core.servers.moved() => None,
+            () = self.queues_changed.notified() => None,
+        };
+        // An error of the script is left to `take`, which knows what to do about each.
+        let answer = answer?.extract_error().ok()?;
+        let taken = read(answer, turn, first, want.start).ok()?;
+        let mut desk = self.desk.lock().await;
+        // Otherwise somebody has asked meanwhile what it took.
+        (desk.epoch == epoch).then(|| {
+            Self::keep(shared, &mut desk, first, want, &taken);
+            taken
+        })
+    }
+
+    /// The call of the fetch script for the next numbers.
+    fn script(
+        &self,
+        shared: &Shared,
+        desk: &Desk,
+        turn: &[QueueName],
+        fair: bool,
+        want: Want,
+    ) -> redis::Cmd {
         let keys = &shared.core.keys;
-        let first = desk.next;
         let mut cmd = scripts::call(
             &FETCH,
             &[
@@ -154,7 +205,7 @@ impl Fetcher {
         );
         cmd.arg(&shared.holder.id)
             .arg(desk.epoch)
-            .arg(first)
+            .arg(desk.next)
             .arg(want.max)
             .arg(want.start);
         cmd.arg(u8::from(fair)).arg(turn.len());
@@ -166,20 +217,40 @@ impl Fetcher {
                 cmd.arg(keys.list(queue, *step));
             }
         }
+        cmd
+    }
+
+    /// Notes what an answered fetch took.
+    fn keep(shared: &Shared, desk: &mut Desk, first: u64, want: Want, taken: &Taken) {
+        if let Taken::Messages(messages) = taken {
+            shared.held.add(
+                messages
+                    .iter()
+                    .map(|message| (message.tag.0, message.started)),
+            );
+            desk.next = first + to_u64(messages.len());
+            desk.drained = messages.len() < want.max;
+        }
+        desk.unread = None;
+    }
+
+    /// Runs the script once. `None`: the connection is to be mended, then try again.
+    async fn take(
+        &self,
+        shared: &Shared,
+        desk: &mut Desk,
+        turn: &[QueueName],
+        fair: bool,
+        want: Want,
+    ) -> Result<Option<Taken>, Error> {
+        let first = desk.next;
+        let cmd = self.script(shared, desk, turn, fair, want);
         desk.next += to_u64(want.max);
         desk.unread = Some((first, want.max));
         match self.link.attempt(Request::Script(&FETCH, &cmd)).await {
             Ok(answer) => {
                 let taken = read(answer.value, turn, first, want.start)?;
-                if let Taken::Messages(messages) = &taken {
-                    shared.held.add(
-                        messages
-                            .iter()
-                            .map(|message| (message.tag.0, message.started)),
-                    );
-                    desk.next = first + to_u64(messages.len());
-                }
-                desk.unread = None;
+                Self::keep(shared, desk, first, want, &taken);
                 Ok(Some(taken))
             }
             Err(failure) => {

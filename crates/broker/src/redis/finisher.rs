@@ -297,7 +297,8 @@ fn write(
     }
     let Some(part) = chord else { return Ok(None) };
     shared.core.check_place(&part.place)?;
-    let token = uuid::Uuid::new_v4().simple().to_string();
+    // Begins with the task: when this worker dies with the claim, the task's redelivery takes it over.
+    let token = format!("{}:{}", part.task_id, uuid::Uuid::new_v4().simple());
     batch.chord(at, part.clone(), token.clone())?;
     Ok(Some(token))
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     consumer::Shared,
     link::{Patience, Request},
-    reply,
+    reply, restore,
     scripts::{self, RELEASE_LOCK, RESTORE_FOREIGN},
 };
 use crate::{
@@ -94,11 +94,26 @@ async fn sweep(shared: &Shared, workers: &[String]) -> Result<(), Error> {
         !tag.split_once(':')
             .is_some_and(|(worker, _)| workers.iter().any(|known| known == worker))
     });
-    if tags.is_empty() {
-        return Ok(());
+    let mut count = 0;
+    let all = tags.iter().map(String::as_str);
+    // The oldest is pushed last, to be popped first.
+    for portion in restore::portions(shared, &shared.upkeep, all, Patience::Bounded).await? {
+        count += put_back(shared, &tags[portion], latest).await?;
     }
+    if count > 0 {
+        tracing::warn!(
+            count,
+            "messages held past the visibility time-out by other workers are back in their queues"
+        );
+    }
+    Ok(())
+}
+
+/// Puts back what of these is still held and overdue, and tells how many there were.
+async fn put_back(shared: &Shared, tags: &[String], latest: f64) -> Result<u64, Error> {
+    let keys = &shared.core.keys;
     let mut ask = redis::cmd("HMGET");
-    ask.arg(&keys.unacked).arg(&tags);
+    ask.arg(&keys.unacked).arg(tags);
     let entries = reply::optional_bytes_list(
         shared
             .upkeep
@@ -107,7 +122,6 @@ async fn sweep(shared: &Shared, workers: &[String]) -> Result<(), Error> {
     );
     let mut restore = scripts::call(&RESTORE_FOREIGN, &[&keys.unacked, &keys.unacked_index]);
     let mut rows = Vec::new();
-    // The oldest is pushed last, to be popped first.
     for (tag, raw) in tags.iter().zip(entries).rev() {
         let Some(raw) = raw else { continue };
         let Some(entry) = Entry::split(&raw) else {
@@ -145,16 +159,9 @@ async fn sweep(shared: &Shared, workers: &[String]) -> Result<(), Error> {
             Patience::Bounded,
         )
         .await?;
-    match reply::integer(&count) {
-        Some(0) | None => {}
-        Some(count) => {
-            tracing::warn!(
-                count,
-                "messages held past the visibility time-out by other workers are back in their queues"
-            );
-        }
-    }
-    Ok(())
+    reply::integer(&count).ok_or(Error::Misunderstood {
+        what: "the restore script",
+    })
 }
 
 async fn queues(shared: &Shared, entry: &Entry) -> Result<Vec<QueueName>, Error> {

@@ -1,7 +1,7 @@
 //! Every key and channel name used on Redis: kombu's, and ours under `lovage:`.
 
 use lovage_protocol::QueueName;
-use lovage_settings::{FanoutPrefix, TransportOptions};
+use lovage_settings::TransportOptions;
 
 use crate::priority::Steps;
 
@@ -35,11 +35,7 @@ impl Keys {
         let named = |name: &str| format!("{prefix}{name}");
         Self {
             separator: options.sep.clone(),
-            fanout_prefix: match &options.fanout_prefix {
-                FanoutPrefix::Default => format!("/{database}."),
-                FanoutPrefix::Off => String::new(),
-                FanoutPrefix::Custom(prefix) => prefix.clone(),
-            },
+            fanout_prefix: options.fanout_prefix.text(database),
             fanout_patterns: options.fanout_patterns,
             steps: Steps::new(&options.priority_steps),
             unacked: named(&options.unacked_key),
@@ -149,6 +145,8 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use lovage_settings::FanoutPrefix;
+
     use super::*;
 
     fn keys(options: &TransportOptions) -> Keys {
@@ -196,6 +194,11 @@ mod tests {
             ..TransportOptions::default()
         });
         assert_eq!(off.channel("celeryev", "a"), "celeryev/a");
+        let custom = keys(&TransportOptions {
+            fanout_prefix: FanoutPrefix::Custom("/app/{db}.".into()),
+            ..TransportOptions::default()
+        });
+        assert_eq!(custom.channel("celeryev", "a"), "/app/2.celeryev/a");
         let flat = keys(&TransportOptions {
             fanout_patterns: false,
             ..TransportOptions::default()

@@ -10,16 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Pipeline, RedisError};
+use redis::{Cmd, Pipeline, RedisError};
 use tokio::sync::Notify;
 
 use super::{
     Core,
     held::Held,
-    link::{Patience, Request},
+    link::{self, Patience, Request},
     reply,
-    scripts::REFRESH,
-    servers::Servers,
+    scripts::{self, REFRESH, RENEW},
+    servers::{Choice, Servers},
 };
 use crate::{Error, Peer};
 
@@ -61,41 +61,23 @@ impl Holder {
         }
     }
 
-    /// Writes the lease and what is known of its holder.
-    pub(crate) fn renewal(&self) -> Pipeline {
+    /// Writes the lease and what is known of its holder: a call of [`RENEW`].
+    pub(crate) fn renewal(&self) -> Cmd {
         let queues = self
             .queues
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let seconds = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        let mut pipeline = Pipeline::new();
-        // In one step: whoever holds a lease must be among the workers whose lease is looked at.
-        pipeline
-            .atomic()
-            .cmd("SET")
-            .arg(&self.lease_key)
-            .arg(&self.node)
-            .arg("PX")
-            .arg(millis(self.lease));
-        pipeline
-            .cmd("ZADD")
-            .arg(&self.workers_key)
-            .arg(seconds)
-            .arg(&self.id);
-        let fields = [
-            ("node", &self.node),
-            ("queues", &queues),
-            ("tasks", &self.tasks),
-        ];
-        let command = pipeline.cmd("HSET").arg(&self.worker_key);
-        for (name, value) in fields {
-            command.arg(name).arg(value);
-        }
-        pipeline
+        let mut cmd = scripts::call(
+            &RENEW,
+            &[&self.lease_key, &self.workers_key, &self.worker_key],
+        );
+        cmd.arg(&self.node)
+            .arg(millis(self.lease))
+            .arg(&self.id)
+            .arg(queues)
+            .arg(&self.tasks);
+        cmd
     }
 }
 
@@ -237,7 +219,7 @@ struct Work {
     holder: Arc<Holder>,
     held: Arc<Held>,
     pulse: Arc<Pulse>,
-    connection: Option<redis::Connection>,
+    connection: Option<(Choice, redis::Connection)>,
 }
 
 impl Work {
@@ -256,7 +238,11 @@ impl Work {
                 Ok(()) => third.saturating_sub(began.elapsed()),
                 Err(error) => {
                     tracing::debug!(worker = self.holder.id, %error, "the lease could not be renewed, trying again");
-                    self.connection = None;
+                    if let Some((server, _)) = self.connection.take()
+                        && link::demoted(&error)
+                    {
+                        self.servers.give_up(server);
+                    }
                     third.min(Duration::from_millis(250))
                 }
             };
@@ -267,11 +253,16 @@ impl Work {
         let timeout = (self.holder.lease / 3)
             .min(self.servers.connect_timeout)
             .max(Duration::from_millis(10));
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(self.servers.connect_blocking(timeout)?),
+        let current = self
+            .connection
+            .take()
+            .filter(|(server, _)| self.servers.in_use(*server));
+        let current = match current {
+            Some(current) => current,
+            None => self.servers.connect_blocking(timeout)?,
         };
-        self.holder.renewal().exec(connection)?;
+        let (_, connection) = self.connection.insert(current);
+        scripts::run_blocking(&RENEW, &self.holder.renewal(), connection)?;
         let overdue = self.held.overdue(self.refresh_after);
         for numbers in overdue.chunks(MOST_REFRESHED) {
             let mut invocation = REFRESH.key(&self.index);
@@ -287,7 +278,10 @@ impl Work {
 /// Takes the lease for the first time.
 pub(crate) async fn take(core: &Core, holder: &Holder) -> Result<(), Error> {
     core.link
-        .send(Request::Many(&holder.renewal()), Patience::Bounded)
+        .send(
+            Request::Script(&RENEW, &holder.renewal()),
+            Patience::Bounded,
+        )
         .await
         .map(drop)
 }

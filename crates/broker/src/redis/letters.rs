@@ -96,9 +96,11 @@ impl DeadLetters for RedisBroker {
             return Ok(Vec::new());
         };
         let mut cmd = redis::cmd("ZREVRANGE");
+        // The server refuses numbers beyond its own.
+        let position = |at: usize| i64::try_from(at).unwrap_or(i64::MAX);
         cmd.arg(&self.core.keys.letters)
-            .arg(offset)
-            .arg(offset.saturating_add(last));
+            .arg(position(offset))
+            .arg(position(offset.saturating_add(last)));
         let ids = reply::text_list(self.core.ask(&cmd).await?);
         self.read_letters(&ids).await
     }

@@ -13,7 +13,7 @@ use redis::{
     aio::MultiplexedConnection,
 };
 
-use super::servers::Servers;
+use super::servers::{Choice, Servers};
 use crate::{Error, backoff};
 
 /// A request that may be sent again when its answer was lost: the caller made it so.
@@ -44,7 +44,9 @@ pub(crate) struct Link {
     purpose: &'static str,
     response: Option<Duration>,
     current: Mutex<Option<Current>>,
-    connecting: tokio::sync::Mutex<()>,
+    /// One connects at a time; what the last attempt met.
+    connecting: tokio::sync::Mutex<Option<RedisError>>,
+    failures: AtomicU64,
     connections: AtomicU64,
     complained: AtomicBool,
 }
@@ -52,6 +54,7 @@ pub(crate) struct Link {
 #[derive(Clone)]
 struct Current {
     number: u64,
+    server: Choice,
     since: Instant,
     connection: MultiplexedConnection,
 }
@@ -89,7 +92,8 @@ impl Link {
             purpose,
             response,
             current: Mutex::new(None),
-            connecting: tokio::sync::Mutex::new(()),
+            connecting: tokio::sync::Mutex::new(None),
+            failures: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             complained: AtomicBool::new(false),
         }
@@ -161,7 +165,7 @@ impl Link {
                     self.drop_connection(current.number);
                 }
                 if demoted(&error) {
-                    self.servers.next();
+                    self.servers.give_up(current.server);
                 }
                 Err(Failure::Answer(error))
             }
@@ -197,14 +201,29 @@ impl Link {
         if let Some(current) = self.current() {
             return Ok(current);
         }
-        let _one_at_a_time = self.connecting.lock().await;
+        let failures = self.failures.load(Ordering::Relaxed);
+        let mut last = self.connecting.lock().await;
         if let Some(current) = self.current() {
             return Ok(current);
         }
-        let connection = self.servers.connect(self.response).await?;
+        // Whoever stood in line while an attempt failed has the answer too: a hundred of them must not try in turn.
+        if self.failures.load(Ordering::Relaxed) != failures
+            && let Some(error) = &*last
+        {
+            return Err(error.clone());
+        }
+        let (server, connection) = match self.servers.connect(self.response).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                *last = Some(error.clone());
+                return Err(error);
+            }
+        };
         let number = self.connections.fetch_add(1, Ordering::Relaxed);
         let current = Current {
             number,
+            server,
             since: Instant::now(),
             connection,
         };
@@ -212,11 +231,11 @@ impl Link {
         Ok(current)
     }
 
+    /// The connection, unless it is one to a server that the others have left.
     fn current(&self) -> Option<Current> {
-        self.current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.take_if(|current| !self.servers.in_use(current.server));
+        current.clone()
     }
 
     fn drop_connection(&self, number: u64) {
@@ -289,11 +308,19 @@ fn ends_connection(error: &RedisError) -> bool {
 }
 
 /// The server has become a replica.
-fn demoted(error: &RedisError) -> bool {
+pub(crate) fn demoted(error: &RedisError) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-    )
+    ) || within_script(error, &["READONLY"])
+}
+
+/// Redis 6 puts the error of a command inside a script into a text of its own.
+fn within_script(error: &RedisError, codes: &[&str]) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    codes
+        .iter()
+        .any(|code| detail.contains(&format!(": -{code} ")))
 }
 
 /// The server answered, and says that it will do better later.
@@ -307,10 +334,12 @@ fn may_pass(error: &RedisError) -> bool {
         {
             true
         }
-        _ => matches!(
-            error.code(),
-            Some("OOM" | "BUSY" | "MISCONF" | "NOREPLICAS" | "UNBLOCKED")
-        ),
+        _ => {
+            matches!(
+                error.code(),
+                Some("OOM" | "BUSY" | "MISCONF" | "NOREPLICAS" | "UNBLOCKED")
+            ) || within_script(error, &["READONLY", "OOM", "MISCONF", "NOREPLICAS"])
+        }
     }
 }
 

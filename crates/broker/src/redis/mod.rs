@@ -19,6 +19,7 @@ mod lease;
 mod letters;
 mod link;
 mod mover;
+mod parked;
 mod publish;
 mod reaper;
 mod reply;

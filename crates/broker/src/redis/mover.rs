@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Core,
+    batch::MOST_BYTES,
     consumer::Shared,
     lease,
     link::{Patience, Request},
@@ -23,7 +24,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 pub(crate) async fn run(shared: Arc<Shared>) {
     let keys = &shared.core.keys;
     let mut cmd = scripts::call(&DUE, &[&keys.delayed, &keys.delayed_messages]);
-    cmd.arg(MOST).arg("");
+    cmd.arg(MOST).arg(MOST_BYTES).arg("");
     loop {
         let sleep = match shared
             .upkeep
@@ -60,7 +61,7 @@ pub(crate) async fn hand_back_if_last(core: &Core) -> Result<(), Error> {
         return Ok(());
     }
     let mut cmd = scripts::call(&DUE, &[&core.keys.delayed, &core.keys.delayed_messages]);
-    cmd.arg(MOST).arg("all");
+    cmd.arg(MOST).arg(MOST_BYTES).arg("all");
     let mut total = 0;
     loop {
         let request = Request::Script(&DUE, &cmd);
@@ -79,6 +80,19 @@ pub(crate) async fn hand_back_if_last(core: &Core) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is overdue is due now; what is never due is waited for as long as can be.
 fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_never_due_is_not_asked_for_all_the_time() {
+        assert_eq!(seconds(0.25), Duration::from_millis(250));
+        assert_eq!(seconds(-7.0), Duration::ZERO);
+        assert_eq!(seconds(f64::INFINITY), Duration::MAX);
+    }
 }

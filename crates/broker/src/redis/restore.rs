@@ -1,13 +1,14 @@
 //! Putting held messages back where they came from, so that the oldest is popped first.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use lovage_protocol::{Message, QueueName};
+use redis::Pipeline;
 
 use super::{
     apply::{self, Outcome},
-    batch::{Applied, Batch, End, Letter, Settling},
+    batch::{Applied, Batch, End, Letter, MOST_BYTES, Settling},
     consumer::{self, Shared},
     link::{Link, Patience, Request},
     reply,
@@ -59,8 +60,72 @@ pub(crate) async fn own(
     Ok(count)
 }
 
-/// Puts one chunk (ascending) back, unless the key `guard` exists, which gives `None`.
+/// Puts one chunk (ascending) back, unless the key `guard` exists, which gives `None`. The answer counts from the newest.
 pub(crate) async fn chunk_back(
+    shared: &Shared,
+    link: &Link,
+    chunk: &[Restore],
+    guard: &str,
+    settling: Settling,
+    patience: Patience,
+) -> Result<Option<Applied>, Error> {
+    let tags = chunk.iter().map(|restore| restore.tag.as_str());
+    let mut whole = Applied::default();
+    let mut before = 0;
+    for portion in portions(shared, link, tags, patience).await? {
+        let portion = &chunk[portion];
+        let back = portion_back(shared, link, portion, guard, settling, patience).await?;
+        let Some(applied) = back else {
+            return Ok(None);
+        };
+        let lost = applied.lost.into_iter();
+        whole.lost.extend(lost.map(|position| before + position));
+        before += portion.len();
+    }
+    Ok(Some(whole))
+}
+
+/// Cuts held messages into portions that one script can take, the last first.
+pub(crate) async fn portions(
+    shared: &Shared,
+    link: &Link,
+    tags: impl Iterator<Item = &str>,
+    patience: Patience,
+) -> Result<Vec<Range<usize>>, Error> {
+    let mut ask = Pipeline::new();
+    for tag in tags {
+        ask.cmd("HSTRLEN").arg(&shared.core.keys.unacked).arg(tag);
+    }
+    if ask.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lengths = reply::list(link.send(Request::Many(&ask), patience).await?);
+    let lengths: Vec<usize> = lengths
+        .iter()
+        .map(|length| reply::integer(length).and_then(|length| usize::try_from(length).ok()))
+        .collect::<Option<_>>()
+        .ok_or(Error::Misunderstood { what: "HSTRLEN" })?;
+    Ok(cut(&lengths, MOST_BYTES))
+}
+
+/// Cuts from the end on into ranges of at most `most` together, or of one alone.
+fn cut(lengths: &[usize], most: usize) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let (mut end, mut sum) = (lengths.len(), 0_usize);
+    for (at, length) in lengths.iter().enumerate().rev() {
+        sum = sum.saturating_add(*length);
+        if sum > most && at + 1 < end {
+            ranges.push(at + 1..end);
+            (end, sum) = (at + 1, *length);
+        }
+    }
+    if end > 0 {
+        ranges.push(0..end);
+    }
+    ranges
+}
+
+async fn portion_back(
     shared: &Shared,
     link: &Link,
     chunk: &[Restore],
@@ -75,37 +140,41 @@ pub(crate) async fn chunk_back(
         ask.arg(&restore.tag);
     }
     let entries = reply::optional_bytes_list(link.send(Request::One(&ask), patience).await?);
-    let rows: Vec<(&Restore, Option<Entry>)> = chunk
-        .iter()
-        .zip(entries)
-        .map(|(restore, entry)| (restore, entry.as_ref().and_then(Entry::split)))
-        .collect();
+    let mut rows: Vec<(&Restore, Row)> = Vec::with_capacity(chunk.len());
+    for (restore, raw) in chunk.iter().zip(entries) {
+        let row = raw.map_or(Row::Gone, |raw| Row::read(&raw));
+        if matches!(row, Row::Unreadable) {
+            tracing::error!(
+                tag = restore.tag,
+                "an unacked entry cannot be read, it is left where it is"
+            );
+        }
+        rows.push((restore, row));
+    }
     let deaths = deaths(shared, link, &rows, patience).await?;
     let mut batch = Batch::new(keys, shared.core.servers.database());
     // The oldest last: it then lies at the very head. The positions of the answer count in the same order.
     for ((restore, entry), deaths) in rows.iter().zip(deaths).rev() {
-        let item = batch.fenced(restore.tag.clone());
-        let Some(entry) = entry else { continue };
-        let Ok(queue) = QueueName::parse(&entry.routing_key) else {
-            tracing::error!(
-                tag = restore.tag,
-                queue = entry.routing_key,
-                "an unacked entry names no queue"
-            );
-            continue;
+        let (queue, message) = match entry {
+            Row::Held { queue, message } => (queue, message),
+            Row::Gone => {
+                batch.fenced(restore.tag.clone());
+                continue;
+            }
+            Row::Unreadable => {
+                batch.unfenced();
+                continue;
+            }
         };
+        let item = batch.fenced(restore.tag.clone());
         if restore.started {
-            batch.count_death(
-                item,
-                keys.deaths(&envelope::identity(&entry.message)),
-                DEATHS_LIFE,
-            );
+            batch.count_death(item, keys.deaths(&envelope::identity(message)), DEATHS_LIFE);
         }
         if restore.started && deaths > shared.options.max_deaths {
-            bury(shared, &mut batch, item, &queue, &entry.message, deaths)?;
+            bury(shared, &mut batch, item, queue, message, deaths)?;
         } else {
-            let list = keys.list_for(&queue, envelope::priority(&entry.message));
-            batch.push(item, list, End::Head, envelope::redelivered(&entry.message));
+            let list = keys.list_for(queue, envelope::priority(message));
+            batch.push(item, list, End::Head, envelope::redelivered(message));
         }
     }
     let call = batch.into_call(&shared.holder.worker_key, None, guard, settling);
@@ -115,11 +184,42 @@ pub(crate) async fn chunk_back(
     })
 }
 
+/// What `unacked` says of a tag.
+enum Row {
+    /// A message of this queue.
+    Held { queue: QueueName, message: Bytes },
+    /// Nothing, or nothing any more.
+    Gone,
+    /// Something that no worker of ours wrote.
+    Unreadable,
+}
+
+impl Row {
+    fn read(raw: &Bytes) -> Self {
+        let entry = Entry::split(raw);
+        let held = entry.and_then(|entry| {
+            let queue = QueueName::parse(&entry.routing_key).ok()?;
+            Some(Self::Held {
+                queue,
+                message: entry.message,
+            })
+        });
+        held.unwrap_or(Self::Unreadable)
+    }
+
+    fn message(&self) -> Option<&Bytes> {
+        match self {
+            Self::Held { message, .. } => Some(message),
+            Self::Gone | Self::Unreadable => None,
+        }
+    }
+}
+
 /// How many deaths each message will have cost, this one included; 0 for those that were not started.
 async fn deaths(
     shared: &Shared,
     link: &Link,
-    rows: &[(&Restore, Option<Entry>)],
+    rows: &[(&Restore, Row)],
     patience: Patience,
 ) -> Result<Vec<u32>, Error> {
     let mut counts = vec![0; rows.len()];
@@ -127,14 +227,9 @@ async fn deaths(
         .iter()
         .enumerate()
         .filter(|(_, (restore, _))| restore.started)
-        .filter_map(|(at, (_, entry))| {
-            Some((
-                at,
-                shared
-                    .core
-                    .keys
-                    .deaths(&envelope::identity(&entry.as_ref()?.message)),
-            ))
+        .filter_map(|(at, (_, row))| {
+            let identity = envelope::identity(row.message()?);
+            Some((at, shared.core.keys.deaths(&identity)))
         })
         .collect();
     if started.is_empty() {
@@ -203,4 +298,31 @@ fn bury(
         batch.result(item, result)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portions_are_cut_by_weight_from_the_end() {
+        let check = |lengths: &[usize], expected: &[(usize, usize)]| {
+            let ranges = cut(lengths, 10).into_iter();
+            let found: Vec<_> = ranges.map(|range| (range.start, range.end)).collect();
+            assert_eq!(found, expected, "{lengths:?}");
+        };
+        check(&[], &[]);
+        check(&[1, 2, 3], &[(0, 3)]);
+        check(&[5, 5, 5, 5], &[(2, 4), (0, 2)]);
+        check(&[1, 99, 1], &[(2, 3), (1, 2), (0, 1)]);
+        check(&[99], &[(0, 1)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_gone() {
+        let row = |text: &'static str| Row::read(&Bytes::from_static(text.as_bytes()));
+        assert!(matches!(row("[{}, \"\", \"q\"]"), Row::Held { .. }));
+        assert!(matches!(row("[{}]"), Row::Unreadable));
+        assert!(matches!(row("[{}, \"\", \"\"]"), Row::Unreadable));
+    }
 }

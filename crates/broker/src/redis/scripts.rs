@@ -40,6 +40,10 @@ pub(crate) static RESTORE_FOREIGN: LazyLock<Script> =
 pub(crate) static LETTER: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/letter.lua")));
 
+/// Takes or renews a lease.
+pub(crate) static RENEW: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/renew.lua")));
+
 /// Moves the scores of held deliveries to now.
 pub(crate) static REFRESH: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/refresh.lua")));
@@ -57,6 +61,23 @@ pub(crate) static RELEASE_LOCK: LazyLock<Script> = LazyLock::new(|| {
         "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0",
     )
 });
+
+/// Runs the `EVALSHA` of a script over a blocking connection, loading it when the server does not have it.
+pub(crate) fn run_blocking(
+    script: &Script,
+    cmd: &redis::Cmd,
+    connection: &mut redis::Connection,
+) -> redis::RedisResult<()> {
+    match cmd.exec(connection) {
+        Err(error)
+            if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoScript) =>
+        {
+            script.load(connection)?;
+            cmd.exec(connection)
+        }
+        answered => answered,
+    }
+}
 
 /// Begins the `EVALSHA` of a script.
 pub(crate) fn call(script: &Script, keys: &[&str]) -> redis::Cmd {

@@ -1,24 +1,24 @@
 //! The servers of the fail-over list, and how to connect to them.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use lovage_settings::{BrokerSettings, RedisAddress, RedisUrl};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
     RedisError,
     aio::{MultiplexedConnection, PubSub},
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
+use tokio::sync::watch;
 
 use crate::Error;
 
 /// How long an answer may take when `socket_timeout` does not say. Generous: a server may be busy with a large key.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection over which nothing comes (a subscription, a wait for messages) asks after so long whether the other end
+/// is still there, and after three more such questions that nobody answers it counts as lost.
+const QUIET: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// One server of the list.
 #[derive(Debug)]
@@ -28,12 +28,15 @@ struct Server {
     database: i64,
 }
 
+/// The server in use, as an ever growing number; its place in the list is the remainder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice(usize);
+
 /// The fail-over list. All connections of a broker share one of these, so that they agree on the server in use.
 #[derive(Debug)]
 pub(crate) struct Servers {
     list: Vec<Server>,
-    /// The server in use, as an ever growing number; its place in the list is the remainder.
-    current: AtomicUsize,
+    current: watch::Sender<Choice>,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
 }
@@ -48,7 +51,7 @@ impl Servers {
         let list = urls.iter().map(Server::new).collect::<Result<_, _>>()?;
         Ok(Arc::new(Self {
             list,
-            current: AtomicUsize::new(0),
+            current: watch::Sender::new(Choice(0)),
             connect_timeout: settings
                 .options
                 .socket_connect_timeout
@@ -57,25 +60,39 @@ impl Servers {
         }))
     }
 
-    fn pick(&self) -> (usize, &Server) {
-        let number = self.current.load(Ordering::Relaxed);
-        (number, &self.list[number % self.list.len()])
+    fn pick(&self) -> (Choice, &Server) {
+        let choice = *self.current.borrow();
+        (choice, &self.list[self.place(choice)])
     }
 
-    /// Moves on to the next server, unless somebody else has done so since `number` was picked.
-    fn give_up(&self, number: usize) {
-        // Losing the race means that the move was made.
-        let _ = self.current.compare_exchange(
-            number,
-            number.wrapping_add(1),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+    fn place(&self, Choice(number): Choice) -> usize {
+        number % self.list.len()
     }
 
-    /// Moves on because the server in use refuses to serve (a demoted master).
-    pub(crate) fn next(&self) {
-        self.give_up(self.current.load(Ordering::Relaxed));
+    /// Moves on to the next server, unless somebody else has done so since this one was chosen.
+    pub(crate) fn give_up(&self, choice: Choice) {
+        self.current.send_if_modified(|current| {
+            let ours = *current == choice;
+            if ours {
+                *current = Choice(choice.0.wrapping_add(1));
+            }
+            ours
+        });
+    }
+
+    /// Whether a connection to the server chosen then is one to the server in use.
+    pub(crate) fn in_use(&self, choice: Choice) -> bool {
+        self.place(choice) == self.place(*self.current.borrow())
+    }
+
+    /// Returns when another server than now is in use.
+    pub(crate) async fn moved(&self) {
+        let mut current = self.current.subscribe();
+        let now = *current.borrow_and_update();
+        // The other end lives as long as this value: there is no error.
+        let _ = current
+            .wait_for(|choice| self.place(*choice) != self.place(now))
+            .await;
     }
 
     /// The address in use, for messages.
@@ -97,8 +114,8 @@ impl Servers {
     pub(crate) async fn connect(
         &self,
         response: Option<Duration>,
-    ) -> Result<MultiplexedConnection, RedisError> {
-        let (number, server) = self.pick();
+    ) -> Result<(Choice, MultiplexedConnection), RedisError> {
+        let (choice, server) = self.pick();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(response);
@@ -106,16 +123,18 @@ impl Servers {
             .client
             .get_multiplexed_async_connection_with_config(&config)
             .await;
-        connected.inspect_err(|_| self.give_up(number))
+        connected
+            .map(|connection| (choice, connection))
+            .inspect_err(|_| self.give_up(choice))
     }
 
     /// Opens a connection for subscriptions.
     pub(crate) async fn subscriber(&self) -> Result<PubSub, RedisError> {
-        let (number, server) = self.pick();
+        let (choice, server) = self.pick();
         match tokio::time::timeout(self.connect_timeout, server.client.get_async_pubsub()).await {
-            Ok(connected) => connected.inspect_err(|_| self.give_up(number)),
+            Ok(connected) => connected.inspect_err(|_| self.give_up(choice)),
             Err(_) => {
-                self.give_up(number);
+                self.give_up(choice);
                 Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
             }
         }
@@ -125,17 +144,17 @@ impl Servers {
     pub(crate) fn connect_blocking(
         &self,
         timeout: Duration,
-    ) -> Result<redis::Connection, RedisError> {
-        let (number, server) = self.pick();
+    ) -> Result<(Choice, redis::Connection), RedisError> {
+        let (choice, server) = self.pick();
         let connected = server
             .client
             .get_connection_with_timeout(timeout)
             .and_then(|connection| {
                 connection.set_read_timeout(Some(timeout))?;
                 connection.set_write_timeout(Some(timeout))?;
-                Ok(connection)
+                Ok((choice, connection))
             });
-        connected.inspect_err(|_| self.give_up(number))
+        connected.inspect_err(|_| self.give_up(choice))
     }
 }
 
@@ -161,10 +180,19 @@ impl Server {
         if let Some(password) = &url.password {
             info = info.set_password(password.expose());
         }
+        let keepalive = TcpKeepalive::new()
+            .with_time(QUIET)
+            .with_interval(ASK_AGAIN)
+            .with_retries(3);
         let info = address
             .into_connection_info()
             .map_err(refused)?
-            .set_redis_settings(info);
+            .set_redis_settings(info)
+            .set_tcp_settings(
+                TcpSettings::default()
+                    .set_nodelay(true)
+                    .set_keepalive(keepalive),
+            );
         let client = Client::open(info).map_err(refused)?;
         Ok(Self {
             client,

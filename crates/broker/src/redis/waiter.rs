@@ -62,11 +62,12 @@ impl Waiters {
     }
 
     /// Makes every list be waited for, and no other. A list that is waited for already stays so: a wake that comes
-    /// before [`Self::wait`] is not lost.
-    pub(crate) fn arm(&self, lists: &[String]) {
+    /// before [`Self::wait`] is not lost. Nothing is done for the one for which a fetch is parked; next time that may be
+    /// another, so its waiter stays too.
+    pub(crate) fn arm(&self, lists: &[String], parked: Option<&str>) {
         let mut waiters = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         waiters.retain(|list, _| lists.contains(list));
-        for list in lists {
+        for list in lists.iter().filter(|list| Some(list.as_str()) != parked) {
             let waiter = waiters
                 .entry(list.clone())
                 .or_insert_with(|| self.waiter(list.clone()));
@@ -92,6 +93,7 @@ impl Waiters {
             Some(WAIT + self.servers.response_timeout),
         );
         let task = tokio::spawn(watch(
+            Arc::clone(&self.servers),
             link,
             list,
             Arc::clone(&signal),
@@ -101,7 +103,13 @@ impl Waiters {
     }
 }
 
-async fn watch(link: Link, list: String, signal: Arc<Signal>, woken: Arc<Notify>) {
+async fn watch(
+    servers: Arc<Servers>,
+    link: Link,
+    list: String,
+    signal: Arc<Signal>,
+    woken: Arc<Notify>,
+) {
     let mut wait = redis::cmd("BLMOVE");
     wait.arg(&list)
         .arg(&list)
@@ -110,8 +118,13 @@ async fn watch(link: Link, list: String, signal: Arc<Signal>, woken: Arc<Notify>
         .arg(WAIT.as_secs());
     loop {
         signal.arm.notified().await;
-        let failed = link.attempt(Request::One(&wait)).await.is_err();
-        if failed {
+        let answered = tokio::select! {
+            biased;
+            // Looked at first, so that no move is missed.
+            () = servers.moved() => false,
+            answer = link.attempt(Request::One(&wait)) => answer.is_ok(),
+        };
+        if !answered {
             tokio::time::sleep(AFTER_FAILURE).await;
         }
         signal.armed.store(false, Ordering::Release);

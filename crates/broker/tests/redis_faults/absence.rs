@@ -164,6 +164,41 @@ async fn a_lease_lost_for_a_moment_is_taken_again() {
     );
 }
 
+/// A worker that stops has dropped its fetch; what that took must not wait for the end of the last long task.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_whose_answer_nobody_read_is_given_back_at_once() {
+    let server = RedisServer::start().unwrap();
+    let broker = RedisBroker::connect(&server.settings()).await.unwrap();
+    let batch = ["1", "2", "3"].map(|id| message("q", id));
+    broker.publish(&batch).await.unwrap();
+    let consumer = consumer(&broker, "w", &["q"], Duration::from_secs(30)).await;
+    let running = fetch(&*consumer, 1, 1).await;
+    server.pause().unwrap();
+    let want = lovage_broker::Want { max: 2, start: 1 };
+    tokio::time::timeout(Duration::from_millis(200), consumer.fetch(want))
+        .await
+        .unwrap_err();
+    server.resume().unwrap();
+    assert_eq!(consumer.release_unstarted().await.unwrap(), 2);
+    assert_eq!(broker.depth(&[queue("q")]).await.unwrap(), [2]);
+    assert_eq!(ask::<usize>(&server, &["HLEN", "unacked"]), 1);
+    let other = super::consumer(&broker, "other", &["q"], LEASE).await;
+    assert_eq!(ids(&fetch(&*other, 5, 0).await), ["2", "3"]);
+    assert_eq!(
+        consumer
+            .finish(vec![end(&running[0], Settle::Ack)])
+            .await
+            .unwrap(),
+        [DONE]
+    );
+    // Nobody buries a worker that lives; should everybody die, its record goes by itself.
+    let records: Vec<String> = ask(&server, &["KEYS", "lovage:worker:*"]);
+    assert_eq!(records.len(), 2);
+    for record in records {
+        assert!(ask::<i64>(&server, &["TTL", &record]) > 3600);
+    }
+}
+
 #[tokio::test]
 async fn an_unreachable_broker_is_told_in_time() {
     let mut server = RedisServer::start().unwrap();

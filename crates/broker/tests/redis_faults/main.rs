@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 mod absence;
+mod failover;
+mod large;
 mod refusal;
 mod sharing;
 

@@ -141,3 +141,52 @@ async fn a_full_server_still_lets_tasks_end() {
         Some("allkeys-lru")
     );
 }
+
+/// Publishers fill the memory, and only workers can empty it: so these stay workers.
+#[tokio::test]
+async fn a_full_server_takes_nobodys_lease_away() {
+    let server = RedisServer::start().unwrap();
+    let broker = RedisBroker::connect(&server.settings()).await.unwrap();
+    broker.publish(&[message("q", "1")]).await.unwrap();
+    let one = consumer(&broker, "one", &["q"], LEASE).await;
+    ask::<()>(&server, &["CONFIG", "SET", "maxmemory", "1mb"]);
+    tokio::time::sleep(3 * LEASE).await;
+    assert!(one.is_connected());
+    let late = consumer(&broker, "late", &["nothing"], LEASE).await;
+    assert_eq!(broker.peers().await.unwrap().len(), 2);
+    let taken = fetch(&*one, 1, 1).await;
+    let ended = one.finish(vec![end(&taken[0], Settle::Ack)]).await;
+    assert_eq!(ended.unwrap(), [DONE]);
+    late.close().await.unwrap();
+}
+
+/// The last worker cannot give a delayed message back when its queue's name is taken; it goes all the same.
+#[tokio::test]
+async fn what_cannot_be_given_back_does_not_keep_the_last_worker() {
+    let server = RedisServer::start().unwrap();
+    let broker = RedisBroker::connect(&server.settings()).await.unwrap();
+    broker
+        .publish(&[message("bad", "1"), message("good", "2")])
+        .await
+        .unwrap();
+    let consumer = consumer(&broker, "w", &["bad", "good"], LEASE).await;
+    let taken = fetch(&*consumer, 2, 2).await;
+    let delays = taken.iter().map(|delivery| {
+        let delay = Settle::Delay {
+            until: f64::INFINITY,
+            payload: None,
+        };
+        end(delivery, delay)
+    });
+    consumer.finish(delays.collect()).await.unwrap();
+    ask::<()>(&server, &["SET", "bad", "a string"]);
+    tokio::time::timeout(Duration::from_secs(5), consumer.close())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(ask::<usize>(&server, &["LLEN", "good"]), 1);
+    assert_eq!(
+        ask::<usize>(&server, &["HLEN", "lovage:delayed:messages"]),
+        1
+    );
+}

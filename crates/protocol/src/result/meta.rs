@@ -199,6 +199,30 @@ impl TaskMeta {
     }
 }
 
+/// Reads the record of a group, `{"result": [[id, parent], [references]]}`, compressed or not, and gives the reference.
+///
+/// # Errors
+///
+/// When it is not JSON, cannot be decompressed, or is no object with a `result`.
+pub fn parse_group(stored: &[u8]) -> Result<Value, MetaError> {
+    let unpacked;
+    let json = match stored.strip_prefix(COMPRESSED) {
+        Some(rest) => {
+            unpacked = unpack(rest)?;
+            &unpacked
+        }
+        None => stored,
+    };
+    match Value::from_json(json)? {
+        Value::Map(mut map) if map.contains_key("result") => Ok(take(&mut map, "result")),
+        other => Err(MetaError::Field {
+            field: "record",
+            found: other.kind(),
+            expected: "an object with a result",
+        }),
+    }
+}
+
 fn unpack(rest: &[u8]) -> Result<Vec<u8>, MetaError> {
     let name_end = rest
         .iter()

@@ -199,6 +199,7 @@ fn the_producers_wish_about_results_wins() {
         ..settings
     };
     assert!(stores(&message, &rules(), &errors, &State::Failure));
+    assert!(stores(&message, &rules(), &errors, &State::Retry));
     assert!(!stores(&message, &rules(), &errors, &State::Success));
 }
 

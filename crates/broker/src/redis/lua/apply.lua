@@ -88,7 +88,6 @@ end
 -- deliveries is what makes room.
 call('ZREM', KEYS[3], '')
 
-local kept = {}
 local started, claimed = {}, {}
 local now
 
@@ -134,11 +133,13 @@ end
 function sections.K(item, a)
   call('DEL', ARGV[a + 1])
 end
--- A chord's part returns: celery/backends/redis.py, CHORD_PART_RETURN_LUA.
+-- A chord's part returns: celery/backends/redis.py, CHORD_PART_RETURN_LUA. A claim of the same task is one that its worker
+-- died with: its redelivery takes the claim over.
 function sections.C(item, a)
   select(ARGV[a])
-  local group = ARGV[a + 2]
-  if call('GET', group .. '.c') ~= 'done' then
+  local group, own = ARGV[a + 2], ARGV[a + 3] .. ':'
+  local holder = call('GET', group .. '.c')
+  if holder ~= 'done' then
     local mark = ARGV[a + 3] .. ':' .. ARGV[a + 5]
     if call('SISMEMBER', group .. '.d', mark) == 0 then
       call('ZADD', group .. '.j', ARGV[a + 5], ARGV[a + 4])
@@ -152,7 +153,8 @@ function sections.C(item, a)
     local size = tonumber(call('GET', group .. '.s') or nil)
     local more = tonumber(call('GET', group .. '.t') or '0')
     if size and call('ZCARD', group .. '.j') == size + (more or 0) then
-      if call('SET', group .. '.c', ARGV[a + 8], 'NX', 'EX', ARGV[a + 7]) then
+      if not holder or string.sub(holder, 1, #own) == own then
+        call('SET', group .. '.c', ARGV[a + 8], 'EX', ARGV[a + 7])
         claimed[#claimed + 1] = item - 1
       end
     end
@@ -211,5 +213,9 @@ if any_lost then
   end
 end
 local answer = number .. '|' .. table.concat(losses, ',') .. '|' .. table.concat(claimed, ',')
-if field ~= '' then call('HSET', KEYS[1], field, answer) end
+if field ~= '' then
+  call('HSET', KEYS[1], field, answer)
+  -- The worker may have been buried meanwhile: then nobody removes what is written here.
+  call('EXPIRE', KEYS[1], 86400)
+end
 return answer

@@ -16,9 +16,11 @@ local waiting = redis.call('TIME')[1]
 local running = waiting .. '.5'
 local reply, entries, scores = {}, {}, {}
 local popped_from = {}
-local taken, failure = 0, nil
+local taken, bytes, failure = 0, 0, nil
+-- After so many bytes it ends: nobody else is served meanwhile, and the answer has to fit into memory.
+local most_bytes = 8 * 1024 * 1024
 
-local function take(list, queue, want)
+local function pop(list, queue, want)
   local got = redis.pcall('RPOP', list, want)
   if not got then return 0 end
   if got.err then failure = got; return 0 end
@@ -27,6 +29,7 @@ local function take(list, queue, want)
     local tag = prefix .. (sequence + taken)
     local at = 2 * taken + 1
     taken = taken + 1
+    bytes = bytes + #got[i]
     entries[at], entries[at + 1] = tag, '[' .. got[i] .. ending
     scores[at], scores[at + 1] = taken <= start and running or waiting, tag
   end
@@ -36,9 +39,22 @@ local function take(list, queue, want)
   return #got
 end
 
+-- What a message weighs is not known before it is popped: so a few are popped at a time, as many as fit if they are alike.
+local function take(list, queue, want)
+  local got = 0
+  while got < want and bytes < most_bytes do
+    local fit = taken == 0 and 4 or math.max(1, math.floor((most_bytes - bytes) * taken / (bytes + 1)))
+    local portion = math.min(32, fit, want - got)
+    local popped = pop(list, queue, portion)
+    got = got + popped
+    if popped < portion then break end
+  end
+  return got
+end
+
 for step = 0, steps - 1 do
   local drained, open = {}, queues
-  while open > 0 and taken < most do
+  while open > 0 and taken < most and bytes < most_bytes do
     local quota = fair and math.ceil((most - taken) / open) or most
     for queue = 1, queues do
       if not drained[queue] and taken < most then

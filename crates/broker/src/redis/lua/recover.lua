@@ -3,6 +3,7 @@
 -- ARGV: worker id, new epoch, first sequence number, how many
 -- Returns {number, entry, score, number, entry, score, ...}.
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2])
+redis.call('EXPIRE', KEYS[1], 86400)
 local tags, first = {}, tonumber(ARGV[3])
 for i = 0, tonumber(ARGV[4]) - 1 do tags[#tags + 1] = ARGV[1] .. ':' .. (first + i) end
 local reply = {}

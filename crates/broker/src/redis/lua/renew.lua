@@ -1,0 +1,12 @@
+-- Writes a lease and what is known of its holder. In one step: whoever holds a lease must be among the workers whose lease
+-- is looked at.
+-- KEYS: lease, workers, worker
+-- ARGV: node, lease in ms, worker id, queues, tasks
+-- A write that needs no memory goes first: a script that has written may go on when the memory is full, and workers that
+-- keep their leases are what makes room.
+redis.call('ZREM', KEYS[2], '')
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[3])
+redis.call('HSET', KEYS[3], 'node', ARGV[1], 'queues', ARGV[4], 'tasks', ARGV[5])
+-- The record of a worker that nobody buries goes by itself.
+redis.call('EXPIRE', KEYS[3], 86400)

@@ -1,0 +1,68 @@
+//! Chords that Python sends and Lovage ends.
+
+use lovage_integration_tests::Stage;
+use serde_json::json;
+
+const SENDER: &str = r#"
+from celery import chain, chord, group, signature
+
+def add(*args):
+    return signature("demo.add", args=args, app=app)
+
+echo = signature("demo.echo", app=app)
+
+def outcome(result):
+    try:
+        # The error of a header would come before that of the body.
+        return result.get(timeout=10, follow_parents=False)
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+"#;
+
+fn seen(expression: &str) -> serde_json::Value {
+    let mut stage = Stage::new();
+    stage.python.run(&format!("{SENDER}\nanswer({expression})"))
+}
+
+#[test]
+fn a_body_gets_the_results_of_its_header_in_order() {
+    let results = seen("outcome(chord([add(1, 1), add(2, 2), add(3, 3)])(echo))");
+    assert_eq!(results, json!([[[2, 4, 6]], {}]));
+}
+
+#[test]
+fn a_body_may_be_a_chain() {
+    let results = seen("outcome((group(add(1, 1), add(2, 2)) | echo | echo).apply_async())");
+    assert_eq!(results, json!([[[[[2, 4]], {}]], {}]));
+}
+
+#[test]
+fn a_header_may_hold_chains() {
+    let results = seen("outcome(chord([chain(add(1, 1), add(5)), add(2, 2)])(echo))");
+    assert_eq!(results, json!([[[7, 4]], {}]));
+}
+
+#[test]
+fn a_header_may_hold_groups() {
+    let results =
+        seen("outcome(chord([chain(add(1, 0), group(add(2), add(3))), add(3, 3)])(echo))");
+    assert_eq!(results, json!([[[[3, 4], 6]], {}]));
+}
+
+#[test]
+fn a_failed_header_fails_the_body() {
+    let results = seen(
+        r#"outcome(chord([signature("demo.fail", args=("no",), app=app, task_id="bad"), add(2, 2)])(echo))"#,
+    );
+    assert_eq!(results[0], "ChordError");
+    let text = results[1].as_str().expect("a text");
+    assert!(text.ends_with("raised RuntimeError('no')"), "{text}");
+}
+
+#[test]
+fn a_step_that_fails_before_a_chord_fails_what_waits_for_it() {
+    let results = seen(
+        r#"outcome(chain(signature("demo.fail", args=("no",), app=app), group(add(1), add(2)), echo).apply_async())"#,
+    );
+    assert_eq!(results, json!(["RuntimeError", "no"]));
+}
