@@ -66,3 +66,19 @@ fn a_step_that_fails_before_a_chord_fails_what_waits_for_it() {
     );
     assert_eq!(results, json!(["RuntimeError", "no"]));
 }
+
+#[test]
+fn a_chord_may_be_the_next_step_of_a_chain() {
+    let results = seen(
+        "outcome(chain(add(1, 1), group(add(1), chain(add(2), add(3)), signature(\"demo.add\", args=(5, 5), immutable=True, app=app)), echo, echo).apply_async())",
+    );
+    assert_eq!(results, json!([[[[[3, 7, 10]], {}]], {}]));
+}
+
+#[test]
+fn the_children_of_a_step_before_a_chord_are_its_header() {
+    let results = seen(
+        "(lambda last: [outcome(last), [type(child).__name__ for child in app.AsyncResult(list(last._parents())[-1].id).children]])(chain(add(1, 1), group(add(1), add(2)), echo).apply_async())",
+    );
+    assert_eq!(results, json!([[[[3, 4]], {}], ["GroupResult"]]));
+}

@@ -98,8 +98,7 @@ async fn a_body_that_cannot_be_sent_fails_instead_of_hanging() {
 
 #[tokio::test]
 async fn a_chord_whose_worker_died_with_the_claim_is_ended_by_the_next() {
-    let settings = [("CELERY_RESULT_CHORD_JOIN_TIMEOUT", "1")];
-    let stage = Stage::with(&settings, bodies()).await;
+    let stage = Stage::start(bodies()).await;
     let body = r#"{"task": "total", "options": {"task_id": "body-4"}}"#;
     // Somebody has returned the only part, claimed the chord, and is gone.
     let part = lovage_broker::ChordPart {
@@ -108,7 +107,7 @@ async fn a_chord_whose_worker_died_with_the_claim_is_ended_by_the_next() {
         member: r#"[1, "a", "SUCCESS", 2]"#.into(),
         index: Some(0.0),
         expires: None,
-        claim: Duration::from_secs(1),
+        claim: Duration::from_secs(60),
         place: ResultPlace::Memory,
     };
     write(&stage, "celery-taskset-meta-g4.s", "1");

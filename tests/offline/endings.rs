@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lovage_client::Error;
 use lovage_protocol::{Signature, State, Value};
-use lovage_worker::{Module, RawTask, signal};
+use lovage_worker::{Module, RawTask, TaskOptions, signal};
 use tokio::sync::Semaphore;
 
 use crate::stage::{PATIENCE, Stage};
@@ -169,5 +169,33 @@ async fn a_failed_step_fails_the_body_of_a_chord_further_on() {
         matches!(&outcome, Err(Error::Failed { exc_type, .. }) if exc_type == "ValueError"),
         "{outcome:?}"
     );
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_of_an_ignored_result_is_stored_as_an_error_is() {
+    let settings = [("CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED", "1")];
+    let stage = Stage::with(&settings, Module::new("nothing")).await;
+    let call = stage.client.send_task("retry").ignore_result(true);
+    let mut watch = stage.client.results().watch(&"again".into()).await.unwrap();
+    call.task_id("again").await.unwrap();
+    let meta = tokio::time::timeout(PATIENCE, watch.next()).await;
+    let meta = meta.unwrap().unwrap();
+    assert_eq!(meta.status, State::Retry);
+    let itself = Value::from_json(br#"[[["again", null], null]]"#).unwrap();
+    assert_eq!(meta.children.map(Value::List), Some(itself));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_with_no_retries_left_says_where() {
+    let tired = RawTask::new("tired", |_| async { Err(signal::retry(None)) })
+        .options(TaskOptions::new().max_retries(Some(0)));
+    let stage = Stage::start(Module::new("tired").raw(tired)).await;
+    let outcome = stage.client.send_task("tired").await.unwrap();
+    let meta = outcome.wait(PATIENCE).await.unwrap();
+    assert_eq!(meta.status, State::Failure);
+    let traceback = meta.traceback.expect("Flower shows one");
+    assert!(traceback.contains("MaxRetriesExceededError"), "{traceback}");
     stage.stop().await;
 }

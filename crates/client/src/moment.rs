@@ -107,6 +107,8 @@ mod tests {
         );
         assert!(text(Moment::Text("tomorrow".to_owned())).is_err());
         assert!(text(Moment::from(std::time::Duration::MAX)).is_err());
+        let year_10000 = Utc.with_ymd_and_hms(10_000, 1, 1, 0, 0, 0).unwrap();
+        assert!(text(year_10000.into()).is_err(), "Python would refuse it");
         assert_eq!(Moment::after_seconds(f64::NAN), None);
     }
 }

@@ -8,12 +8,16 @@ use lovage_protocol::TaskName;
 use lovage_registry::TaskSpec;
 use lovage_results::ResultStore;
 use lovage_settings::{BrokerUrl, Settings};
+use lovage_worker::{Catalogue, Module};
 use tracing::{error, warn};
 
 use crate::failure::{Failure, chain};
 
 /// The longest wait between two attempts of a worker; Celery's is about the same.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+const NO_BROKER: &str = "no broker is set; set CELERY_BROKER_URL, such as redis://localhost:6379/0, \
+                         or run `lovage up`, which starts a Redis of its own";
 
 /// What most commands need.
 #[derive(Debug)]
@@ -25,43 +29,62 @@ pub(crate) struct Connected {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The broker is away or refuses.
     #[error(transparent)]
     Broker(#[from] lovage_broker::Error),
+    /// The result store is away or refuses.
     #[error(transparent)]
     Results(#[from] lovage_results::Error),
+    /// The settings do not allow it.
     #[error("{0}")]
     Settings(String),
+    /// The modules do not go together.
+    #[error(transparent)]
+    Modules(#[from] lovage_worker::BuildError),
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
+/// Opens a client for a program of one's own, from the same settings as the worker's. What the tasks of `modules` say of
+/// themselves (queue, priority, expiry) holds for what it sends.
+///
+/// # Errors
+/// When broker or result store do not answer within seconds, or no broker is set.
+pub async fn connect(settings: &Settings, modules: &[Module]) -> Result<Client, ConnectError> {
+    let url = settings.broker.url.as_ref();
+    let url = url.ok_or_else(|| ConnectError::Settings(NO_BROKER.to_owned()))?;
+    let tasks = Catalogue::specs(modules)?;
+    Ok(open(settings, url, &tasks).await?.client)
+}
+
+impl From<ConnectError> for Failure {
+    fn from(refusal: ConnectError) -> Self {
         match refusal {
-            Refusal::Broker(error) => error.into(),
-            Refusal::Results(error) => error.into(),
-            Refusal::Settings(text) => Self::settings(text),
+            ConnectError::Broker(error) => error.into(),
+            ConnectError::Results(error) => error.into(),
+            ConnectError::Settings(text) => Self::settings(text),
+            ConnectError::Modules(error) => error.into(),
         }
     }
 }
 
-impl Refusal {
+impl ConnectError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Broker(error) => error.is_transient(),
             Self::Results(error) => error.is_transient(),
-            Self::Settings(_) => false,
+            Self::Settings(_) | Self::Modules(_) => false,
         }
     }
 }
 
 /// The broker's URL, which every command but the local ones needs.
 pub(crate) fn broker_url(settings: &Settings) -> Result<&BrokerUrl, Failure> {
-    settings.broker.url.as_ref().ok_or_else(|| {
-        Failure::settings(
-            "no broker is set; set CELERY_BROKER_URL, such as redis://localhost:6379/0, \
-             or run `lovage up`, which starts a Redis of its own",
-        )
-    })
+    settings
+        .broker
+        .url
+        .as_ref()
+        .ok_or_else(|| Failure::settings(NO_BROKER))
 }
 
 /// As [`broker_url`], for a command that talks to other processes: memory is not shared with them.
@@ -125,7 +148,7 @@ async fn open(
     settings: &Settings,
     url: &BrokerUrl,
     tasks: &[TaskSpec],
-) -> Result<Connected, Refusal> {
+) -> Result<Connected, ConnectError> {
     let (broker, results): (Arc<dyn Broker>, _) = match url {
         BrokerUrl::Memory => {
             let memory = MemoryBroker::new();
@@ -160,7 +183,7 @@ fn own_options(task: &TaskSpec) -> (TaskName, OwnOptions) {
 }
 
 /// A broker that evicts keys loses messages without a word.
-async fn refuse_eviction(redis: &RedisBroker, settings: &Settings) -> Result<(), Refusal> {
+async fn refuse_eviction(redis: &RedisBroker, settings: &Settings) -> Result<(), ConnectError> {
     let policy = redis.eviction_policy().await?;
     let Some(policy) = policy.filter(|policy| policy != "noeviction") else {
         return Ok(());
@@ -173,7 +196,7 @@ async fn refuse_eviction(redis: &RedisBroker, settings: &Settings) -> Result<(),
         warn!("{text}");
         return Ok(());
     }
-    Err(Refusal::Settings(format!(
+    Err(ConnectError::Settings(format!(
         "{text}; LOVAGE_ENV=production refuses such a broker"
     )))
 }

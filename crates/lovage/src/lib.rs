@@ -43,12 +43,13 @@ mod table;
 
 use std::process::ExitCode;
 
+pub use connect::{ConnectError, connect};
 pub use lovage_client::{self as client, Client};
 pub use lovage_macros::task;
 pub use lovage_protocol as protocol;
 #[doc(hidden)]
 pub use lovage_registry::__macro;
-pub use lovage_registry::{Described, State};
+pub use lovage_registry::{Described, State, schemars};
 pub use lovage_settings as settings;
 pub use lovage_worker::{Context, Module, RawCall, RawTask, TaskOptions, context, signal};
 
@@ -58,3 +59,8 @@ pub use lovage_worker::{Context, Module, RawCall, RawTask, TaskOptions, context,
 pub fn main(modules: Vec<Module>) -> ExitCode {
     cli::run(modules)
 }
+
+/// The README's example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

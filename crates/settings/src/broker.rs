@@ -52,7 +52,7 @@ impl BrokerSettings {
         lookup.set(
             &BROKER_CONNECTION_TIMEOUT,
             &mut settings.connect_timeout,
-            parse::seconds,
+            parse::positive_seconds,
         );
         settings
     }

@@ -77,6 +77,15 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, Problem> {
     seconds_of(number)
 }
 
+/// As [`seconds`], for what would fail at once without any time.
+pub(crate) fn positive_seconds(text: &str) -> Result<Duration, Problem> {
+    let length = seconds(text)?;
+    if length.is_zero() {
+        return Err(Problem::new("is zero", "a number of seconds above 0"));
+    }
+    Ok(length)
+}
+
 /// Celery's durations where zero or none means "never".
 pub(crate) fn optional_seconds(text: &str) -> Result<Option<Duration>, Problem> {
     if matches!(text.to_ascii_lowercase().as_str(), "none" | "null") {
@@ -195,7 +204,7 @@ pub(crate) fn names(text: &str) -> Vec<String> {
 mod tests {
     use std::time::Duration;
 
-    use super::{boolean, duration, optional_seconds, seconds, size};
+    use super::{boolean, duration, optional_seconds, positive_seconds, seconds, size};
 
     #[test]
     fn durations_carry_units() {
@@ -227,6 +236,8 @@ mod tests {
         for wrong in ["", "6s", "-1", "nan", "inf", "1e300"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(positive_seconds("0").unwrap_err().problem, "is zero");
+        assert_eq!(positive_seconds("4"), seconds("4"));
         assert_eq!(optional_seconds("0").unwrap(), None);
         assert_eq!(optional_seconds("None").unwrap(), None);
         assert_eq!(optional_seconds("7").unwrap(), Some(Duration::from_secs(7)));

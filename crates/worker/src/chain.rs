@@ -97,6 +97,33 @@ pub(crate) fn result_id(of: &Signature) -> Option<TaskId> {
     }
 }
 
+/// The members of a chord's header, and its body as it goes along with them: `rest`, reversed as on the wire, follows it.
+pub(crate) fn chord_parts(
+    chord: &Signature,
+    group: &TaskId,
+    mut rest: Vec<Signature>,
+) -> Result<(Vec<Signature>, Signature), SignatureError> {
+    let part = |name: &str| chord.kwargs.get(name).cloned().unwrap_or(Value::Null);
+    let mut members = match part("header") {
+        header @ (Value::List(_) | Value::Null) => Signature::list_from_value(&header)?,
+        group => subtasks(&Signature::from_value(group)?)?,
+    };
+    for member in &mut members {
+        member.immutable |= chord.immutable;
+    }
+    let mut body = Signature::from_value(part("body"))?;
+    link(&mut body, "link", chord);
+    link(&mut body, "link_error", chord);
+    rest.extend(listed(&body, "chain"));
+    if !rest.is_empty() {
+        let rest = rest.iter().map(Signature::to_value).collect();
+        body.options.insert("chain".to_owned(), Value::List(rest));
+    }
+    body.options
+        .insert("group_id".to_owned(), group.as_str().into());
+    Ok((members, body))
+}
+
 /// Every step that will not run when these do not, each once: a chain's and a group's members, and a chord's body, whose
 /// result later steps wait for (`celery/backends/base.py`, `_fail_chain`).
 pub(crate) fn never_run(steps: Vec<Signature>) -> Vec<Signature> {

@@ -142,7 +142,7 @@ enum Returned {
 /// Returns a task's part of its chord, with its results, and ends the chord when the part was the last.
 ///
 /// Only then is the message settled, by the finish that is left: a worker that dies in between leaves a message that runs
-/// again, and returns its part again, rather than a chord that nobody ends. Parts are counted once.
+/// again, returns its part again and takes the claim over, rather than a chord that nobody ends. Parts are counted once.
 async fn return_part(
     shared: &Shared,
     finish: &mut Finish,
@@ -154,13 +154,6 @@ async fn return_part(
     returning.results = std::mem::take(&mut finish.results);
     returning.chord = Some(part.clone());
     let mut token = claim(shared, returning.clone()).await?;
-    if token.is_none() && was_redelivered(&delivery) {
-        // The worker that had it may have died with the claim in its hands; nobody else would claim the chord again.
-        if stopped_within(shared, part.claim).await {
-            return Ok(Returned::Stopped);
-        }
-        token = claim(shared, returning.clone()).await?;
-    }
     let mut wait = Duration::from_millis(50);
     while let Some(claimed) = token {
         token = match shared.joiner.dispatch(&part, &claimed, &delivery).await {
@@ -202,10 +195,6 @@ async fn claim(shared: &Shared, returning: Finish) -> Result<Option<String>, Err
         Some(Finished::Done { chord }) => Ok(chord),
         _ => Ok(None),
     }
-}
-
-fn was_redelivered(delivery: &Delivery) -> bool {
-    Message::parse(&delivery.raw).is_ok_and(|message| message.redelivered())
 }
 
 /// Waits; true when a cold shutdown was asked for meanwhile.

@@ -248,14 +248,17 @@ pub(crate) fn timed_out(limit: Duration, kind: Limit) -> Outcome {
     }
 }
 
+/// No fetch takes more, however large the prefetch: the server runs nothing else meanwhile.
+const MOST_AT_ONCE: usize = 1_000;
+
 /// How many messages the next fetch takes, or none for now.
 ///
 /// A worker holds at most `prefetch` messages. It asks for more when its waiting line has run dry, or when a quarter of
 /// its room is free, so that a busy worker fetches in batches that Redis likes and an idle one at once.
 pub(crate) fn room(prefetch: usize, held: usize, waiting: usize, free: usize) -> Option<usize> {
-    let room = prefetch.saturating_sub(held);
+    let room = prefetch.saturating_sub(held).min(MOST_AT_ONCE);
     let dry = waiting == 0 && free > 0;
-    (room > 0 && (dry || room >= prefetch.div_ceil(4))).then_some(room)
+    (room > 0 && (dry || room >= prefetch.div_ceil(4).min(MOST_AT_ONCE))).then_some(room)
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! What follows a task: callbacks and the next step of its chain after a success, error callbacks and the failure of the
 //! rest after a failure (`celery/app/trace.py`, `celery/backends/base.py`; the order of duties is theirs).
 
-use lovage_broker::{ChordPart, Finish};
+use lovage_broker::{ChordPart, Finish, Publish, ResultWrite};
 use lovage_client::signature::Follow;
 use lovage_protocol::{Body, ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value};
 use tracing::warn;
 
 use crate::{
     attempt::Shared,
-    chain::{given, never_run, subtasks, unchain},
+    chain::{chord_parts, given, listed, never_run, subtasks, unchain},
     outcome::traceback,
     policy::Record,
     records,
@@ -40,13 +40,7 @@ pub(crate) fn after_success(
     if body.embed.is_empty() {
         return Ok(Vec::new());
     }
-    let mut steps = Steps {
-        shared,
-        message,
-        value: Some(value),
-        publishes: Vec::new(),
-        children: Vec::new(),
-    };
+    let mut steps = Steps::new(shared, message, Some(value));
     let mut plain = Vec::new();
     let callbacks = body.embed.callbacks()?;
     let several = callbacks.len() > 1;
@@ -62,13 +56,9 @@ pub(crate) fn after_success(
     if let Some(next) = chain.pop() {
         steps.send(&next, chain)?;
     }
-    let Steps {
-        publishes,
-        children,
-        ..
-    } = steps;
-    finish.publishes.extend(publishes);
-    Ok(children)
+    finish.publishes.extend(steps.publishes);
+    finish.results.extend(steps.results);
+    Ok(steps.children)
 }
 
 /// The steps that follow one task.
@@ -77,12 +67,31 @@ struct Steps<'a> {
     message: &'a Message,
     /// Prepended to the arguments of whatever is mutable.
     value: Option<&'a Value>,
-    publishes: Vec<lovage_broker::Publish>,
+    publishes: Vec<Publish>,
+    /// The sizes of chords that begin.
+    results: Vec<ResultWrite>,
     /// References to what is sent; a group is one.
     children: Vec<Value>,
 }
 
-impl Steps<'_> {
+impl<'a> Steps<'a> {
+    fn new(shared: &'a Shared, message: &'a Message, value: Option<&'a Value>) -> Self {
+        Self {
+            shared,
+            message,
+            value,
+            publishes: Vec::new(),
+            results: Vec::new(),
+            children: Vec::new(),
+        }
+    }
+
+    fn append(&mut self, steps: Steps<'_>) {
+        self.publishes.extend(steps.publishes);
+        self.results.extend(steps.results);
+        self.children.extend(steps.children);
+    }
+
     /// Sends one signature; `chain` is what follows it, reversed as on the wire.
     fn send(&mut self, step: &Signature, chain: Vec<Signature>) -> Result<(), Refused> {
         match step.subtask_type.as_deref() {
@@ -97,8 +106,55 @@ impl Steps<'_> {
             },
             Some("group") if chain.is_empty() => self.send_group(subtasks(step)?),
             Some("group") => Err(Refused::Unsupported("group that something follows")),
-            Some(_) => Err(Refused::Unsupported("chord")),
+            Some(_) => self.send_chord(step, chain),
         }
+    }
+
+    /// A chord: its header is sent with the task's result, its body goes along in each of the messages, and what follows the
+    /// chord in the body's options (`celery/canvas.py`, `_chord.run`).
+    fn send_chord(&mut self, chord: &Signature, rest: Vec<Signature>) -> Result<(), Refused> {
+        let shared = self.shared;
+        let place = shared.results.place().filter(|_| shared.chords_beside);
+        let place = place.ok_or(Refused::Unsupported(
+            "chord whose results are not on the broker's server",
+        ))?;
+        let group = given(chord, "task_id").and_then(Value::as_str);
+        let group = group.map_or_else(TaskId::new, TaskId::from);
+        let (members, body) = chord_parts(chord, &group, rest)?;
+        if members.is_empty() {
+            let nothing = Value::List(Vec::new());
+            let mut steps = Steps::new(shared, self.message, Some(&nothing));
+            steps.send(&body, listed(&body, "chain"))?;
+            self.append(steps);
+            return Ok(());
+        }
+        let size = members.len();
+        let mut references = Vec::with_capacity(size);
+        for (index, member) in (0_i64..).zip(members) {
+            let Some((mut first, mut rest)) = unchain(&member, Vec::new())? else {
+                return Err(Refused::Unsupported("chain without steps in a header"));
+            };
+            // The part is returned by the member's last step, which stands first.
+            let last = rest.first_mut().unwrap_or(&mut first);
+            last.options
+                .insert("group_id".to_owned(), group.as_str().into());
+            last.options.insert("group_index".to_owned(), index.into());
+            last.options.insert("chord".to_owned(), body.to_value());
+            if last.subtask_type.is_some() || first.subtask_type.is_some() {
+                return Err(Refused::Unsupported("workflow inside a chord's header"));
+            }
+            references.push(records::reference(&self.publish(&first, rest, None)?));
+        }
+        let settings = &shared.settings.results;
+        self.results.push(ResultWrite {
+            key: format!("{}.s", shared.results.group_key(group.as_str())),
+            value: size.to_string().into(),
+            expires: settings.chord_expires.or(settings.expires),
+            place,
+        });
+        self.children
+            .push(records::group_reference(&group, references));
+        Ok(())
     }
 
     /// Several signatures become a group of their own: a fresh id, numbered from 0.
@@ -172,13 +228,7 @@ pub(crate) fn after_failure(
         .into_iter()
         .partition(|errback| errback.subtask_type.is_none());
     let failed = Value::Str(message.headers.id.as_str().to_owned());
-    let mut steps = Steps {
-        shared,
-        message,
-        value: Some(&failed),
-        publishes: Vec::new(),
-        children: Vec::new(),
-    };
+    let mut steps = Steps::new(shared, message, Some(&failed));
     let complain = |error: Refused| {
         tracing::error!(task.id = %message.headers.id, %error, "an error callback was not sent");
     };
@@ -186,14 +236,11 @@ pub(crate) fn after_failure(
     for errback in composed {
         steps.send(&errback, Vec::new()).unwrap_or_else(complain);
     }
-    finish.publishes.append(&mut steps.publishes);
+    finish.publishes.extend(steps.publishes);
+    finish.results.extend(steps.results);
 }
 
-fn failed_step(
-    shared: &Shared,
-    step: &Signature,
-    record: &Record,
-) -> Option<lovage_broker::ResultWrite> {
+fn failed_step(shared: &Shared, step: &Signature, record: &Record) -> Option<ResultWrite> {
     let id = step.options.get("task_id").and_then(Value::as_str)?;
     let meta = TaskMeta {
         status: State::Failure,

@@ -7,77 +7,8 @@
 //! own-tasks call hotel.greet Ada --wait      send a task and wait for its result; so can Python's send_task
 //! ```
 
-use std::collections::HashMap;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
-
-use celery::error::TaskError;
-use celery::task::TaskResult;
-use lovage::{Module, State};
-
-/// What the tasks share: how often each guest was here. A database pool or a mailer would stand here in earnest.
-#[derive(Debug, Default)]
-struct GuestBook(Mutex<HashMap<String, u32>>);
-
-impl GuestBook {
-    fn sign(&self, name: &str) -> u32 {
-        let mut visits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = visits.entry(name.to_owned()).or_default();
-        *count += 1;
-        *count
-    }
-}
-
-/// Greets a guest, and knows who has been here before.
-#[lovage::task(name = "hotel.greet")]
-async fn greet(
-    book: State<GuestBook>,
-    name: String,
-    #[default = "Welcome"] greeting: String,
-) -> TaskResult<String> {
-    Ok(match book.sign(&name) {
-        1 => format!("{greeting}, {name}!"),
-        visit => format!("{greeting} back, {name}! This is visit {visit}."),
-    })
-}
-
-/// Sums up a stay. A plain `fn` may block: it runs on a thread of its own kind.
-#[lovage::task(name = "hotel.bill")]
-fn bill(
-    nights: u32,
-    /// Price of a night.
-    #[default = 90.0]
-    price: f64,
-) -> TaskResult<f64> {
-    if nights == 0 {
-        return Err(TaskError::UnexpectedError(
-            "nobody stays for no night".to_owned(),
-        ));
-    }
-    Ok(f64::from(nights) * price)
-}
 
 fn main() -> ExitCode {
-    let hotel = Module::new("hotel")
-        .state(GuestBook::default())
-        .task::<greet>()
-        .task::<bill>();
-    lovage::main(vec![hotel])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn tasks_are_tested_by_calling_them() {
-        let book = State::new(GuestBook::default());
-        let greeted = |book| greet(book, "Ada".to_owned(), "Hello".to_owned());
-        assert_eq!(greeted(book.clone()).await.unwrap(), "Hello, Ada!");
-        assert_eq!(
-            greeted(book).await.unwrap(),
-            "Hello back, Ada! This is visit 2."
-        );
-        assert!(bill(0, 90.0).is_err());
-    }
+    lovage::main(vec![own_tasks::hotel()])
 }

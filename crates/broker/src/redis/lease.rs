@@ -99,8 +99,8 @@ pub(crate) struct Pulse {
 #[derive(Debug, Clone, Copy)]
 struct State {
     last: Instant,
-    /// Since when every renewal came back promptly; `None` while they do not.
-    observed_since: Option<Instant>,
+    /// Since when every renewal has come soon after the one before.
+    observed_since: Instant,
 }
 
 impl Pulse {
@@ -110,7 +110,7 @@ impl Pulse {
             lease,
             state: Mutex::new(State {
                 last: now,
-                observed_since: Some(now),
+                observed_since: now,
             }),
             renewed: Notify::new(),
         }
@@ -128,29 +128,21 @@ impl Pulse {
     /// Whether the broker has been answering without a break for one whole lease: only then does a missing lease mean
     /// a dead worker, and not a broker that was away.
     pub(crate) fn observed_a_lease(&self) -> bool {
-        self.state()
-            .observed_since
-            .is_some_and(|since| since.elapsed() >= self.lease)
-            && self.is_connected()
+        let state = *self.state();
+        state.observed_since.elapsed() >= self.lease && state.last.elapsed() <= self.lease / 2
     }
 
-    fn record(&self, began: Instant, renewed: bool) {
-        let prompt = began.elapsed() <= self.lease / 3;
+    /// Notes a renewal. Between two that are at most half a lease apart no server was away for so long that the lease of
+    /// another, renewed every third of it, could have run out. A lost connection alone is no absence.
+    fn record(&self) {
+        let now = Instant::now();
         let mut state = self.state();
-        if renewed {
-            let unbroken = prompt && state.last.elapsed() <= self.lease;
-            let since = state.observed_since.filter(|_| unbroken);
-            *state = State {
-                last: Instant::now(),
-                observed_since: Some(since.unwrap_or_else(Instant::now)),
-            };
-        } else {
-            state.observed_since = None;
+        if now.duration_since(state.last) > self.lease / 2 {
+            state.observed_since = now;
         }
+        state.last = now;
         drop(state);
-        if renewed {
-            self.renewed.notify_waiters();
-        }
+        self.renewed.notify_waiters();
     }
 }
 
@@ -233,7 +225,9 @@ impl Work {
             }
             let began = Instant::now();
             let renewed = self.renew();
-            self.pulse.record(began, renewed.is_ok());
+            if renewed.is_ok() {
+                self.pulse.record();
+            }
             wait = match renewed {
                 Ok(()) => third.saturating_sub(began.elapsed()),
                 Err(error) => {

@@ -1,9 +1,9 @@
 //! Gives the messages of dead workers back.
 //!
 //! A worker is dead when its lease key is gone. That a key is gone can also mean that the server was away, paused or
-//! exchanged, when nobody could renew; so nobody is declared dead before the server has been answering promptly for one
-//! whole lease, over one connection, and before the lease was missing in two looks a second apart. The script that puts
-//! a message back looks once more, in the same step.
+//! exchanged, when nobody could renew; so nobody is declared dead before one and the same server has been answering for
+//! one whole lease, and before the lease was missing in two looks a second apart. The script that puts a message back
+//! looks once more, in the same step.
 
 use std::{
     collections::HashMap,
@@ -34,12 +34,13 @@ const LOCK: Duration = Duration::from_secs(10);
 /// Runs until it is aborted.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut suspects = Suspects::default();
+    let mut server = Server::default();
     let mut sweep = foreign::Sweep::default();
     // Looks of many workers spread themselves.
     let pause = LOOK_EVERY.min(shared.holder.lease / 4);
     tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
     loop {
-        if let Err(error) = look(&shared, &mut suspects, &mut sweep).await {
+        if let Err(error) = look(&shared, &mut suspects, &mut server, &mut sweep).await {
             suspects.clear();
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
@@ -53,6 +54,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 async fn look(
     shared: &Shared,
     suspects: &mut Suspects,
+    server: &mut Server,
     sweep: &mut foreign::Sweep,
 ) -> Result<(), Error> {
     let keys = &shared.core.keys;
@@ -69,18 +71,34 @@ async fn look(
     for worker in &workers {
         pipeline.cmd("EXISTS").arg(keys.lease(worker));
     }
+    // Over the same connection, so it is the same server that says both.
+    if !server.is_silent {
+        pipeline.cmd("INFO").arg("server");
+    }
     let mut answers = Vec::new();
     if !pipeline.is_empty() {
         let answer = shared.upkeep.attempt(Request::Many(&pipeline)).await;
-        let answer = answer.map_err(|failure| shared.upkeep.classify(failure))?;
+        let answer = match answer.map_err(|failure| shared.upkeep.classify(failure)) {
+            Err(Error::Refused { .. }) if !server.is_silent => {
+                // Not allowed; EXISTS will say if that was not it.
+                server.is_silent = true;
+                return Ok(());
+            }
+            answer => answer?,
+        };
+        answers = reply::list(answer.value);
+        let since = if server.is_silent {
+            answer.since
+        } else {
+            server.note(answers.pop())
+        };
         if began.elapsed() > shared.holder.lease / 3
-            || answer.since.elapsed() < shared.holder.lease
+            || since.elapsed() < shared.holder.lease
             || !shared.pulse.observed_a_lease()
         {
             suspects.clear();
             return Ok(());
         }
-        answers = reply::list(answer.value);
     }
     let missing = workers
         .iter()
@@ -99,6 +117,33 @@ async fn look(
         reap(shared, &dead).await?;
     }
     sweep.look(shared, &workers).await
+}
+
+/// The run of the server that is looked at: a restart or a fail-over begins another.
+#[derive(Debug, Default)]
+struct Server {
+    run: Option<(String, Instant)>,
+    /// It does not say; then a connection counts as a run.
+    is_silent: bool,
+}
+
+impl Server {
+    /// Reads the answer of `INFO server`, and gives the time since when this run is known.
+    fn note(&mut self, info: Option<Value>) -> Instant {
+        let info = info.and_then(reply::text).unwrap_or_default();
+        let found = info
+            .lines()
+            .find_map(|line| line.strip_prefix("run_id:"))
+            .unwrap_or_default();
+        match &self.run {
+            Some((run, since)) if run == found && !found.is_empty() => *since,
+            _ => {
+                let now = Instant::now();
+                self.run = Some((found.to_owned(), now));
+                now
+            }
+        }
+    }
 }
 
 /// Workers whose lease was missing at the last look, each with the time of the first.
@@ -266,6 +311,22 @@ async fn held_by(shared: &Shared, worker: &str) -> Result<Vec<Restore>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_restart_begins_a_new_run() {
+        let info = |run: &str| {
+            let text = format!("# Server\r\nredis_version:7.0.15\r\nrun_id:{run}\r\n");
+            Some(Value::BulkString(text.into_bytes()))
+        };
+        let mut server = Server::default();
+        let first = server.note(info("a"));
+        assert_eq!(server.note(info("a")), first);
+        let second = server.note(info("b"));
+        assert!(second > first);
+        assert!(server.note(Some(Value::Nil)) > second, "it did not say");
+        let unsaid = server.note(None);
+        assert!(server.note(None) > unsaid, "two that do not say may differ");
+    }
 
     #[test]
     fn a_second_look_decides_and_a_return_clears() {

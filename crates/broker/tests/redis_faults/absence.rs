@@ -140,6 +140,34 @@ async fn an_absent_server_is_not_a_dead_worker() {
     );
 }
 
+/// Connections that are cut all the time keep nobody from working, nor from noticing a death.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_is_noticed_while_connections_are_cut() {
+    let server = RedisServer::start().unwrap();
+    let broker = RedisBroker::connect(&server.settings()).await.unwrap();
+    broker
+        .publish(&[message("q", "1"), message("q", "2")])
+        .await
+        .unwrap();
+    let lease = Duration::from_secs(2);
+    let dying = consumer(&broker, "dying", &["q"], lease).await;
+    let taken = fetch(&*dying, 1, 1).await;
+    assert_eq!(ids(&taken), ["1"]);
+    let other = consumer(&broker, "other", &["q"], lease).await;
+    assert_eq!(ids(&fetch(&*other, 1, 1).await), ["2"]);
+    drop(dying);
+    let cutting = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            ask::<usize>(&server, &["CLIENT", "KILL", "SKIPME", "yes"]);
+        }
+    };
+    tokio::select! {
+        again = fetch(&*other, 1, 1) => assert_eq!(ids(&again), ["1"]),
+        () = cutting => unreachable!("it goes on for ever"),
+    }
+}
+
 /// One renewal that comes late enough for the key to be gone, but not for two looks.
 #[tokio::test]
 async fn a_lease_lost_for_a_moment_is_taken_again() {
