@@ -5,6 +5,7 @@ use serde_json::json;
 
 const SENDER: &str = r#"
 from celery import chain, chord, group, signature
+from celery.result import GroupResult
 
 def add(*args):
     return signature("demo.add", args=args, app=app)
@@ -14,7 +15,7 @@ echo = signature("demo.echo", app=app)
 def outcome(result):
     try:
         # The error of a header would come before that of the body.
-        return result.get(timeout=10, follow_parents=False)
+        return result.get(timeout=10, **({} if isinstance(result, GroupResult) else {"follow_parents": False}))
     except Exception as error:
         return [type(error).__name__, str(error)]
 "#;
@@ -81,4 +82,16 @@ fn the_children_of_a_step_before_a_chord_are_its_header() {
         "(lambda last: [outcome(last), [type(child).__name__ for child in app.AsyncResult(list(last._parents())[-1].id).children]])(chain(add(1, 1), group(add(1), add(2)), echo).apply_async())",
     );
     assert_eq!(results, json!([[[[3, 4]], {}], ["GroupResult"]]));
+}
+
+#[test]
+fn a_body_may_be_a_group() {
+    let results = seen("outcome(chord([add(1, 1), add(2, 2)])(group(echo, echo)))");
+    assert_eq!(results, json!([[[[2, 4]], {}], [[[2, 4]], {}]]));
+}
+
+#[test]
+fn a_chain_may_end_in_a_group() {
+    let results = seen("outcome(chain(add(1, 1), group(add(1), add(2))).apply_async())");
+    assert_eq!(results, json!([3, 4]));
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lovage_broker::{Broker, ConsumerOptions};
 use lovage_client::Error;
-use lovage_protocol::{Signature, State, Value};
+use lovage_protocol::{NodeName, QueueName, Signature, State, Value};
 use lovage_worker::{Module, RawTask, TaskOptions, signal};
 use tokio::sync::Semaphore;
 
@@ -197,5 +198,49 @@ async fn a_task_with_no_retries_left_says_where() {
     assert_eq!(meta.status, State::Failure);
     let traceback = meta.traceback.expect("Flower shows one");
     assert!(traceback.contains("MaxRetriesExceededError"), "{traceback}");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_task_is_forwarded_but_never_to_where_it_came_from() {
+    let settings = [("LOVAGE_FORWARD_UNKNOWN", "other")];
+    let stage = Stage::with(&settings, Module::new("nothing")).await;
+    let other = QueueName::parse("other").unwrap();
+    let node = NodeName::parse("peer@here").unwrap();
+    let mut options = ConsumerOptions::new(node, vec![QueueName::parse("third").unwrap()]);
+    options.tasks = vec!["elsewhere".to_owned()];
+    let _peer = stage.broker.consumer(options).await.unwrap();
+
+    let back = stage
+        .client
+        .send_task("elsewhere")
+        .header("lovage_forwarded", Value::List(vec!["other".into()]));
+    let outcome = back.await.unwrap().get(PATIENCE).await;
+    assert!(
+        matches!(&outcome, Err(Error::Failed { exc_type, .. }) if exc_type == "NotRegistered"),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        stage
+            .broker
+            .depth(std::slice::from_ref(&other))
+            .await
+            .unwrap(),
+        [0]
+    );
+
+    stage.client.send_task("elsewhere").await.unwrap();
+    let forwarded = async {
+        while stage
+            .broker
+            .depth(std::slice::from_ref(&other))
+            .await
+            .unwrap()
+            == [0]
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, forwarded).await.unwrap();
     stage.stop().await;
 }

@@ -238,3 +238,37 @@ fn a_chord_outlives_the_worker_that_runs_its_header() {
     assert_eq!(record["result"], json!([[[0.0, 1.0]], {}]));
     eventually("everything to be settled", || redis.unacked() == 0);
 }
+
+#[test]
+fn a_killer_does_not_take_the_innocent_beside_it_along() {
+    let redis = RedisServer::start();
+    let killer = TaskMessage::new("demo.crash", &json!([]), &json!({}));
+    let innocent: Vec<TaskMessage> = (0..30).map(|_| sleep(0.2)).collect();
+    for message in &innocent[..15] {
+        redis.publish("celery", message);
+    }
+    redis.publish("celery", &killer);
+    for message in &innocent[15..] {
+        redis.publish("celery", message);
+    }
+    let ids: Vec<String> = innocent.iter().map(|message| message.id.clone()).collect();
+    // As a supervisor would: whenever the worker dies, there is a new one.
+    let mut deaths = 0;
+    let mut worker = None;
+    while finished(&redis, &ids) < ids.len() || redis.state(&killer.id) != "FAILURE" {
+        let alive = worker.as_mut().is_some_and(LovageWorker::is_running);
+        if !alive {
+            deaths += usize::from(worker.is_some());
+            assert!(deaths <= 4, "the killer goes on killing");
+            let next = LovageWorker::builder(&redis)
+                .variable("LOVAGE_LEASE", "1s")
+                .hostname(&format!("w{deaths}@%h"));
+            worker = Some(next.launch());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(deaths, 4, "three it may cost, the fourth is one too many");
+    let letters = dead_letters(&redis);
+    let codes: Vec<&str> = letters.iter().map(|letter| letter.code.as_str()).collect();
+    assert_eq!(codes, ["died"], "{letters:?}");
+}

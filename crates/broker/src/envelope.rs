@@ -17,6 +17,25 @@ pub(crate) fn redelivered(raw: &Bytes) -> Bytes {
     lovage_protocol::mark_redelivered(raw).map_or_else(|| raw.clone(), Bytes::from)
 }
 
+/// The message as it goes back after the death of a worker that had started it. One that has cost nearly as many as it may
+/// says so in a header: it is a suspect, and runs apart from others of its kind, so that the innocent that died beside
+/// a killer do not go to the dead letters with it.
+pub(crate) fn after_death(raw: &Bytes, deaths: u32, max_deaths: u32) -> Bytes {
+    if deaths < max_deaths.saturating_sub(1).max(1) {
+        return redelivered(raw);
+    }
+    lovage_protocol::mark_deaths(raw, deaths).map_or_else(|| raw.clone(), Bytes::from)
+}
+
+/// Whether the message carries the mark of [`after_death`]. The fetch script asks the same of the same text.
+pub(crate) fn is_suspect(raw: &[u8]) -> bool {
+    static MARK: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(&format!("\"{}\"", lovage_protocol::DEATHS_HEADER))
+            .expect("the pattern is a constant and valid")
+    });
+    MARK.is_match(raw)
+}
+
 /// Whether the message has been put back before. Cheap, and may say yes to one that only contains the mark's text.
 pub(crate) fn may_be_redelivered(raw: &[u8]) -> bool {
     static MARK: LazyLock<Regex> = LazyLock::new(|| {

@@ -174,8 +174,11 @@ pub struct Delivery {
     pub queue: QueueName,
     /// The envelope, byte for byte.
     pub raw: Bytes,
-    /// Already recorded as started by the fetch.
+    /// Already recorded as started by the fetch; never so for a suspect.
     pub started: bool,
+    /// It has cost nearly as many workers as it may: it is to run while no other suspect does, so that at the next death it
+    /// is known which of them it was.
+    pub suspect: bool,
 }
 
 /// See [`Delivery::tag`].

@@ -109,9 +109,9 @@ fn next_attempt(
     // The retry is sent from inside the task, which makes a task without a parent its own.
     headers.parent_id.get_or_insert_with(|| id.clone());
     // What the broker wrote about the delivery that ends here is not true of the next one.
-    headers
-        .extra
-        .retain(|name, _| !name.starts_with("x-death") && name != "redelivered");
+    headers.extra.retain(|name, _| {
+        !name.starts_with("x-death") && !name.starts_with("lovage_") && name != "redelivered"
+    });
 
     let old = message.properties;
     let mut properties = composer.properties(&id, &address, old.priority);

@@ -6,8 +6,11 @@ use crate::json::reader::{Kind, Reader};
 /// Replaces `range` of the original text.
 struct Edit {
     range: std::ops::Range<usize>,
-    text: &'static str,
+    text: String,
 }
+
+/// The header that says how many workers a message has cost.
+pub const DEATHS_HEADER: &str = "lovage_deaths";
 
 /// Notes in a raw envelope that it was delivered before, as kombu does when it puts a message back.
 ///
@@ -16,7 +19,22 @@ struct Edit {
 /// envelope with these objects.
 #[must_use]
 pub fn mark_redelivered(raw: &[u8]) -> Option<Vec<u8>> {
-    let mut edits = find_edits(raw).ok()??;
+    mark(raw, &[REDELIVERED])
+}
+
+/// As [`mark_redelivered`], and sets the header [`DEATHS_HEADER`] to the number of workers the message has cost.
+#[must_use]
+pub fn mark_deaths(raw: &[u8], deaths: u32) -> Option<Vec<u8>> {
+    mark(raw, &[REDELIVERED, (DEATHS_HEADER, &deaths.to_string())])
+}
+
+/// A field and its value as JSON.
+type Field<'a> = (&'a str, &'a str);
+
+const REDELIVERED: Field<'_> = ("redelivered", "true");
+
+fn mark(raw: &[u8], headers: &[Field<'_>]) -> Option<Vec<u8>> {
+    let mut edits = find_edits(raw, headers).ok()??;
     edits.sort_by_key(|edit| edit.range.start);
     let mut marked = Vec::with_capacity(raw.len() + 48);
     let mut from = 0;
@@ -29,7 +47,7 @@ pub fn mark_redelivered(raw: &[u8]) -> Option<Vec<u8>> {
     Some(marked)
 }
 
-fn find_edits(raw: &[u8]) -> Result<Option<Vec<Edit>>, JsonError> {
+fn find_edits(raw: &[u8], fields: &[Field<'_>]) -> Result<Option<Vec<Edit>>, JsonError> {
     let mut reader = Reader::from_bytes(raw)?;
     let mut edits = Vec::new();
     let (mut headers, mut info) = (false, false);
@@ -39,7 +57,7 @@ fn find_edits(raw: &[u8]) -> Result<Option<Vec<Edit>>, JsonError> {
         match (&*key, reader.kind()?) {
             ("headers", Kind::Object) => {
                 headers = true;
-                mark_object(&mut reader, &mut edits)?;
+                mark_object(&mut reader, &mut edits, fields)?;
             }
             ("properties", Kind::Object) => {
                 reader.open_object()?;
@@ -47,7 +65,7 @@ fn find_edits(raw: &[u8]) -> Result<Option<Vec<Edit>>, JsonError> {
                 while let Some(key) = reader.next_key(&mut first)? {
                     if key == "delivery_info" && reader.kind()? == Kind::Object {
                         info = true;
-                        mark_object(&mut reader, &mut edits)?;
+                        mark_object(&mut reader, &mut edits, &[REDELIVERED])?;
                     } else {
                         reader.skip_value()?;
                     }
@@ -62,28 +80,29 @@ fn find_edits(raw: &[u8]) -> Result<Option<Vec<Edit>>, JsonError> {
     Ok((headers && info).then_some(edits))
 }
 
-/// Passes over an object, noting where its `redelivered` has to be written.
-fn mark_object(reader: &mut Reader<'_>, edits: &mut Vec<Edit>) -> Result<(), JsonError> {
+/// Passes over an object, noting where its fields have to be written.
+fn mark_object(
+    reader: &mut Reader<'_>,
+    edits: &mut Vec<Edit>,
+    fields: &[Field<'_>],
+) -> Result<(), JsonError> {
     reader.open_object()?;
-    let (mut first, mut present) = (true, false);
+    let mut first = true;
+    let mut missing = fields.to_vec();
     while let Some(key) = reader.next_key(&mut first)? {
         let range = reader.skip_value()?;
-        if key == "redelivered" {
-            present = true;
-            edits.push(Edit {
-                range,
-                text: "true",
-            });
+        if let Some((_, value)) = fields.iter().find(|(name, _)| *name == key) {
+            missing.retain(|(name, _)| *name != key);
+            let text = (*value).to_owned();
+            edits.push(Edit { range, text });
         }
     }
-    if !present {
-        // next_key has just taken the closing brace.
-        let at = reader.position() - 1;
-        let text = if first {
-            "\"redelivered\": true"
-        } else {
-            ", \"redelivered\": true"
-        };
+    // next_key has just taken the closing brace.
+    let at = reader.position() - 1;
+    for (name, value) in missing {
+        let comma = if first { "" } else { ", " };
+        first = false;
+        let text = format!("{comma}\"{name}\": {value}");
         edits.push(Edit {
             range: at..at,
             text,
@@ -120,6 +139,22 @@ mod tests {
         let raw = r#"{"headers":{"redelivered":false},"properties":{"delivery_info":{"redelivered":null}}}"#;
         let expected = r#"{"headers":{"redelivered":true},"properties":{"delivery_info":{"redelivered":true}}}"#;
         assert_eq!(marked(raw).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn counts_deaths_in_a_header() {
+        let raw = r#"{"headers":{"id":"x"},"properties":{"delivery_info":{}}}"#;
+        let once = mark_deaths(raw.as_bytes(), 2).unwrap();
+        let expected = concat!(
+            r#"{"headers":{"id":"x", "redelivered": true, "lovage_deaths": 2},"#,
+            r#""properties":{"delivery_info":{"redelivered": true}}}"#
+        );
+        assert_eq!(String::from_utf8_lossy(&once), expected);
+        let again = mark_deaths(&once, 13).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&again),
+            expected.replace(": 2}", ": 13}")
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use lovage_results::ResultStore;
 use tracing::error;
 
 use crate::{
-    chain::{given, listed, never_run, result_id, unchain},
+    chain::{given, listed, never_run, result_id, subtasks, unchain},
     workflow,
 };
 
@@ -78,7 +78,8 @@ impl Joiner {
         let body = message.decode_body(&self.decode)?;
         let chord = match body.embed.chord()? {
             Some(chord) => chord,
-            None => inherited_chord(body.embed.chain()?)?,
+            None => workflow::inherited_chord(&never_run(body.embed.chain()?))
+                .ok_or(JoinError::NoChord)?,
         };
         let close = |end: End| {
             self.broker.chord_close(ChordClose {
@@ -144,16 +145,31 @@ impl Joiner {
         let Some((first, rest)) = unchain(chord, rest)? else {
             return Err(JoinError::Unsupported("chain without steps".to_owned()));
         };
-        if let Some(kind) = first.subtask_type {
-            return Err(JoinError::Unsupported(kind));
-        }
-        let follow = Follow {
-            chain: rest,
-            ..follow(message, values, message.headers.id.clone())
+        let with_results = || follow(message, values.clone(), message.headers.id.clone());
+        let publishes = match first.subtask_type.as_deref() {
+            None => {
+                let follow = Follow {
+                    chain: rest,
+                    ..with_results()
+                };
+                vec![self.client.follow(&first, follow)?.1]
+            }
+            Some("group") if rest.is_empty() => {
+                let group = result_id(&first).unwrap_or_else(TaskId::new);
+                let members = (0_i64..).zip(subtasks(&first)?);
+                let publishes = members.map(|(index, member)| {
+                    let follow = Follow {
+                        group: Some((group.as_str().to_owned(), index)),
+                        ..with_results()
+                    };
+                    Ok(self.client.follow(&member, follow)?.1)
+                });
+                publishes.collect::<Result<_, JoinError>>()?
+            }
+            Some(kind) => return Err(JoinError::Unsupported(kind.to_owned())),
         };
-        let (_, publish) = self.client.follow(&first, follow)?;
         Ok(End {
-            publishes: vec![publish],
+            publishes,
             results: Vec::new(),
             failed: false,
         })
@@ -240,16 +256,6 @@ fn follow(message: &Message, prepend: Value, parent: TaskId) -> Follow {
         group: None,
         priority: None,
     }
-}
-
-/// The chord of a chain's last step, carried in that step's options.
-fn inherited_chord(chain: Vec<Signature>) -> Result<Signature, JoinError> {
-    let steps = never_run(chain);
-    let chord = steps
-        .iter()
-        .find_map(|step| given(step, "chord"))
-        .ok_or(JoinError::NoChord)?;
-    Ok(Signature::from_value(chord.clone())?)
 }
 
 /// A result reference taken apart: `[[id, parent], null]` of a task, `[[id, parent], [references]]` of a group.

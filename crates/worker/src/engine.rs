@@ -23,8 +23,8 @@ const COLD_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) enum Event {
     /// The fetch that was asked for came back.
     Fetched(Result<Vec<Delivery>, lovage_broker::Error>),
-    /// An attempt left its slot.
-    SlotFree,
+    /// An attempt left its slot; whether it was a suspect's.
+    SlotFree(bool),
     /// A message is out of our hands.
     Settled,
 }
@@ -33,11 +33,12 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Slot {
     engine: mpsc::UnboundedSender<Event>,
+    suspect: bool,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let _ = self.engine.send(Event::SlotFree);
+        let _ = self.engine.send(Event::SlotFree(self.suspect));
     }
 }
 
@@ -72,6 +73,8 @@ pub(crate) async fn run(
         sender,
         fetcher,
         waiting: VecDeque::new(),
+        suspects: VecDeque::new(),
+        suspect_runs: false,
         running: 0,
         held: 0,
         reserved: None,
@@ -110,7 +113,7 @@ pub(crate) async fn run(
     summary.returned = released.transpose()?.unwrap_or(0);
     while let Some(event) = unless_stuck(&shutdown, events.recv()).await.flatten() {
         match event {
-            Event::SlotFree => {
+            Event::SlotFree(_) => {
                 running = running.saturating_sub(1);
                 debug!(running, "waiting for running tasks");
             }
@@ -157,6 +160,9 @@ struct Engine {
     sender: mpsc::UnboundedSender<Event>,
     fetcher: mpsc::UnboundedSender<Want>,
     waiting: VecDeque<Delivery>,
+    /// Messages that have cost nearly as many workers as they may; one of them runs at a time.
+    suspects: VecDeque<Delivery>,
+    suspect_runs: bool,
     running: usize,
     held: usize,
     /// Slots promised to the fetch under way; `None` when there is none.
@@ -173,16 +179,27 @@ impl Engine {
     /// Puts waiting messages into free slots.
     fn hand_out(&mut self) {
         while self.free() > 0
-            && let Some(delivery) = self.waiting.pop_front()
+            && let Some(delivery) = self.next_in_line()
         {
             self.begin(delivery);
         }
     }
 
+    fn next_in_line(&mut self) -> Option<Delivery> {
+        let suspect = if self.suspect_runs {
+            None
+        } else {
+            self.suspects.pop_front()
+        };
+        suspect.or_else(|| self.waiting.pop_front())
+    }
+
     fn begin(&mut self, delivery: Delivery) {
         self.running += 1;
+        self.suspect_runs |= delivery.suspect;
         let slot = Slot {
             engine: self.sender.clone(),
+            suspect: delivery.suspect,
         };
         let ticket = Ticket {
             engine: self.sender.clone(),
@@ -211,7 +228,10 @@ impl Engine {
 
     fn hear(&mut self, event: Event) -> Result<u64, Error> {
         match event {
-            Event::SlotFree => self.running -= 1,
+            Event::SlotFree(suspect) => {
+                self.running -= 1;
+                self.suspect_runs &= !suspect;
+            }
             Event::Settled => self.held -= 1,
             Event::Fetched(batch) => {
                 self.reserved = None;
@@ -220,9 +240,11 @@ impl Engine {
                 let taken = u64::try_from(batch.len()).unwrap_or(u64::MAX);
                 for delivery in batch {
                     if delivery.started {
-                        self.begin(delivery)
+                        self.begin(delivery);
+                    } else if delivery.suspect {
+                        self.suspects.push_back(delivery);
                     } else {
-                        self.waiting.push_back(delivery)
+                        self.waiting.push_back(delivery);
                     }
                 }
                 return Ok(taken);

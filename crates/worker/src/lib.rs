@@ -18,7 +18,7 @@
 //! | `outcome`, `signal`, `context` | what a task can say, and reach |
 //! | `policy` | pure decisions: ack, retry, limits, what is stored |
 //! | `workflow`, `chain`, `chord` | what follows a task |
-//! | `records` | the stored result of each state |
+//! | `records`, `obituary` | the stored result of each state, and of a task that its workers died of |
 //! | `commit` | starts and ends in batches |
 //! | `module`, `catalogue` | which tasks there are |
 //! | `shutdown` | how to stop |
@@ -35,6 +35,7 @@ mod error;
 mod handler;
 mod intake;
 mod module;
+mod obituary;
 mod outcome;
 mod panics;
 mod policy;

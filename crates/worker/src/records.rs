@@ -1,7 +1,9 @@
 //! Result records: what is stored for a task in each of its states (the fields of wire results, `celery/backends/base.py`).
 
 use chrono::Utc;
-use lovage_protocol::{ExceptionInfo, Message, State, TaskId, TaskMeta, Value, time};
+use lovage_protocol::{ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value, time};
+
+use crate::chain::given;
 
 /// A record for `message`; the date is set for the states that end a task, as Celery does.
 pub(crate) fn meta(
@@ -23,6 +25,26 @@ pub(crate) fn meta(
         extended: None,
         task_id: headers.id.clone(),
     }
+}
+
+/// The failure of a step that will never run, with what made it so; `None` for a step whose id nobody has been told.
+pub(crate) fn failed_step(
+    step: &Signature,
+    result: &Value,
+    traceback: Option<&str>,
+) -> Option<TaskMeta> {
+    let text = |option| given(step, option).and_then(Value::as_str);
+    Some(TaskMeta {
+        status: State::Failure,
+        result: result.clone(),
+        traceback: traceback.map(str::to_owned),
+        children: None,
+        date_done: Some(time::format_iso(Utc::now())),
+        group_id: text("group_id").map(str::to_owned),
+        parent_id: text("parent_id").map(str::to_owned),
+        extended: None,
+        task_id: TaskId::from(text("task_id")?),
+    })
 }
 
 /// A result reference without parent and children: `[[id, null], null]`.

@@ -22,6 +22,8 @@ use crate::{
 
 /// The header under which a waiting message remembers since when (unix seconds) nobody knew it.
 const SINCE: &str = "lovage_unknown_since";
+/// The header in which a forwarded message names the queues that it came from.
+const FORWARDED: &str = "lovage_forwarded";
 /// How long the list of names is believed.
 const PEERS_FRESH: Duration = Duration::from_secs(10);
 /// How long workers may take to say which tasks they know; Celery's own default.
@@ -61,6 +63,7 @@ impl Unknown {
         let name = message.headers.task.as_str();
         if let Some(queue) = &self.forward
             && *queue != delivery.queue
+            && !came_from(message, queue)
             && self.peers_know(name).await
         {
             info!(task.name = name, task.id = %message.headers.id, %queue, "task is not registered here: forwarded");
@@ -150,11 +153,26 @@ impl Unknown {
     }
 }
 
+/// Whether the message was in this queue before, and forwarded from there: two workers must not send it to and fro.
+fn came_from(message: &Message, queue: &QueueName) -> bool {
+    let before = message.headers.extra.get(FORWARDED);
+    let before = before.and_then(Value::as_list).unwrap_or_default();
+    before
+        .iter()
+        .any(|name| name.as_str() == Some(queue.as_str()))
+}
+
 fn forward(delivery: Delivery, message: &Message, queue: &QueueName) -> Finish {
     let mut forwarded = message.clone();
     // A retry goes where the routing key says, so the new queue must stand there.
     forwarded.properties.delivery_info.exchange = String::new();
     forwarded.properties.delivery_info.routing_key = queue.as_str().to_owned();
+    let before = forwarded.headers.extra.entry(FORWARDED.to_owned());
+    let before = before.or_insert_with(|| Value::List(Vec::new()));
+    match before {
+        Value::List(names) => names.push(delivery.queue.as_str().into()),
+        other => *other = Value::List(vec![delivery.queue.as_str().into()]),
+    }
     let mut finish = settle(delivery, Settle::Ack);
     finish.publishes.push(Publish {
         destination: Destination::Queue(queue.clone()),

@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use lovage_broker::{Broker, ConsumerOptions, Obituary, ResultWrite};
+use lovage_broker::{Broker, ConsumerOptions};
 use lovage_client::{Client, rusty};
-use lovage_protocol::{DecodeOptions, Message, NodeName, QueueName, Serializer, State};
+use lovage_protocol::{DecodeOptions, NodeName, QueueName, Serializer};
 use lovage_results::ResultStore;
 use lovage_settings::{Pool, Settings};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     attempt::Shared,
@@ -17,7 +17,7 @@ use crate::{
     engine::{self, Size, Summary},
     error::{BuildError, Error},
     module::Module,
-    panics, records,
+    obituary, panics,
     shutdown::Shutdown,
     unknown::Unknown,
 };
@@ -152,9 +152,6 @@ impl Worker {
             .is_some_and(|place| broker.shares_server_with(&place));
         // The script cannot look into a compressed record to see whether a SUCCESS stands there; the store can.
         let results_beside = chords_beside && settings.results.compression.is_none();
-        options.obituary = Some(obituary(Arc::clone(&results), results_beside));
-        let consumer = broker.consumer(options).await?;
-
         let accept = settings
             .tasks
             .accept_content
@@ -165,6 +162,12 @@ impl Worker {
             accept,
             max_decompressed: settings.worker.max_message_bytes,
         };
+        options.obituary = Some(obituary::writer(
+            Arc::clone(&results),
+            results_beside,
+            decode.clone(),
+        ));
+        let consumer = broker.consumer(options).await?;
         let joiner = Joiner {
             broker: Arc::clone(&broker),
             client: client.clone(),
@@ -198,7 +201,9 @@ impl Worker {
         ready();
         // On a task of its own: the thread that waits for `run` would otherwise be woken for every message.
         let engine = engine::run(Arc::new(shared), Arc::clone(&consumer), size, shutdown);
-        let summary = tokio::spawn(engine).await.unwrap_or_else(|error| Err(Error::Engine(error)));
+        let summary = tokio::spawn(engine)
+            .await
+            .unwrap_or_else(|error| Err(Error::Engine(error)));
         let closed = consumer.close().await;
         let summary = summary?;
         closed?;
@@ -218,28 +223,4 @@ impl fmt::Debug for Worker {
             .field("tasks", &self.catalogue)
             .finish_non_exhaustive()
     }
-}
-
-/// The answer to the producer of a message that cost too many workers.
-fn obituary(results: Arc<dyn ResultStore>, beside: bool) -> Obituary {
-    Arc::new(move |raw, deaths| {
-        let Ok(message) = Message::parse(raw) else {
-            return Vec::<ResultWrite>::new();
-        };
-        let exception = records::worker_lost(deaths);
-        let meta = records::meta(&message, State::Failure, exception.to_value(), Vec::new());
-        if beside {
-            return results.encode(&meta).into_iter().collect();
-        }
-        let results = Arc::clone(&results);
-        tokio::spawn(async move {
-            if let Err(error) = results.store(&meta).await {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the failure of a lost task was not stored"
-                );
-            }
-        });
-        Vec::new()
-    })
 }

@@ -3,12 +3,12 @@
 
 use lovage_broker::{ChordPart, Finish, Publish, ResultWrite};
 use lovage_client::signature::Follow;
-use lovage_protocol::{Body, ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value};
+use lovage_protocol::{Body, ExceptionInfo, Message, Signature, State, TaskId, Value};
 use tracing::warn;
 
 use crate::{
     attempt::Shared,
-    chain::{chord_parts, given, listed, never_run, subtasks, unchain},
+    chain::{chord_parts, given, listed, never_run, result_id, subtasks, unchain},
     outcome::traceback,
     policy::Record,
     records,
@@ -51,7 +51,7 @@ pub(crate) fn after_success(
             steps.send(&callback, Vec::new())?
         }
     }
-    steps.send_group(plain)?;
+    steps.send_group(TaskId::new(), plain)?;
     let mut chain = body.embed.chain()?;
     if let Some(next) = chain.pop() {
         steps.send(&next, chain)?;
@@ -104,7 +104,10 @@ impl<'a> Steps<'a> {
                 Some((first, rest)) => self.send(&first, rest),
                 None => Ok(()),
             },
-            Some("group") if chain.is_empty() => self.send_group(subtasks(step)?),
+            Some("group") if chain.is_empty() => {
+                let group = result_id(step).unwrap_or_else(TaskId::new);
+                self.send_group(group, subtasks(step)?)
+            }
             Some("group") => Err(Refused::Unsupported("group that something follows")),
             Some(_) => self.send_chord(step, chain),
         }
@@ -157,12 +160,11 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
-    /// Several signatures become a group of their own: a fresh id, numbered from 0.
-    fn send_group(&mut self, members: Vec<Signature>) -> Result<(), Refused> {
+    /// Several signatures as one group, numbered from 0.
+    fn send_group(&mut self, group: TaskId, members: Vec<Signature>) -> Result<(), Refused> {
         if members.is_empty() {
             return Ok(());
         }
-        let group = TaskId::new();
         let mut references = Vec::with_capacity(members.len());
         for (index, member) in (0_i64..).zip(members) {
             if member.subtask_type.is_some() {
@@ -218,7 +220,10 @@ pub(crate) fn after_failure(
     }
     // A damaged embed cannot be followed; the task's own failure is stored all the same.
     for step in never_run(body.embed.chain().unwrap_or_default()) {
-        finish.results.extend(failed_step(shared, &step, record));
+        let meta = records::failed_step(&step, &record.result, record.traceback.as_deref());
+        finish
+            .results
+            .extend(meta.and_then(|meta| shared.results.encode(&meta)));
     }
     // Plain ones go out together, the others one by one: one that cannot be sent does not keep the rest.
     let (plain, composed): (Vec<_>, Vec<_>) = body
@@ -232,36 +237,14 @@ pub(crate) fn after_failure(
     let complain = |error: Refused| {
         tracing::error!(task.id = %message.headers.id, %error, "an error callback was not sent");
     };
-    steps.send_group(plain).unwrap_or_else(complain);
+    steps
+        .send_group(TaskId::new(), plain)
+        .unwrap_or_else(complain);
     for errback in composed {
         steps.send(&errback, Vec::new()).unwrap_or_else(complain);
     }
     finish.publishes.extend(steps.publishes);
     finish.results.extend(steps.results);
-}
-
-fn failed_step(shared: &Shared, step: &Signature, record: &Record) -> Option<ResultWrite> {
-    let id = step.options.get("task_id").and_then(Value::as_str)?;
-    let meta = TaskMeta {
-        status: State::Failure,
-        result: record.result.clone(),
-        traceback: record.traceback.clone(),
-        children: None,
-        date_done: Some(lovage_protocol::time::format_iso(chrono::Utc::now())),
-        group_id: step
-            .options
-            .get("group_id")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-        parent_id: step
-            .options
-            .get("parent_id")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-        extended: None,
-        task_id: TaskId::from(id),
-    };
-    shared.results.encode(&meta)
 }
 
 /// The failure of a task whose follow-up cannot be sent.
@@ -356,6 +339,12 @@ fn part(
             .max(std::time::Duration::from_secs(5)),
         place,
     })
+}
+
+/// The chord of a chain's last step, carried in that step's options.
+pub(crate) fn inherited_chord(steps: &[Signature]) -> Option<Signature> {
+    let chord = steps.iter().find_map(|step| given(step, "chord"))?;
+    Signature::from_value(chord.clone()).ok()
 }
 
 /// The exception of a chord whose header failed.

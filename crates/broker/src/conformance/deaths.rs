@@ -106,6 +106,15 @@ pub async fn a_message_that_kills_is_given_up(stage: impl Stage) {
             .expect("the broker answers");
         let taken = fetch(&*consumer, 1, 1).await;
         assert_eq!(ids(&taken), ["killer"]);
+        if !taken[0].started {
+            let start = crate::Start {
+                tag: taken[0].tag,
+                ack: false,
+                result: None,
+            };
+            let ours = consumer.start(vec![start]).await;
+            assert_eq!(ours.expect("the broker answers"), [true]);
+        }
         stage.kill(consumer, &format!("w{round}")).await;
     }
     let began = Instant::now();
@@ -184,5 +193,20 @@ pub async fn success_forgets_deaths(stage: impl Stage) {
             .expect("the broker answers"),
         0
     );
+    keeper.close().await.expect("the broker answers");
+}
+
+/// What has cost nearly as many workers as it may is handed out as a suspect, which is never started by the fetch.
+pub async fn a_suspect_is_told_apart(stage: impl Stage) {
+    stage.publish("q", &["1"]).await;
+    let keeper = stage.consumer("keeper", &[]).await;
+    for round in 0..3 {
+        let name = format!("w{round}");
+        let consumer = stage.consumer(&name, &["q"]).await;
+        let taken = fetch(&*consumer, 1, 1).await;
+        let suspect = round == 2;
+        assert_eq!((taken[0].suspect, taken[0].started), (suspect, !suspect));
+        stage.kill(consumer, &name).await;
+    }
     keeper.close().await.expect("the broker answers");
 }

@@ -65,7 +65,8 @@ impl MemoryConsumer {
             .into_iter()
             .enumerate()
             .map(|(position, (queue, raw))| {
-                let (tag, started) = (worker.next, position < want.start);
+                let suspect = envelope::is_suspect(&raw);
+                let (tag, started) = (worker.next, position < want.start && !suspect);
                 worker.next += 1;
                 worker.held.insert(
                     tag,
@@ -80,6 +81,7 @@ impl MemoryConsumer {
                     queue,
                     raw,
                     started,
+                    suspect,
                 }
             });
         deliveries.collect()

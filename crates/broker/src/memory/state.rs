@@ -202,8 +202,12 @@ impl State {
             if holding.started && deaths > options.max_deaths {
                 self.give_up(holding, deaths, &options, results);
             } else {
-                self.lists
-                    .restore(&holding.queue, envelope::redelivered(&holding.raw));
+                let again = if holding.started {
+                    envelope::after_death(&holding.raw, deaths, options.max_deaths)
+                } else {
+                    envelope::redelivered(&holding.raw)
+                };
+                self.lists.restore(&holding.queue, again);
             }
         }
         true

@@ -26,6 +26,9 @@ use crate::{
     Consumer, ConsumerOptions, Delivery, Error, Finish, Finished, Start, Want, rotation::Rotation,
 };
 
+/// How long a close tries when the broker has not been heard of for a lease.
+const LAST_ATTEMPT: Duration = Duration::from_secs(1);
+
 /// What the parts of one consumer share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -196,8 +199,13 @@ impl Consumer for RedisConsumer {
             task.abort();
         }
         self.finishers.drain().await;
-        let limit =
-            self.shared.core.servers.connect_timeout + self.shared.core.servers.response_timeout;
+        let servers = &self.shared.core.servers;
+        let limit = if self.is_connected() {
+            servers.connect_timeout + servers.response_timeout
+        } else {
+            // Others have taken over already, or there is nothing to put anything back into.
+            servers.connect_timeout.min(LAST_ATTEMPT)
+        };
         let put_back = async {
             self.fetcher.take_back(&self.shared).await?;
             restore::own(

@@ -339,13 +339,15 @@ fn read(value: Value, turn: &[QueueName], first: u64, start: usize) -> Result<Ta
             .ok_or_else(misunderstood)?;
         for raw in reply::list(payloads) {
             let raw = reply::bytes(raw).ok_or_else(misunderstood)?;
-            let started = messages.len() < start;
+            let suspect = envelope::is_suspect(&raw);
+            let started = messages.len() < start && !suspect;
             let tag = DeliveryTag(first + to_u64(messages.len()));
             messages.push(Delivery {
                 tag,
                 queue: queue.clone(),
                 raw,
                 started,
+                suspect,
             });
         }
     }
@@ -364,6 +366,7 @@ fn read_recovered(row: &[Value]) -> Option<Delivery> {
     Some(Delivery {
         tag: DeliveryTag(reply::integer(number)?),
         queue: QueueName::parse(&entry.routing_key).ok()?,
+        suspect: envelope::is_suspect(&entry.message),
         raw: entry.message,
         started: reply::float(score)?.fract() > 0.25,
     })

@@ -174,7 +174,12 @@ async fn portion_back(
             bury(shared, &mut batch, item, queue, message, deaths)?;
         } else {
             let list = keys.list_for(queue, envelope::priority(message));
-            batch.push(item, list, End::Head, envelope::redelivered(message));
+            let again = if restore.started {
+                envelope::after_death(message, deaths, shared.options.max_deaths)
+            } else {
+                envelope::redelivered(message)
+            };
+            batch.push(item, list, End::Head, again);
         }
     }
     let call = batch.into_call(&shared.holder.worker_key, None, guard, settling);

@@ -211,7 +211,13 @@ impl System {
             .unwrap();
         assert_eq!(taken.len(), max.min(waiting));
         for (position, delivery) in taken.into_iter().enumerate() {
-            assert_eq!(delivery.started, position < start);
+            // What has cost all but one of the workers that it may is a suspect.
+            let suspect = self
+                .deaths
+                .get(&id(&delivery))
+                .is_some_and(|deaths| *deaths >= MAX_DEATHS - 1);
+            assert_eq!(delivery.suspect, suspect);
+            assert_eq!(delivery.started, position < start && !suspect);
             let place = self
                 .places
                 .get_mut(&id(&delivery))

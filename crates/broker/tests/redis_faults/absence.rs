@@ -227,6 +227,26 @@ async fn a_fetch_whose_answer_nobody_read_is_given_back_at_once() {
     }
 }
 
+/// Whoever stops a worker does not wait for a server that may never come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_gives_up_on_a_server_that_is_long_gone() {
+    let mut server = RedisServer::start().unwrap();
+    let broker = RedisBroker::connect(&server.settings()).await.unwrap();
+    broker.publish(&[message("q", "1")]).await.unwrap();
+    let consumer = consumer(&broker, "w", &["q"], LEASE).await;
+    fetch(&*consumer, 1, 1).await;
+    server.kill().unwrap();
+    tokio::time::sleep(2 * LEASE).await;
+    let began = Instant::now();
+    let error = consumer.close().await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
 #[tokio::test]
 async fn an_unreachable_broker_is_told_in_time() {
     let mut server = RedisServer::start().unwrap();

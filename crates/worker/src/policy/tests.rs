@@ -240,5 +240,9 @@ fn a_fetch_waits_for_a_quarter_of_the_room_while_there_is_work() {
     assert_eq!(room(400, 300, 200, 0), Some(100));
     assert_eq!(room(400, 400, 0, 100), None, "the prefetch is a bound");
     assert_eq!(room(1, 0, 0, 1), Some(1));
-    assert_eq!(room(usize::MAX, 5_000, 0, 1), Some(1_000), "without a limit a fetch still has one");
+    assert_eq!(
+        room(usize::MAX, 5_000, 0, 1),
+        Some(1_000),
+        "without a limit a fetch still has one"
+    );
 }

@@ -31,7 +31,8 @@ local function pop(list, queue, want)
     taken = taken + 1
     bytes = bytes + #got[i]
     entries[at], entries[at + 1] = tag, '[' .. got[i] .. ending
-    scores[at], scores[at + 1] = taken <= start and running or waiting, tag
+    local starts = taken <= start and not string.find(got[i], '"lovage_deaths"', 1, true)
+    scores[at], scores[at + 1] = starts and running or waiting, tag
   end
   reply[#reply + 1] = queue
   reply[#reply + 1] = got
