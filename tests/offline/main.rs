@@ -2,5 +2,6 @@
 
 mod chords;
 mod endings;
+mod modules;
 mod stage;
 mod workflow;

@@ -9,6 +9,7 @@ mod crash;
 mod dead_letters;
 mod delays;
 mod hostile_input;
+mod promises;
 mod queues;
 mod reconnect;
 mod shutdown;

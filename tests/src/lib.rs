@@ -11,7 +11,7 @@
 //! * [`stage`] — the three together
 //! * [`rust_client`] — Lovage's client
 //! * [`message`] — task messages made by hand
-//! * [`result_feed`], [`dead_letters`] — what came of them
+//! * [`result_feed`], [`dead_letters`](mod@dead_letters) — what came of them
 //! * [`child`], [`log`], [`wait`], [`place`] — what the others are built from
 //!
 //! The three test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` Python's

@@ -60,6 +60,10 @@ pub async fn connect(settings: &Settings, modules: &[Module]) -> Result<Client, 
 impl From<ConnectError> for Failure {
     fn from(refusal: ConnectError) -> Self {
         match refusal {
+            // Nothing was asked yet: what is refused is the password, or the number of the database.
+            ConnectError::Broker(error @ lovage_broker::Error::Refused { .. }) => {
+                Self::settings(chain(&error))
+            }
             ConnectError::Broker(error) => error.into(),
             ConnectError::Results(error) => error.into(),
             ConnectError::Settings(text) => Self::settings(text),
@@ -106,7 +110,8 @@ pub(crate) async fn once(settings: &Settings, tasks: &[TaskSpec]) -> Result<Conn
 /// The broker alone, for a command that runs once.
 pub(crate) async fn broker(settings: &Settings) -> Result<Arc<dyn Broker>, Failure> {
     shared_broker_url(settings)?;
-    Ok(Arc::new(RedisBroker::connect(&settings.broker).await?))
+    let broker = RedisBroker::connect(&settings.broker).await;
+    Ok(Arc::new(broker.map_err(ConnectError::from)?))
 }
 
 /// The result store alone, for a command that runs once.

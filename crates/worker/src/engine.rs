@@ -17,6 +17,8 @@ use crate::{
 
 /// How long a step of a cold shutdown may take.
 const COLD_PATIENCE: Duration = Duration::from_secs(5);
+/// How often is looked whether the broker is still there.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the engine hears.
 #[derive(Debug)]
@@ -109,7 +111,7 @@ pub(crate) async fn run(
     } = engine;
     drop(fetcher);
     drop(sender);
-    let released = unless_stuck(&shutdown, consumer.release_unstarted()).await;
+    let released = unless_stuck(&shutdown, give_back(&*consumer)).await;
     summary.returned = released.transpose()?.unwrap_or(0);
     while let Some(event) = unless_stuck(&shutdown, events.recv()).await.flatten() {
         match event {
@@ -133,9 +135,26 @@ pub(crate) async fn run(
             Event::Fetched(Err(_)) | Event::Settled => {}
         }
     }
-    let released = unless_stuck(&shutdown, consumer.release_unstarted()).await;
+    let released = unless_stuck(&shutdown, give_back(&*consumer)).await;
     summary.returned += released.transpose()?.unwrap_or(0);
     Ok(summary)
+}
+
+/// Gives back what has not begun, unless the broker is away for longer than a lease: then others give it back already.
+async fn give_back(consumer: &dyn Consumer) -> Result<u64, lovage_broker::Error> {
+    let gone = async {
+        while consumer.is_connected() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        released = consumer.release_unstarted() => released,
+        () = gone => {
+            warn!("the broker is away: what has not begun goes back when this worker's lease ends");
+            Ok(0)
+        }
+    }
 }
 
 /// Waits as long as it takes; after a cold shutdown was asked for only a moment, since a broker that is away would hold up

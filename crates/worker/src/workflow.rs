@@ -51,7 +51,7 @@ pub(crate) fn after_success(
             steps.send(&callback, Vec::new())?
         }
     }
-    steps.send_group(TaskId::new(), plain)?;
+    steps.send_group(&TaskId::new(), plain)?;
     let mut chain = body.embed.chain()?;
     if let Some(next) = chain.pop() {
         steps.send(&next, chain)?;
@@ -106,7 +106,7 @@ impl<'a> Steps<'a> {
             },
             Some("group") if chain.is_empty() => {
                 let group = result_id(step).unwrap_or_else(TaskId::new);
-                self.send_group(group, subtasks(step)?)
+                self.send_group(&group, subtasks(step)?)
             }
             Some("group") => Err(Refused::Unsupported("group that something follows")),
             Some(_) => self.send_chord(step, chain),
@@ -161,7 +161,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Several signatures as one group, numbered from 0.
-    fn send_group(&mut self, group: TaskId, members: Vec<Signature>) -> Result<(), Refused> {
+    fn send_group(&mut self, group: &TaskId, members: Vec<Signature>) -> Result<(), Refused> {
         if members.is_empty() {
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl<'a> Steps<'a> {
             references.push(records::reference(&id));
         }
         self.children
-            .push(records::group_reference(&group, references));
+            .push(records::group_reference(group, references));
         Ok(())
     }
 
@@ -238,7 +238,7 @@ pub(crate) fn after_failure(
         tracing::error!(task.id = %message.headers.id, %error, "an error callback was not sent");
     };
     steps
-        .send_group(TaskId::new(), plain)
+        .send_group(&TaskId::new(), plain)
         .unwrap_or_else(complain);
     for errback in composed {
         steps.send(&errback, Vec::new()).unwrap_or_else(complain);

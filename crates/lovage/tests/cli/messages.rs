@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::program::{Place, Running};
+use crate::program::{Place, Running, run};
 
 fn worker(place: &Place) -> Running {
     let mut worker = place.worker(&["-n", "w1@box"]);
@@ -130,6 +130,31 @@ fn wrong_words_are_refused_before_anything_is_sent() {
         place.run(&["purge", "-f", "--json"]).expect(0).json()["purged"],
         0
     );
+}
+
+/// Starting again would not help: a supervisor need not try.
+#[test]
+fn a_broker_that_refuses_the_settings_is_told_as_such() {
+    let place = Place::new();
+    let url = |database: &str| {
+        let socket = place.redis.socket();
+        format!(
+            "redis+socket://{}?virtual_host={database}",
+            socket.display()
+        )
+    };
+    for words in [
+        &["purge", "-f"][..],
+        &["call", "demo.add", "1", "1"],
+        &["worker"],
+    ] {
+        let variables = [
+            ("CELERY_BROKER_URL", &*url("99")),
+            ("LOVAGE_DEMO_TASKS", "1"),
+        ];
+        let ended = run(words, &variables).expect(78);
+        ended.one_line_with("DB index is out of range");
+    }
 }
 
 #[test]
