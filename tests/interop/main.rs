@@ -12,4 +12,5 @@ mod rust_to_python;
 mod scheduling;
 mod states;
 mod stored_results;
+mod unknown_names;
 mod values;

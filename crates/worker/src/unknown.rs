@@ -79,6 +79,9 @@ impl Unknown {
         if let Some(grace) = self.grace
             && now < since + grace.as_secs_f64()
         {
+            if !message.headers.extra.contains_key(SINCE) {
+                info!(task.name = name, task.id = %message.headers.id, "task is not registered here: it waits for a worker that registers it");
+            }
             let mut waiting = message.clone();
             waiting
                 .headers

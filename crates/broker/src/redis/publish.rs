@@ -8,6 +8,7 @@ use super::{
     Core,
     link::{Link, Patience, Request},
     reply,
+    scripts::{self, DECLARE},
 };
 use crate::{Destination, Error, Publish, binding::Binding};
 
@@ -109,23 +110,23 @@ pub(crate) async fn declare(core: &Core, queues: &[QueueName]) -> Result<(), Err
     if queues.is_empty() {
         return Ok(());
     }
-    let mut pipeline = Pipeline::new();
-    pipeline.atomic();
+    let tables: Vec<String> = queues
+        .iter()
+        .flat_map(|queue| {
+            let exchange = queue.as_str();
+            [
+                core.keys.binding(exchange),
+                core.keys.binding_permanent(exchange),
+            ]
+        })
+        .collect();
+    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    let mut cmd = scripts::call(&DECLARE, &tables);
     for queue in queues {
-        let member = Binding::direct(queue, core.keys.separator());
-        pipeline
-            .cmd("SADD")
-            .arg(core.keys.binding(queue.as_str()))
-            .arg(&member)
-            .ignore();
-        pipeline
-            .cmd("SADD")
-            .arg(core.keys.binding_permanent(queue.as_str()))
-            .arg(&member)
-            .ignore();
+        cmd.arg(Binding::direct(queue, core.keys.separator()));
     }
     core.link
-        .send(Request::Many(&pipeline), Patience::Bounded)
+        .send(Request::Script(&DECLARE, &cmd), Patience::Bounded)
         .await
         .map(drop)
 }

@@ -28,6 +28,10 @@ pub(crate) static CHORD_CLOSE: LazyLock<Script> = LazyLock::new(|| {
     ))
 });
 
+/// Writes the bindings of queues.
+pub(crate) static DECLARE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/declare.lua")));
+
 /// Puts due messages back into their lists.
 pub(crate) static DUE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/due.lua")));

@@ -7,7 +7,7 @@ use lovage_broker::{
 };
 use lovage_settings::{BrokerUrl, Secret};
 
-use super::{DONE, LEASE, ask, consumer, end, fetch, ids, message};
+use super::{DONE, LEASE, ask, consumer, end, fetch, ids, message, queue};
 
 #[tokio::test]
 async fn a_wrong_password_is_refused_and_not_shown() {
@@ -142,9 +142,9 @@ async fn a_full_server_still_lets_tasks_end() {
     );
 }
 
-/// Publishers fill the memory, and only workers can empty it: so these stay workers.
+/// Publishers fill the memory, and only workers can empty it: so these stay workers, and new ones may start.
 #[tokio::test]
-async fn a_full_server_takes_nobodys_lease_away() {
+async fn a_full_server_has_workers_all_the_same() {
     let server = RedisServer::start().unwrap();
     let broker = RedisBroker::connect(&server.settings()).await.unwrap();
     broker.publish(&[message("q", "1")]).await.unwrap();
@@ -152,6 +152,7 @@ async fn a_full_server_takes_nobodys_lease_away() {
     ask::<()>(&server, &["CONFIG", "SET", "maxmemory", "1mb"]);
     tokio::time::sleep(3 * LEASE).await;
     assert!(one.is_connected());
+    broker.declare(&[queue("q")]).await.unwrap();
     let late = consumer(&broker, "late", &["nothing"], LEASE).await;
     assert_eq!(broker.peers().await.unwrap().len(), 2);
     let taken = fetch(&*one, 1, 1).await;
