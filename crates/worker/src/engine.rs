@@ -1,7 +1,11 @@
 //! The heart of a worker: decides when to fetch and what runs next. It holds counts and a waiting line, nothing else;
 //! each message lives in a task of its own (see [`crate::attempt`]).
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use lovage_broker::{Consumer, Delivery, Finished, Settle, Want};
 use tokio::sync::mpsc;
@@ -17,6 +21,8 @@ use crate::{
 
 /// How long a step of a cold shutdown may take.
 const COLD_PATIENCE: Duration = Duration::from_secs(5);
+/// Tasks that hold their slot for less are fetched as they can start.
+const QUICK: Duration = Duration::from_millis(2);
 /// How often is looked whether the broker is still there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -25,8 +31,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) enum Event {
     /// The fetch that was asked for came back.
     Fetched(Result<Vec<Delivery>, lovage_broker::Error>),
-    /// An attempt left its slot; whether it was a suspect's.
-    SlotFree(bool),
+    /// An attempt left its slot.
+    SlotFree(Used),
     /// A message is out of our hands.
     Settled,
 }
@@ -36,11 +42,22 @@ pub(crate) enum Event {
 pub(crate) struct Slot {
     engine: mpsc::UnboundedSender<Event>,
     suspect: bool,
+    since: Instant,
+}
+
+/// How a slot was used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Used {
+    suspect: bool,
+    time: Duration,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let _ = self.engine.send(Event::SlotFree(self.suspect));
+        let _ = self.engine.send(Event::SlotFree(Used {
+            suspect: self.suspect,
+            time: self.since.elapsed(),
+        }));
     }
 }
 
@@ -77,6 +94,7 @@ pub(crate) async fn run(
         waiting: VecDeque::new(),
         suspects: VecDeque::new(),
         suspect_runs: false,
+        usual: Duration::ZERO,
         running: 0,
         held: 0,
         reserved: None,
@@ -182,6 +200,8 @@ struct Engine {
     /// Messages that have cost nearly as many workers as they may; one of them runs at a time.
     suspects: VecDeque<Delivery>,
     suspect_runs: bool,
+    /// How long a slot is usually held; a moving average.
+    usual: Duration,
     running: usize,
     held: usize,
     /// Slots promised to the fetch under way; `None` when there is none.
@@ -219,6 +239,7 @@ impl Engine {
         let slot = Slot {
             engine: self.sender.clone(),
             suspect: delivery.suspect,
+            since: Instant::now(),
         };
         let ticket = Ticket {
             engine: self.sender.clone(),
@@ -237,7 +258,9 @@ impl Engine {
             return;
         }
         let free = self.free();
-        if let Some(max) = policy::room(self.size.prefetch, self.held, self.waiting.len(), free) {
+        let quick = self.usual < QUICK;
+        let (held, waiting) = (self.held, self.waiting.len());
+        if let Some(max) = policy::room(self.size.prefetch, held, waiting, free, quick) {
             let start = free.min(max);
             if self.fetcher.send(Want { max, start }).is_ok() {
                 self.reserved = Some(start);
@@ -247,9 +270,10 @@ impl Engine {
 
     fn hear(&mut self, event: Event) -> Result<u64, Error> {
         match event {
-            Event::SlotFree(suspect) => {
+            Event::SlotFree(used) => {
                 self.running -= 1;
-                self.suspect_runs &= !suspect;
+                self.suspect_runs &= !used.suspect;
+                self.usual = (self.usual * 15 + used.time) / 16;
             }
             Event::Settled => self.held -= 1,
             Event::Fetched(batch) => {

@@ -254,9 +254,19 @@ const MOST_AT_ONCE: usize = 1_000;
 /// How many messages the next fetch takes, or none for now.
 ///
 /// A worker holds at most `prefetch` messages. It asks for more when its waiting line has run dry, or when a quarter of
-/// its room is free, so that a busy worker fetches in batches that Redis likes and an idle one at once.
-pub(crate) fn room(prefetch: usize, held: usize, waiting: usize, free: usize) -> Option<usize> {
+/// its room is free, so that a busy worker fetches in batches that Redis likes and an idle one at once. While tasks are
+/// `quick` it takes no more than it can start at once: a line would save no time, and each start out of it costs a step.
+pub(crate) fn room(
+    prefetch: usize,
+    held: usize,
+    waiting: usize,
+    free: usize,
+    quick: bool,
+) -> Option<usize> {
     let room = prefetch.saturating_sub(held).min(MOST_AT_ONCE);
+    if quick && free > 0 && room > 0 {
+        return (waiting == 0).then_some(room.min(free));
+    }
     let dry = waiting == 0 && free > 0;
     (room > 0 && (dry || room >= prefetch.div_ceil(4).min(MOST_AT_ONCE))).then_some(room)
 }

@@ -234,15 +234,39 @@ fn the_messages_limit_wins_and_the_nearer_one_counts() {
 
 #[test]
 fn a_fetch_waits_for_a_quarter_of_the_room_while_there_is_work() {
-    assert_eq!(room(400, 0, 0, 100), Some(400));
-    assert_eq!(room(400, 399, 0, 1), Some(1), "an idle slot never waits");
-    assert_eq!(room(400, 399, 299, 0), None);
-    assert_eq!(room(400, 300, 200, 0), Some(100));
-    assert_eq!(room(400, 400, 0, 100), None, "the prefetch is a bound");
-    assert_eq!(room(1, 0, 0, 1), Some(1));
+    assert_eq!(room(400, 0, 0, 100, false), Some(400));
     assert_eq!(
-        room(usize::MAX, 5_000, 0, 1),
+        room(400, 399, 0, 1, false),
+        Some(1),
+        "an idle slot never waits"
+    );
+    assert_eq!(room(400, 399, 299, 0, false), None);
+    assert_eq!(room(400, 300, 200, 0, false), Some(100));
+    assert_eq!(
+        room(400, 400, 0, 100, false),
+        None,
+        "the prefetch is a bound"
+    );
+    assert_eq!(room(1, 0, 0, 1, false), Some(1));
+    assert_eq!(
+        room(usize::MAX, 5_000, 0, 1, false),
         Some(1_000),
         "without a limit a fetch still has one"
+    );
+}
+
+#[test]
+fn quick_tasks_are_fetched_as_they_can_start() {
+    assert_eq!(room(400, 0, 0, 100, true), Some(100));
+    assert_eq!(
+        room(400, 395, 0, 7, true),
+        Some(5),
+        "the prefetch is a bound"
+    );
+    assert_eq!(room(400, 100, 3, 7, true), None, "the line is served first");
+    assert_eq!(
+        room(400, 100, 0, 0, true),
+        Some(300),
+        "slots held by slow ones do not end the prefetch"
     );
 }

@@ -37,7 +37,12 @@ local function lose(item)
   lost[item] = true
   any_lost = true
 end
-if n > 0 then
+-- When everything is settled, removing the tags tells whether all were ours; only if not, each is looked at.
+local by_removal = remove and not only_waiting
+for i = 1, n do
+  if ARGV[6 + i] == '' then by_removal = false end
+end
+if n > 0 and not by_removal then
   local scores = call('ZMSCORE', KEYS[3], unpack(ARGV, 7, 6 + n))
   local seen = {}
   for i = 1, n do
@@ -86,25 +91,29 @@ end
 
 -- A write that needs no memory goes first: a script that has written may go on when the memory is full, and ending
 -- deliveries is what makes room.
-call('ZREM', KEYS[3], '')
+if not by_removal then
+  call('ZREM', KEYS[3], '')
+elseif n > 0 and call('ZREM', KEYS[3], unpack(ARGV, 7, 6 + n)) ~= n then
+  local seen = {}
+  for i = 1, n do
+    local tag = ARGV[6 + i]
+    -- Both keys are always written together.
+    if seen[tag] or call('HEXISTS', KEYS[2], tag) == 0 then lose(i) end
+    seen[tag] = true
+  end
+end
 
 local started, claimed = {}, {}
 local now
 
 local sections = {}
 function sections.R(count)
-  local keys = {}
-  for i = 0, count - 1 do keys[i + 1] = ARGV[at + 5 * i + 2] end
   select(ARGV[at])
-  local stands = call('MGET', unpack(keys))
-  local written, argv = {}, ARGV
+  local argv = ARGV
   for i = 1, count do
     local a = at + 5 * (i - 1)
     if not (any_lost and lost[tonumber(argv[a + 1])]) then
-      local key, before = argv[a + 2], stands[i]
-      if written[key] then before = call('GET', key) end
-      written[key] = true
-      store(before, key, argv[a + 3], argv[a + 4])
+      store(argv[a + 2], argv[a + 3], argv[a + 4])
     end
   end
   select(home)
@@ -192,7 +201,9 @@ while at <= #ARGV do
 end
 
 if #started > 0 then call('ZADD', KEYS[3], 'XX', unpack(started)) end
-if remove and n > 0 then
+if by_removal and n > 0 then
+  call('HDEL', KEYS[2], unpack(ARGV, 7, 6 + n))
+elseif remove and n > 0 then
   if any_lost then
     for i = 1, n do
       if not lost[i] then

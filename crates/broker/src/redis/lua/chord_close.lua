@@ -32,7 +32,7 @@ while at <= #ARGV do
     redis.call('SELECT', ARGV[at])
     database = ARGV[at]
   end
-  store(redis.call('GET', ARGV[at + 1]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+  store(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
   at = at + 4
 end
 redis.call('SELECT', home)
