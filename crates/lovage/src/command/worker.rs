@@ -236,7 +236,7 @@ pub(crate) fn run(
 
 /// How many threads drive the async tasks: half of the cores. The others are for what runs beside them (blocking tasks,
 /// Redis on a small machine), and a hand-over between two threads costs more than most tasks: on two cores, one thread
-/// ends as many no-op tasks as two, in three quarters of the CPU time.
+/// ends as many no-op tasks as two, in less CPU time (docs/adr/0009).
 fn executor_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
