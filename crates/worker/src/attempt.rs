@@ -61,7 +61,8 @@ pub(crate) struct Job {
 }
 
 /// Lives one message to its end.
-pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, slot: Slot, ticket: Ticket) {
+pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot, ticket: Ticket) {
+    slot.begin();
     let finish = match intake::read(&shared, &delivery, Utc::now()) {
         Intake::Run(job) => match run(&shared, &delivery, *job, slot).await {
             Some(finish) => finish,
@@ -79,7 +80,9 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, slot: Slot, ti
             },
         ),
         Intake::Expired(message, body) => expired(&shared, delivery, &message, &body),
-        Intake::Unknown(message) => shared.unknown.receive(&shared, delivery, &message).await,
+        Intake::Unknown(message) => {
+            Box::pin(shared.unknown.receive(&shared, delivery, &message)).await
+        }
     };
     commit::finish(&shared, finish).await;
     drop(ticket);
@@ -268,15 +271,16 @@ async fn execute(
         // The future is driven on a blocking thread: a sync task never holds up the executor.
         let handle = Handle::current();
         let span = tracing::Span::current();
-        let thread = tokio::task::spawn_blocking(move || {
-            span.in_scope(|| handle.block_on(Box::pin(running)))
-        });
-        within(limit, async {
-            thread.await.unwrap_or_else(|_| lost_thread())
-        })
-        .await
+        let running = Box::pin(running);
+        let thread =
+            tokio::task::spawn_blocking(move || span.in_scope(|| handle.block_on(running)));
+        let ended = async { thread.await.unwrap_or_else(|_| lost_thread()) };
+        Box::pin(within(limit, ended)).await
     } else {
-        within(limit, running).await
+        match limit {
+            None => running.await,
+            limit => Box::pin(within(limit, running)).await,
+        }
     }
 }
 

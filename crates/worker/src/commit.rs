@@ -90,16 +90,22 @@ impl Drop for Ticket {
 
 /// Ends one delivery. What the broker cannot do at all (a callback's queue that is no list, say) does not leave the message
 /// held for ever: it goes to the dead letters with the broker's words.
+///
+/// The rare ways are boxed: else the future of every message carries their size along.
 pub(crate) async fn finish(shared: &Shared, mut finish: Finish) {
     let delivery = finish.delivery.clone();
     let settles = finish.settle.is_some();
     if !shared.results_beside && !finish.results.is_empty() {
-        match store_elsewhere(shared, std::mem::take(&mut finish.results)).await {
+        match Box::pin(store_elsewhere(shared, std::mem::take(&mut finish.results))).await {
             Ok(Stored::Yes) => {}
             // Whoever gets the message next does all of it again; acked early, what can be done still is.
-            Ok(Stored::Stopped) if settles => return give_back(shared, delivery).await,
+            Ok(Stored::Stopped) if settles => {
+                return Box::pin(give_back(shared, delivery)).await;
+            }
             Ok(Stored::Stopped) => {}
-            Err(refused) if settles => return bury(shared, delivery, &refused).await,
+            Err(refused) if settles => {
+                return Box::pin(bury(shared, delivery, &refused)).await;
+            }
             Err(refused) => error!(
                 error = &refused as &dyn std::error::Error,
                 "the result store refused a result"
@@ -108,9 +114,11 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Finish) {
     }
     let ended = match finish.chord.take() {
         None => shared.consumer.finish(vec![finish]).await,
-        Some(part) => match return_part(shared, &mut finish, part).await {
+        Some(part) => match Box::pin(return_part(shared, &mut finish, part)).await {
             Ok(Returned::Yes) => shared.consumer.finish(vec![finish]).await,
-            Ok(Returned::Stopped) if settles => return give_back(shared, delivery).await,
+            Ok(Returned::Stopped) if settles => {
+                return Box::pin(give_back(shared, delivery)).await;
+            }
             Ok(Returned::Stopped) => return,
             Err(refused) => Err(refused),
         },
@@ -124,7 +132,7 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Finish) {
         }
         Ok(_) => {}
         Err(refused) if settles && !refused.is_transient() => {
-            bury(shared, delivery, &refused).await
+            Box::pin(bury(shared, delivery, &refused)).await
         }
         Err(error) => error!(
             error = &error as &dyn std::error::Error,

@@ -15,14 +15,16 @@ use crate::{
     attempt::{self, Shared},
     commit::Ticket,
     error::Error,
-    policy,
+    policy::{self, Load},
     shutdown::Shutdown,
 };
 
 /// How long a step of a cold shutdown may take.
 const COLD_PATIENCE: Duration = Duration::from_secs(5);
-/// Tasks that hold their slot for less are fetched as they can start.
+/// While tasks usually hold their slot for less, the next ones are fetched as those before them run.
 const QUICK: Duration = Duration::from_millis(2);
+/// When for so long no task began or ended, those that run are not of the quick kind.
+const STILL: Duration = Duration::from_millis(10);
 /// How often is looked whether the broker is still there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -42,7 +44,14 @@ pub(crate) enum Event {
 pub(crate) struct Slot {
     engine: mpsc::UnboundedSender<Event>,
     suspect: bool,
-    since: Instant,
+    since: Option<Instant>,
+}
+
+impl Slot {
+    /// Its message's life begins now: before, it stood behind others for the executor.
+    pub(crate) fn begin(&mut self) {
+        self.since = Some(Instant::now());
+    }
 }
 
 /// How a slot was used.
@@ -56,7 +65,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let _ = self.engine.send(Event::SlotFree(Used {
             suspect: self.suspect,
-            time: self.since.elapsed(),
+            time: self.since.map_or(Duration::ZERO, |since| since.elapsed()),
         }));
     }
 }
@@ -93,17 +102,22 @@ pub(crate) async fn run(
         fetcher,
         waiting: VecDeque::new(),
         suspects: VecDeque::new(),
+        beginning: Vec::new(),
         suspect_runs: false,
-        usual: Duration::ZERO,
+        usual: 2 * QUICK,
+        stirred: None,
         running: 0,
         held: 0,
-        reserved: None,
+        fetching: false,
+        reserved: 0,
     };
     let mut summary = Summary::default();
     let mut heard = Vec::with_capacity(256);
     loop {
         engine.hand_out();
+        // Asked for before the next tasks begin, as they stand before the request in the executor's line otherwise.
         engine.ask();
+        engine.launch();
         tokio::select! {
             biased;
             () = shutdown.asked() => break,
@@ -119,8 +133,10 @@ pub(crate) async fn run(
         waiting = engine.waiting.len(),
         "warm shutdown: running tasks finish"
     );
+    // What was marked as started by its fetch and got no slot goes back by itself; the rest of the line with `give_back`.
     // Dropping the line ends the fetcher; a batch that it holds at that moment is still recorded as ours, unstarted.
-    engine.waiting.clear();
+    let waiting = std::mem::take(&mut engine.waiting);
+    let marked: Vec<Delivery> = waiting.into_iter().filter(|one| one.started).collect();
     let Engine {
         fetcher,
         sender,
@@ -129,8 +145,9 @@ pub(crate) async fn run(
     } = engine;
     drop(fetcher);
     drop(sender);
+    summary.returned += restore(&*consumer, &shutdown, marked).await?;
     let released = unless_stuck(&shutdown, give_back(&*consumer)).await;
-    summary.returned = released.transpose()?.unwrap_or(0);
+    summary.returned += released.transpose()?.unwrap_or(0);
     while let Some(event) = unless_stuck(&shutdown, events.recv()).await.flatten() {
         match event {
             Event::SlotFree(_) => {
@@ -139,16 +156,7 @@ pub(crate) async fn run(
             }
             // A fetch crossed the shutdown: its messages go back as they came, also those marked to start at once.
             Event::Fetched(Ok(batch)) => {
-                let given_back = batch
-                    .into_iter()
-                    .map(|delivery| attempt::settle(delivery, Settle::Restore));
-                let ended = unless_stuck(&shutdown, consumer.finish(given_back.collect())).await;
-                let ended = ended.transpose()?.unwrap_or_default();
-                // Those that the release above has given back already are lost to this one.
-                let returned = ended
-                    .iter()
-                    .filter(|ended| matches!(ended, Finished::Done { .. }));
-                summary.returned += u64::try_from(returned.count()).unwrap_or(0);
+                summary.returned += restore(&*consumer, &shutdown, batch).await?;
             }
             Event::Fetched(Err(_)) | Event::Settled => {}
         }
@@ -156,6 +164,27 @@ pub(crate) async fn run(
     let released = unless_stuck(&shutdown, give_back(&*consumer)).await;
     summary.returned += released.transpose()?.unwrap_or(0);
     Ok(summary)
+}
+
+/// Gives back deliveries that never ran, whatever they are marked as, and tells how many.
+async fn restore(
+    consumer: &dyn Consumer,
+    shutdown: &Shutdown,
+    batch: Vec<Delivery>,
+) -> Result<u64, Error> {
+    if batch.is_empty() {
+        return Ok(0);
+    }
+    let given_back = batch
+        .into_iter()
+        .map(|delivery| attempt::settle(delivery, Settle::Restore));
+    let ended = unless_stuck(shutdown, consumer.finish(given_back.collect())).await;
+    let ended = ended.transpose()?.unwrap_or_default();
+    // Those that were given back already are lost to this one.
+    let returned = ended
+        .iter()
+        .filter(|ended| matches!(ended, Finished::Done { .. }));
+    Ok(u64::try_from(returned.count()).unwrap_or(0))
 }
 
 /// Gives back what has not begun, unless the broker is away for longer than a lease: then others give it back already.
@@ -199,20 +228,33 @@ struct Engine {
     waiting: VecDeque<Delivery>,
     /// Messages that have cost nearly as many workers as they may; one of them runs at a time.
     suspects: VecDeque<Delivery>,
+    /// Those that have a slot and are about to be spawned.
+    beginning: Vec<Delivery>,
     suspect_runs: bool,
     /// How long a slot is usually held; a moving average.
     usual: Duration,
+    /// When a slot was last taken or left.
+    stirred: Option<Instant>,
     running: usize,
     held: usize,
-    /// Slots promised to the fetch under way; `None` when there is none.
-    reserved: Option<usize>,
+    /// A fetch is under way.
+    fetching: bool,
+    /// Slots promised to it.
+    reserved: usize,
 }
 
 impl Engine {
+    /// Slots that nobody has and nobody was promised.
     fn free(&self) -> usize {
         self.size
             .concurrency
-            .saturating_sub(self.running + self.reserved.unwrap_or(0))
+            .saturating_sub(self.running + self.reserved)
+    }
+
+    /// Tasks leave their slots within moments, and nothing says that those that run now do not.
+    fn quick(&self) -> bool {
+        let lately = || self.stirred.is_some_and(|at| at.elapsed() < STILL);
+        self.usual < QUICK && (self.running == 0 || lately())
     }
 
     /// Puts waiting messages into free slots.
@@ -233,38 +275,49 @@ impl Engine {
         suspect.or_else(|| self.waiting.pop_front())
     }
 
+    /// Gives a message a slot.
     fn begin(&mut self, delivery: Delivery) {
         self.running += 1;
         self.suspect_runs |= delivery.suspect;
-        let slot = Slot {
-            engine: self.sender.clone(),
-            suspect: delivery.suspect,
-            since: Instant::now(),
-        };
-        let ticket = Ticket {
-            engine: self.sender.clone(),
-        };
-        tokio::spawn(attempt::live(
-            Arc::clone(&self.shared),
-            delivery,
-            slot,
-            ticket,
-        ));
+        self.beginning.push(delivery);
+    }
+
+    /// Gives those that have a slot a life of their own.
+    fn launch(&mut self) {
+        for delivery in self.beginning.drain(..) {
+            let slot = Slot {
+                engine: self.sender.clone(),
+                suspect: delivery.suspect,
+                since: None,
+            };
+            let ticket = Ticket {
+                engine: self.sender.clone(),
+            };
+            tokio::spawn(attempt::live(
+                Arc::clone(&self.shared),
+                delivery,
+                slot,
+                ticket,
+            ));
+        }
     }
 
     /// Asks for more when there is room, one fetch at a time.
     fn ask(&mut self) {
-        if self.reserved.is_some() {
+        if self.fetching {
             return;
         }
-        let free = self.free();
-        let quick = self.usual < QUICK;
-        let (held, waiting) = (self.held, self.waiting.len());
-        if let Some(max) = policy::room(self.size.prefetch, held, waiting, free, quick) {
-            let start = free.min(max);
-            if self.fetcher.send(Want { max, start }).is_ok() {
-                self.reserved = Some(start);
-            }
+        let load = Load {
+            concurrency: self.size.concurrency,
+            prefetch: self.size.prefetch,
+            held: self.held,
+            waiting: self.waiting.len(),
+            running: self.running,
+            quick: self.quick(),
+        };
+        if let Some(want) = policy::room(&load) {
+            self.reserved = want.start.min(self.free());
+            self.fetching = self.fetcher.send(want).is_ok();
         }
     }
 
@@ -274,15 +327,18 @@ impl Engine {
                 self.running -= 1;
                 self.suspect_runs &= !used.suspect;
                 self.usual = (self.usual * 15 + used.time) / 16;
+                self.stirred = Some(Instant::now());
             }
             Event::Settled => self.held -= 1,
             Event::Fetched(batch) => {
-                self.reserved = None;
+                self.fetching = false;
+                self.reserved = 0;
                 let batch = batch?;
                 self.held += batch.len();
+                self.stirred = Some(Instant::now());
                 let taken = u64::try_from(batch.len()).unwrap_or(u64::MAX);
                 for delivery in batch {
-                    if delivery.started {
+                    if delivery.started && self.free() > 0 {
                         self.begin(delivery);
                     } else if delivery.suspect {
                         self.suspects.push_back(delivery);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lovage_broker::{Reason, Settle};
+use lovage_broker::{Reason, Settle, Want};
 use lovage_protocol::{ExceptionInfo, Message, State, Value};
 use lovage_settings::TaskSettings;
 
@@ -251,24 +251,54 @@ pub(crate) fn timed_out(limit: Duration, kind: Limit) -> Outcome {
 /// No fetch takes more, however large the prefetch: the server runs nothing else meanwhile.
 const MOST_AT_ONCE: usize = 1_000;
 
-/// How many messages the next fetch takes, or none for now.
+/// How busy a worker is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Slots.
+    pub(crate) concurrency: usize,
+    /// So many messages it may hold.
+    pub(crate) prefetch: usize,
+    /// So many it holds: those that wait, those that run, those whose end is on its way.
+    pub(crate) held: usize,
+    pub(crate) waiting: usize,
+    pub(crate) running: usize,
+    /// Tasks end within a few milliseconds, and have just done so.
+    pub(crate) quick: bool,
+}
+
+/// What the next fetch takes, or none for now.
 ///
 /// A worker holds at most `prefetch` messages. It asks for more when its waiting line has run dry, or when a quarter of
-/// its room is free, so that a busy worker fetches in batches that Redis likes and an idle one at once. While tasks are
-/// `quick` it takes no more than it can start at once: a line would save no time, and each start out of it costs a step.
-pub(crate) fn room(
-    prefetch: usize,
-    held: usize,
-    waiting: usize,
-    free: usize,
-    quick: bool,
-) -> Option<usize> {
-    let room = prefetch.saturating_sub(held).min(MOST_AT_ONCE);
-    if quick && free > 0 && room > 0 {
-        return (waiting == 0).then_some(room.min(free));
+/// its room is free, so that a busy worker fetches in batches that Redis likes and an idle one at once.
+///
+/// While tasks are `quick` the next batch is fetched while the last one still runs: the slots will be free when it comes,
+/// so that it is marked as started by the fetch itself, which saves a step for each. A longer line would save nothing.
+pub(crate) fn room(load: &Load) -> Option<Want> {
+    let free = load.concurrency.saturating_sub(load.running);
+    let room = load.prefetch.saturating_sub(load.held).min(MOST_AT_ONCE);
+    if room == 0 {
+        return None;
     }
-    let dry = waiting == 0 && free > 0;
-    (room > 0 && (dry || room >= prefetch.div_ceil(4).min(MOST_AT_ONCE))).then_some(room)
+    if load.quick {
+        let room = room.min(load.concurrency);
+        // What is ending makes more room in a moment; what only runs may not.
+        let ending = load.held > load.waiting + load.running;
+        let batch = load
+            .concurrency
+            .min(load.prefetch.div_ceil(4))
+            .min(MOST_AT_ONCE);
+        let worth_it = room >= batch || !ending;
+        return (load.waiting == 0 && worth_it).then_some(Want {
+            max: room,
+            start: room,
+        });
+    }
+    let dry = load.waiting == 0 && free > 0;
+    let worth_it = room >= load.prefetch.div_ceil(4).min(MOST_AT_ONCE);
+    (dry || worth_it).then_some(Want {
+        max: room,
+        start: free.min(room),
+    })
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ struct ResultRow {
     item: usize,
     key: String,
     value: Bytes,
-    life: String,
+    life: Option<Duration>,
 }
 
 /// See the module.
@@ -121,7 +121,7 @@ impl<'k> Batch<'k> {
             item,
             key: write.key.clone(),
             value: write.value.clone(),
-            life: milliseconds(write.expires),
+            life: write.expires,
         });
         Ok(())
     }
@@ -244,18 +244,14 @@ impl<'k> Batch<'k> {
                 cmd.arg(database).arg(&part.group_key);
             }
         }
-        // The script reads the results that stand there by one MGET a section, which is of one database.
-        self.results.sort_by_key(|row| row.database);
-        for rows in self.results.chunk_by(|a, b| a.database == b.database) {
-            for rows in rows.chunks(MOST_ITEMS) {
-                cmd.arg("R").arg(rows.len());
-                for row in rows {
-                    cmd.arg(row.database)
-                        .arg(row.item)
-                        .arg(&row.key)
-                        .arg(&row.value[..])
-                        .arg(&row.life);
-                }
+        // Database and life are the same for nearly all of a batch: they stand once before each run of alike rows.
+        self.results.sort_by_key(|row| (row.database, row.life));
+        let alike = |a: &ResultRow, b: &ResultRow| a.database == b.database && a.life == b.life;
+        for rows in self.results.chunk_by(alike) {
+            cmd.arg("R").arg(rows.len());
+            cmd.arg(rows[0].database).arg(milliseconds(rows[0].life));
+            for row in rows {
+                cmd.arg(row.item).arg(&row.key).arg(&row.value[..]);
             }
         }
         section(

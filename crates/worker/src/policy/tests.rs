@@ -232,41 +232,58 @@ fn the_messages_limit_wins_and_the_nearer_one_counts() {
     );
 }
 
+/// Asks for a worker of 100 slots that may hold 400; gives what is taken and how much of it is started.
+fn asked(held: usize, waiting: usize, running: usize, quick: bool) -> Option<(usize, usize)> {
+    asked_of(100, 400, held, waiting, running, quick)
+}
+
+fn asked_of(
+    concurrency: usize,
+    prefetch: usize,
+    held: usize,
+    waiting: usize,
+    running: usize,
+    quick: bool,
+) -> Option<(usize, usize)> {
+    let load = Load {
+        concurrency,
+        prefetch,
+        held,
+        waiting,
+        running,
+        quick,
+    };
+    room(&load).map(|want| (want.max, want.start))
+}
+
 #[test]
 fn a_fetch_waits_for_a_quarter_of_the_room_while_there_is_work() {
-    assert_eq!(room(400, 0, 0, 100, false), Some(400));
+    assert_eq!(asked(0, 0, 0, false), Some((400, 100)));
+    let idle_slot = asked(399, 0, 99, false);
+    assert_eq!(idle_slot, Some((1, 1)), "an idle slot never waits");
+    assert_eq!(asked(399, 299, 100, false), None);
+    assert_eq!(asked(300, 200, 100, false), Some((100, 0)));
+    assert_eq!(asked(400, 0, 0, false), None, "the prefetch is a bound");
+    assert_eq!(asked_of(1, 1, 0, 0, 0, false), Some((1, 1)));
+    let unlimited = asked_of(100, usize::MAX, 5_000, 0, 99, false);
     assert_eq!(
-        room(400, 399, 0, 1, false),
-        Some(1),
-        "an idle slot never waits"
-    );
-    assert_eq!(room(400, 399, 299, 0, false), None);
-    assert_eq!(room(400, 300, 200, 0, false), Some(100));
-    assert_eq!(
-        room(400, 400, 0, 100, false),
-        None,
-        "the prefetch is a bound"
-    );
-    assert_eq!(room(1, 0, 0, 1, false), Some(1));
-    assert_eq!(
-        room(usize::MAX, 5_000, 0, 1, false),
-        Some(1_000),
-        "without a limit a fetch still has one"
+        unlimited,
+        Some((1_000, 1)),
+        "a fetch has a limit of its own"
     );
 }
 
 #[test]
-fn quick_tasks_are_fetched_as_they_can_start() {
-    assert_eq!(room(400, 0, 0, 100, true), Some(100));
-    assert_eq!(
-        room(400, 395, 0, 7, true),
-        Some(5),
-        "the prefetch is a bound"
-    );
-    assert_eq!(room(400, 100, 3, 7, true), None, "the line is served first");
-    assert_eq!(
-        room(400, 100, 0, 0, true),
-        Some(300),
-        "slots held by slow ones do not end the prefetch"
-    );
+fn while_tasks_are_quick_the_next_batch_is_fetched_as_the_last_one_runs() {
+    assert_eq!(asked(0, 0, 0, true), Some((100, 100)));
+    assert_eq!(asked(100, 0, 100, true), Some((100, 100)));
+    assert_eq!(asked(103, 3, 100, true), None, "the line is served first");
+    assert_eq!(asked(390, 0, 100, true), None, "ends are on their way");
+    assert_eq!(asked(400, 0, 0, true), None, "the prefetch is a bound");
+}
+
+#[test]
+fn a_slot_is_not_left_idle_in_the_hope_that_others_end() {
+    let held = 80;
+    assert_eq!(asked_of(100, 100, held, 0, held, true), Some((20, 20)));
 }

@@ -8,7 +8,7 @@
 --       sections: letter, count, then count times the fields below. Field `item` is a position in the tags.
 --         T  list                                        must be a list
 --         J  database, group key                         must be a chord's
---         R  database, item, key, value, life in ms      result
+--         R  item, key, value                            result; before the first: database, life in ms or ''
 --         P  item, list, L or R, payload                 push
 --         S  item                                        mark as started
 --         A  item                                        settle, though the others are kept
@@ -62,7 +62,7 @@ local function select(wanted)
   end
 end
 
-local width = { T = 1, J = 2, R = 5, P = 4, S = 1, A = 1, D = 4, I = 3, K = 2, C = 9 }
+local width = { T = 1, J = 2, P = 4, S = 1, A = 1, D = 4, I = 3, K = 2, C = 9 }
 local at = 7 + n
 -- Whatever could refuse is asked before the first write, as there is no way back after it.
 local function failed(err)
@@ -109,12 +109,9 @@ local now
 local sections = {}
 function sections.R(count)
   select(ARGV[at])
-  local argv = ARGV
-  for i = 1, count do
-    local a = at + 5 * (i - 1)
-    if not (any_lost and lost[tonumber(argv[a + 1])]) then
-      store(argv[a + 2], argv[a + 3], argv[a + 4])
-    end
+  local argv, life = ARGV, ARGV[at + 1]
+  for a = at + 2, at + 3 * count - 1, 3 do
+    if not (any_lost and lost[tonumber(argv[a])]) then store(argv[a + 1], argv[a + 2], life) end
   end
   select(home)
 end
@@ -188,7 +185,7 @@ while at <= #ARGV do
     for _ = 1, count do letter(tonumber(ARGV[at])) end
   elseif kind == 'R' then
     sections.R(count)
-    at = at + 5 * count
+    at = at + 2 + 3 * count
   else
     local act, step = sections[kind], width[kind]
     local where = kind == 'C' and 1 or 0
