@@ -11,8 +11,9 @@ use lovage_results::ResultStore;
 use lovage_settings::{Settings, TaskSettings};
 
 use crate::{
-    Composer, Error, Outgoing, Prepared, PublishPolicy, SendBuilder, TaskHandle,
+    Composer, Error, Outgoing, Prepared, PublishLayer, PublishPolicy, SendBuilder, TaskHandle,
     context::Sending,
+    layer::PublishLayers,
     publisher::Publisher,
     retry::{self, RetryOptions},
     rusty,
@@ -30,9 +31,10 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Inner {
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
     results: Arc<dyn ResultStore>,
     composer: Composer,
+    layers: PublishLayers,
 }
 
 /// What a client takes from the settings.
@@ -82,9 +84,25 @@ impl Client {
         let composer = Composer::new(options);
         Self {
             inner: Arc::new(Inner {
-                publisher,
+                publisher: Arc::new(publisher),
                 results,
                 composer,
+                layers: PublishLayers::default(),
+            }),
+        }
+    }
+
+    /// The same client with a layer around what is sent through it, inside of those that it has.
+    #[must_use]
+    pub fn layer(&self, layer: Arc<dyn PublishLayer>) -> Self {
+        let mut layers = self.inner.layers.clone();
+        layers.push(layer);
+        Self {
+            inner: Arc::new(Inner {
+                publisher: Arc::clone(&self.inner.publisher),
+                results: Arc::clone(&self.inner.results),
+                composer: self.inner.composer.clone(),
+                layers,
             }),
         }
     }
@@ -110,11 +128,7 @@ impl Client {
         let sending = Sending::current();
         let prepared = calls
             .into_iter()
-            .map(|call| {
-                self.inner
-                    .composer
-                    .compose(call.into_outgoing(sending.as_ref())?)
-            })
+            .map(|call| self.compose(call.into_outgoing(sending.as_ref())?))
             .collect::<Result<Vec<_>, Error>>()?;
         let handles = prepared
             .iter()
@@ -133,12 +147,18 @@ impl Client {
         if let Some(sending) = &sending {
             sending.apply(&mut call);
         }
-        let prepared = self.inner.composer.compose(call)?;
+        let prepared = self.compose(call)?;
         let handle = self.handle_of(&prepared);
-        self.inner
+        let outcome = self
+            .inner
             .publisher
             .publish(std::slice::from_ref(&prepared.publish))
-            .await?;
+            .await;
+        let told = outcome.as_ref().copied();
+        self.inner
+            .layers
+            .after(std::slice::from_ref(&prepared), told);
+        outcome?;
         if let Some(sending) = &sending {
             sending.record(&prepared.id);
         }
@@ -150,7 +170,12 @@ impl Client {
     /// # Errors
     /// When what is asked for cannot be sent.
     pub fn prepare(&self, call: &Outgoing) -> Result<Prepared, Error> {
-        self.inner.composer.compose(call.clone())
+        self.compose(call.clone())
+    }
+
+    fn compose(&self, mut call: Outgoing) -> Result<Prepared, Error> {
+        self.inner.layers.before(&mut call)?;
+        self.inner.composer.compose(call)
     }
 
     /// Sends messages prepared before, in their order, and notes them as children of the task that runs here.
@@ -161,17 +186,17 @@ impl Client {
         let sending = Sending::current();
         let mut rest = prepared.into_iter();
         loop {
-            let (ids, chunk): (Vec<TaskId>, Vec<Publish>) = rest
-                .by_ref()
-                .take(CHUNK)
-                .map(|prepared| (prepared.id, prepared.publish))
-                .unzip();
+            let chunk: Vec<Prepared> = rest.by_ref().take(CHUNK).collect();
             if chunk.is_empty() {
                 return Ok(());
             }
-            self.inner.publisher.publish(&chunk).await?;
+            // Cloning a publish shares its payload.
+            let publishes: Vec<Publish> = chunk.iter().map(|one| one.publish.clone()).collect();
+            let outcome = self.inner.publisher.publish(&publishes).await;
+            self.inner.layers.after(&chunk, outcome.as_ref().copied());
+            outcome?;
             if let Some(sending) = &sending {
-                ids.iter().for_each(|id| sending.record(id));
+                chunk.iter().for_each(|one| sending.record(&one.id));
             }
         }
     }
@@ -185,7 +210,7 @@ impl Client {
         signature: &Signature,
         follow: Follow,
     ) -> Result<(TaskId, Publish), Error> {
-        let prepared = signature::publish_of(&self.inner.composer, signature, follow)?;
+        let prepared = self.compose(signature::outgoing(signature, follow)?)?;
         Ok((prepared.id, prepared.publish))
     }
 

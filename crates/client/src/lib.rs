@@ -14,6 +14,7 @@
 //! | `outgoing`, `moment` | a call as plain data |
 //! | `composer` | a call as the bytes of its message |
 //! | `router` | which queue, when nobody says |
+//! | `layer` | a user's code around sending |
 //! | `publisher` | repeating a publish that failed |
 //! | [`signature`] | signatures as messages, merged as Celery does |
 //! | [`retry`] | the message of a retry |
@@ -48,6 +49,7 @@ mod composer;
 pub mod context;
 mod error;
 mod handle;
+mod layer;
 mod moment;
 mod outgoing;
 mod publisher;
@@ -61,6 +63,7 @@ pub use client::{Client, ClientOptions, OwnOptions};
 pub use composer::Composer;
 pub use error::Error;
 pub use handle::TaskHandle;
+pub use layer::PublishLayer;
 pub use moment::Moment;
 pub use outgoing::{Outgoing, Prepared};
 pub use publisher::PublishPolicy;

@@ -6,21 +6,22 @@ use celery::Celery;
 use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
 use lovage_client::{Client, context as sending};
-use lovage_protocol::{Body, DecodeOptions, Map, Message, State, TaskMeta, Value};
+use lovage_protocol::{Body, DecodeOptions, Map, Message, QueueName, State, TaskMeta, Value};
 use lovage_registry::StateMap;
 use lovage_results::ResultStore;
 use lovage_settings::{Pool, Settings};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::{
-    catalogue::{Catalogue, Registered, Rules},
+    catalogue::{Catalogue, Registered},
     chord::Joiner,
     commit::{self, Starter, Ticket},
     context::{CURRENT, Context},
     engine::Slot,
     handler::Call,
     intake::{self, Intake},
+    layer::{self, End, Ended},
     outcome::{Outcome, When},
     policy::{self, Ending, Next, Record},
     records,
@@ -102,12 +103,13 @@ pub(crate) fn settle(delivery: Delivery, settle: Settle) -> Finish {
 fn expired(shared: &Shared, delivery: Delivery, message: &Message, body: &Body) -> Finish {
     info!(task.id = %message.headers.id, task.name = %message.headers.task, "task expired before it began");
     let exception = records::celery_exception("TaskRevokedError", "expired").to_value();
+    let task = shared.catalogue.get(message.headers.task.as_str());
+    if let Some(task) = task {
+        tell(task, message, &delivery.queue, End::Revoked("expired"), None);
+    }
     let mut finish = settle(delivery, Settle::Ack);
     finish.chord = workflow::chord_part(shared, message, body, &State::Revoked, &exception);
-    let rules = shared
-        .catalogue
-        .get(message.headers.task.as_str())
-        .map(|task| task.rules);
+    let rules = task.map(|task| task.rules);
     if rules.is_none_or(|rules| {
         policy::stores(message, &rules, &shared.settings.tasks, &State::Revoked)
     }) {
@@ -192,6 +194,7 @@ async fn attempt(
     let rules = task.rules;
     let context = Context::new(
         Arc::clone(&message),
+        delivery.queue.clone(),
         Arc::clone(&shared.hostname),
         Arc::clone(&shared.results),
         shared.client.clone(),
@@ -221,6 +224,7 @@ async fn attempt(
         context: context.clone(),
         app: Arc::clone(&shared.app),
     };
+    let begun = (!task.layers.is_empty()).then(Instant::now);
     let outcome = tokio::select! {
         outcome = execute(shared, &task, call, context.clone()) => outcome,
         () = shared.shutdown.asked_cold() => {
@@ -236,7 +240,14 @@ async fn attempt(
     context.end();
     drop(slot);
     Some(conclude(
-        shared, delivery, &message, &kept, &rules, outcome, &context,
+        shared,
+        delivery,
+        &message,
+        &kept,
+        &task,
+        outcome,
+        &context,
+        begun.map(|begun| begun.elapsed()),
     ))
 }
 
@@ -310,10 +321,12 @@ fn conclude(
     delivery: &Delivery,
     message: &Message,
     body: &Body,
-    rules: &Rules,
+    task: &Registered,
     outcome: Outcome,
     context: &Context,
+    ran: Option<Duration>,
 ) -> Finish {
+    let rules = &task.rules;
     let settings = &shared.settings.tasks;
     let Ending {
         settle,
@@ -321,6 +334,7 @@ fn conclude(
         next,
     } = policy::conclude(outcome, message, rules, settings, fastrand::f64());
     log(&next, record.as_ref());
+    let rejected = layer::rejected(&settle, record.as_ref());
     let mut finish = Finish {
         delivery: delivery.clone(),
         settle: rules.acks_late.then_some(settle),
@@ -362,6 +376,10 @@ fn conclude(
             workflow::after_failure(shared, message, body, record.as_ref(), &mut finish)
         }
     }
+    if !task.layers.is_empty() {
+        let end = layer::end(record.as_ref(), rejected);
+        tell(task, message, &delivery.queue, end, ran);
+    }
     if let Some(Record {
         state,
         result,
@@ -379,6 +397,25 @@ fn conclude(
         finish.chord = part;
     }
     finish
+}
+
+/// Tells a task's layers how it ended.
+fn tell(
+    task: &Registered,
+    message: &Message,
+    queue: &QueueName,
+    end: End<'_>,
+    ran: Option<Duration>,
+) {
+    let ended = Ended {
+        message,
+        queue,
+        end,
+        ran,
+    };
+    for layer in task.layers.iter() {
+        layer.ended(&ended);
+    }
 }
 
 fn add(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {

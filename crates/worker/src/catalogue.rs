@@ -8,6 +8,7 @@ use lovage_settings::Settings;
 use crate::{
     error::BuildError,
     handler::Handler,
+    layer::{self, Layer, Layers},
     module::{Module, TaskOptions},
 };
 
@@ -21,7 +22,10 @@ pub struct Catalogue {
 pub(crate) struct Registered {
     pub(crate) spec: TaskSpec,
     pub(crate) rules: Rules,
+    /// Inside its layers.
     pub(crate) handler: Arc<dyn Handler>,
+    /// Those that hear of its ends.
+    pub(crate) layers: Layers,
 }
 
 /// A task's options after the settings have been asked for what the task leaves open.
@@ -103,7 +107,17 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
     let mut tasks = Tasks::new();
     let mut owners: HashMap<String, String> = HashMap::new();
     let mut provided = Provided::new();
+    let everywhere: Vec<&Arc<dyn Layer>> = modules
+        .iter()
+        .flat_map(|module| &module.layers_for_all)
+        .collect();
     for module in modules {
+        let layers: Layers = everywhere
+            .iter()
+            .copied()
+            .chain(&module.layers)
+            .cloned()
+            .collect();
         for entry in &module.tasks {
             let name = entry.spec.name.as_str().to_owned();
             if let Some(first) = owners.insert(name.clone(), module.name().to_owned()) {
@@ -116,7 +130,8 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
             let registered = Registered {
                 rules: Rules::resolve(&entry.options, settings),
                 spec: entry.spec.clone(),
-                handler: Arc::clone(&entry.handler),
+                handler: layer::wrap(&name, &layers, Arc::clone(&entry.handler)),
+                layers: Arc::clone(&layers),
             };
             tasks.insert(name.into(), Arc::new(registered));
         }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use lovage_client::Client;
-use lovage_protocol::{Message, State, TaskId, TaskMeta, Value};
+use lovage_protocol::{Message, QueueName, State, TaskId, TaskMeta, Value};
 use lovage_results::ResultStore;
 use serde::Serialize;
 
@@ -30,6 +30,7 @@ pub struct Context {
 #[derive(Debug)]
 struct Inner {
     message: Arc<Message>,
+    queue: QueueName,
     node: Arc<str>,
     results: Arc<dyn ResultStore>,
     client: Client,
@@ -41,12 +42,14 @@ struct Inner {
 impl Context {
     pub(crate) fn new(
         message: Arc<Message>,
+        queue: QueueName,
         node: Arc<str>,
         results: Arc<dyn ResultStore>,
         client: Client,
     ) -> Self {
         let inner = Inner {
             message,
+            queue,
             node,
             results,
             client,
@@ -92,6 +95,11 @@ impl Context {
     /// The node name of this worker, `worker@host`.
     pub fn hostname(&self) -> &str {
         &self.inner.node
+    }
+
+    /// The queue that it was taken from.
+    pub fn queue(&self) -> &QueueName {
+        &self.inner.queue
     }
 
     /// The envelope it came in: headers, properties, stamps.

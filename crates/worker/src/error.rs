@@ -55,6 +55,15 @@ pub enum Error {
     /// The broker refused for good.
     #[error("the broker refused")]
     Broker(#[from] lovage_broker::Error),
+    /// A hook at the start refused it.
+    #[error("a start hook of module `{module}` failed")]
+    Hook {
+        /// The module.
+        module: String,
+        /// Why.
+        #[source]
+        source: anyhow::Error,
+    },
     /// The engine ended by a fault of its own; what was held goes back when the lease ends.
     #[error("the worker's engine failed")]
     Engine(#[source] tokio::task::JoinError),

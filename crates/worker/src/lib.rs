@@ -15,6 +15,8 @@
 //! | `unknown` | messages whose task is not registered here |
 //! | `attempt` | one message's life |
 //! | `handler`, `bridge`, `raw`, `panics` | calling the task's code |
+//! | `layer` | code around tasks: middleware, metrics |
+//! | `hook` | code at a worker's start and end |
 //! | `outcome`, `signal`, `context` | what a task can say, and reach |
 //! | `policy` | pure decisions: ack, retry, limits, what is stored |
 //! | `workflow`, `chain`, `chord` | what follows a task |
@@ -33,7 +35,9 @@ pub mod context;
 mod engine;
 mod error;
 mod handler;
+mod hook;
 mod intake;
+pub mod layer;
 mod module;
 mod obituary;
 mod outcome;
@@ -51,6 +55,8 @@ pub use catalogue::Catalogue;
 pub use context::Context;
 pub use engine::Summary;
 pub use error::{BuildError, Error};
+pub use hook::WorkerHandle;
+pub use layer::Layer;
 pub use module::{Module, TaskOptions};
 pub use outcome::{Failure, Outcome, Retry, When};
 pub use raw::{RawCall, RawTask};

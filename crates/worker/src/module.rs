@@ -4,6 +4,7 @@ use std::{any::type_name, fmt, future::Future, sync::Arc, time::Duration};
 
 use celery::task::Task;
 use futures::{FutureExt, future::BoxFuture};
+use lovage_client::PublishLayer;
 use lovage_registry::{Described, StateMap, TaskSpec};
 use lovage_settings::Settings;
 use serde::Serialize;
@@ -11,6 +12,8 @@ use serde::Serialize;
 use crate::{
     bridge,
     handler::Handler,
+    hook::{self, Hook, WorkerHandle},
+    layer::Layer,
     raw::{RawHandler, RawTask},
 };
 
@@ -29,6 +32,11 @@ pub struct Module {
     name: String,
     pub(crate) tasks: Vec<Entry>,
     pub(crate) states: Vec<Provider>,
+    pub(crate) layers: Vec<Arc<dyn Layer>>,
+    pub(crate) layers_for_all: Vec<Arc<dyn Layer>>,
+    pub(crate) publish_layers: Vec<Arc<dyn PublishLayer>>,
+    pub(crate) on_start: Vec<Hook>,
+    pub(crate) on_stop: Vec<Hook>,
 }
 
 /// One task with everything a worker must know of it.
@@ -113,6 +121,11 @@ impl Module {
             name: name.into(),
             tasks: Vec::new(),
             states: Vec::new(),
+            layers: Vec::new(),
+            layers_for_all: Vec::new(),
+            publish_layers: Vec::new(),
+            on_start: Vec::new(),
+            on_stop: Vec::new(),
         }
     }
 
@@ -204,6 +217,46 @@ impl Module {
                 .boxed()
             }),
         });
+        self
+    }
+
+    /// Puts a layer around the tasks of this module, those added before and after it. The first given is the outermost.
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
+    /// Puts a layer around every task of the worker, those of other modules too; it is outside of their own layers.
+    pub fn layer_all(mut self, layer: impl Layer) -> Self {
+        self.layers_for_all.push(Arc::new(layer));
+        self
+    }
+
+    /// Lets a layer see what the worker's client sends, that is, what its tasks send.
+    pub fn publish_layer(mut self, layer: impl PublishLayer) -> Self {
+        self.publish_layers.push(Arc::new(layer));
+        self
+    }
+
+    /// Runs when the worker starts: its state is made, its broker is there, no message has been taken. An error refuses the
+    /// start. Hooks run one after the other, in the order of modules.
+    pub fn on_start<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: FnOnce(WorkerHandle) -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.on_start.push(hook::boxed(hook));
+        self
+    }
+
+    /// Runs when the worker has ended its last task, in the opposite order; not at all when it could not start, and not after
+    /// a cold shutdown has been asked for. An error is logged.
+    pub fn on_stop<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: FnOnce(WorkerHandle) -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.on_stop.push(hook::boxed(hook));
         self
     }
 }

@@ -61,6 +61,21 @@ pub enum When {
 }
 
 impl Outcome {
+    /// A failure for good with a Python exception class of `builtins`, such as `ValueError`, and its text.
+    pub fn failure(class: &str, message: impl Into<String>) -> Self {
+        let exception = ExceptionInfo::new("builtins", class, vec![Value::Str(message.into())]);
+        Self::failed_without_traceback(exception, false)
+    }
+
+    /// Again after `countdown` (`None`: the task's own back-off), counted against its `max_retries`.
+    pub fn retry(countdown: Option<Duration>) -> Self {
+        Self::Retry(Retry {
+            cause: None,
+            traceback: None,
+            when: countdown.map(When::Countdown),
+        })
+    }
+
     /// A failure raised by the task called `task`, with a traceback in Python's form.
     pub(crate) fn raised(task: &str, exception: ExceptionInfo) -> Self {
         let traceback = Some(traceback(task, &exception));

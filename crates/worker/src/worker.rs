@@ -16,6 +16,7 @@ use crate::{
     commit::Starter,
     engine::{self, Size, Summary},
     error::{BuildError, Error},
+    hook::{Hooks, WorkerHandle},
     module::Module,
     obituary, panics,
     shutdown::Shutdown,
@@ -51,6 +52,7 @@ pub struct Worker {
     catalogue: Catalogue,
     states: lovage_registry::StateMap,
     app: Arc<celery::Celery>,
+    hooks: Hooks,
 }
 
 /// The parts without the modules, which the catalogue has taken.
@@ -74,14 +76,18 @@ impl Worker {
         let WorkerParts {
             broker,
             results,
-            client,
-            modules,
+            mut client,
+            mut modules,
             settings,
             node,
             queues,
             concurrency,
             pool,
         } = parts;
+        let hooks = Hooks::of(&mut modules);
+        for layer in modules.iter().flat_map(|module| &module.publish_layers) {
+            client = client.layer(Arc::clone(layer));
+        }
         let (catalogue, states) = Catalogue::build(modules, &settings).await?;
         if catalogue.is_empty() {
             return Err(BuildError::NoTasks);
@@ -113,6 +119,7 @@ impl Worker {
             catalogue,
             states,
             app,
+            hooks,
         })
     }
 
@@ -138,6 +145,14 @@ impl Worker {
             pool,
         } = self.parts;
         broker.declare(&queues).await?;
+        let handle = WorkerHandle {
+            node: node.clone(),
+            queues: queues.as_slice().into(),
+            settings: Arc::clone(&settings),
+            client: client.clone(),
+            states: self.states.clone(),
+        };
+        let stopping = self.hooks.start(&handle).await?;
         let mut options = ConsumerOptions::new(node.clone(), queues);
         options.tasks = self.catalogue.names();
         options.lease = settings.worker.lease;
@@ -200,11 +215,17 @@ impl Worker {
         };
         ready();
         // On a task of its own: the thread that waits for `run` would otherwise be woken for every message.
-        let engine = engine::run(Arc::new(shared), Arc::clone(&consumer), size, shutdown);
+        let engine = engine::run(
+            Arc::new(shared),
+            Arc::clone(&consumer),
+            size,
+            shutdown.clone(),
+        );
         let summary = tokio::spawn(engine)
             .await
             .unwrap_or_else(|error| Err(Error::Engine(error)));
         let closed = consumer.close().await;
+        stopping.stop(&handle, &shutdown).await;
         let summary = summary?;
         closed?;
         info!(
