@@ -2,6 +2,8 @@
 
 mod chords;
 mod endings;
+mod kit;
+mod layers;
 mod modules;
 mod stage;
 mod workflow;

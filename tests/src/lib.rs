@@ -31,6 +31,15 @@ pub mod rust_client;
 pub mod stage;
 pub mod wait;
 
+/// The examples of the guides must run.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../docs/testing.md")]
+    struct Testing;
+    #[doc = include_str!("../../docs/signals.md")]
+    struct Signals;
+}
+
 pub use dead_letters::{DeadLetter, dead_letters};
 pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage};
 pub use message::TaskMessage;

@@ -52,7 +52,7 @@ use lovage_settings::{BrokerSettings, BrokerUrl};
 
 pub use self::{
     error::{Cause, Error},
-    memory::{MemoryBroker, MemoryResults},
+    memory::{Contents, Held, MemoryBroker, MemoryResults},
     redis::RedisBroker,
     transport::{
         Ask, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,

@@ -192,6 +192,11 @@ impl<R> SendBuilder<R> {
         })
     }
 
+    /// The same call, its value read as another type.
+    pub fn returning<S>(self) -> SendBuilder<S> {
+        SendBuilder::new(self.client, self.call)
+    }
+
     /// The call as plain data.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use celery::task::{Signature as RustySignature, Task};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use lovage_broker::{Broker, Publish};
-use lovage_protocol::{Body, Message, QueueName, Signature, TaskId, TaskName, Value};
+use lovage_protocol::{Body, Clock, Message, QueueName, Signature, TaskId, TaskName, Value};
 use lovage_results::ResultStore;
 use lovage_settings::{Settings, TaskSettings};
 
@@ -49,6 +49,8 @@ pub struct ClientOptions {
     /// What tasks say of themselves, by name: it holds when a call does not say otherwise, and wins over routes, as a
     /// task's own attributes do in Celery.
     pub own: HashMap<TaskName, OwnOptions>,
+    /// From which etas and expiries are counted; a worker takes it over.
+    pub clock: Clock,
 }
 
 /// What a task says of how it is sent.
@@ -69,6 +71,7 @@ impl From<&Settings> for ClientOptions {
             timezone: settings.timezone,
             publish: PublishPolicy::default(),
             own: HashMap::new(),
+            clock: Clock::system(),
         }
     }
 }
@@ -245,6 +248,11 @@ impl Client {
     /// Where messages are written.
     pub fn composer(&self) -> &Composer {
         &self.inner.composer
+    }
+
+    /// From which etas and expiries are counted.
+    pub fn clock(&self) -> &Clock {
+        self.inner.composer.clock()
     }
 
     /// Where messages go.

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use lovage_broker::{Destination, Publish};
 use lovage_protocol::{
-    Body, Compression, Headers, Map, Message, Properties, QueueName, TaskId, TaskName, TimeLimit,
-    Value, args_repr, compress, kwargs_repr,
+    Body, Clock, Compression, Headers, Map, Message, Properties, QueueName, TaskId, TaskName,
+    TimeLimit, Value, args_repr, compress, kwargs_repr,
 };
 use uuid::Uuid;
 
@@ -50,6 +50,7 @@ pub struct Composer {
     compression: Option<String>,
     naive_zone: Tz,
     own: HashMap<TaskName, OwnOptions>,
+    clock: Clock,
 }
 
 /// What the call leaves open is as the task says.
@@ -74,6 +75,7 @@ impl Composer {
             compression: options.tasks.compression,
             naive_zone: options.timezone,
             own: options.own,
+            clock: options.clock,
         }
     }
 
@@ -85,6 +87,11 @@ impl Composer {
     /// Where this process hears of `rpc://` results.
     pub fn reply_to(&self) -> &str {
         &self.reply_to
+    }
+
+    /// What it takes for now.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The routes.
@@ -101,7 +108,7 @@ impl Composer {
             fill(&mut outgoing, own);
         }
         let task = outgoing.task.clone();
-        self.write(outgoing, Utc::now())
+        self.write(outgoing, self.clock.now())
             .map_err(|problem| Error::invalid(task, problem))
     }
 

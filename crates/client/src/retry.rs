@@ -41,7 +41,7 @@ pub fn prepare(
     body: &Body,
     options: RetryOptions,
 ) -> Result<Prepared, Error> {
-    let now = Utc::now();
+    let now = composer.clock().now();
     let resolve = |moment: Moment| {
         composer
             .resolve(&moment, now)
@@ -90,7 +90,7 @@ pub(crate) fn prepare_unchanged(
     describe_arguments(&mut again, body);
     let address = Address::of(message, composer.router());
     let eta = eta.map(lovage_protocol::time::format_iso);
-    next_attempt(composer, again, address, eta, Utc::now())
+    next_attempt(composer, again, address, eta, composer.clock().now())
 }
 
 fn next_attempt(

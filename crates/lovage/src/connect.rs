@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use lovage_broker::{Broker, MemoryBroker, RedisBroker};
-use lovage_client::{Client, ClientOptions, OwnOptions};
-use lovage_protocol::TaskName;
+use lovage_client::{Client, ClientOptions};
 use lovage_registry::TaskSpec;
 use lovage_results::ResultStore;
 use lovage_settings::{BrokerUrl, Settings};
@@ -168,23 +167,13 @@ async fn open(
         }
     };
     let mut options = ClientOptions::from(settings);
-    options.own = tasks.iter().map(own_options).collect();
+    options.own = Catalogue::own_options(tasks);
     let client = Client::new(Arc::clone(&broker), Arc::clone(&results), options);
     Ok(Connected {
         broker,
         results,
         client,
     })
-}
-
-/// What a task's attribute says of how it is sent.
-fn own_options(task: &TaskSpec) -> (TaskName, OwnOptions) {
-    let own = OwnOptions {
-        queue: task.options.queue.clone(),
-        priority: task.options.priority,
-        expires: task.options.expires,
-    };
-    (TaskName::from(task.name.as_str()), own)
 }
 
 /// A broker that evicts keys loses messages without a word.

@@ -51,7 +51,12 @@ pub use lovage_protocol as protocol;
 pub use lovage_registry::__macro;
 pub use lovage_registry::{Described, State, schemars};
 pub use lovage_settings as settings;
-pub use lovage_worker::{Context, Module, RawCall, RawTask, TaskOptions, context, signal};
+#[cfg(feature = "testing")]
+pub use lovage_testing as testing;
+pub use lovage_worker::{
+    Context, Layer, Module, Outcome, RawCall, RawTask, TaskOptions, WorkerHandle, context, layer,
+    signal,
+};
 
 /// Runs the command line with the tasks of `modules`; the whole of a binary's `main`.
 ///

@@ -19,6 +19,7 @@
 //! | [`value`], [`typed`] | kombu's JSON data model, and Rust types for what serde lacks |
 //! | [`repr`] | values for human eyes |
 //! | [`time`] | Celery's date forms |
+//! | `clock` | where the time comes from |
 //! | `content`, `compression` | serializers and compression methods |
 //! | [`control`] | remote control: requests to workers and their replies |
 //! | `json` | reading and writing JSON as Python does |
@@ -39,6 +40,7 @@
 //! ```
 
 mod body;
+mod clock;
 mod compression;
 mod content;
 pub mod control;
@@ -56,6 +58,7 @@ pub mod typed;
 pub mod value;
 
 pub use body::{Body, Embed};
+pub use clock::Clock;
 pub use compression::{Compression, CompressionError, compress, decompress};
 pub use content::{DecodeOptions, Serializer};
 pub use error::{DecodeError, DecodeReason};

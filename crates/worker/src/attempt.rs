@@ -64,7 +64,7 @@ pub(crate) struct Job {
 /// Lives one message to its end.
 pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot, ticket: Ticket) {
     slot.begin();
-    let finish = match intake::read(&shared, &delivery, Utc::now()) {
+    let finish = match intake::read(&shared, &delivery, shared.client.clock().now()) {
         Intake::Run(job) => match run(&shared, &delivery, *job, slot).await {
             Some(finish) => finish,
             None => return,
@@ -105,7 +105,13 @@ fn expired(shared: &Shared, delivery: Delivery, message: &Message, body: &Body) 
     let exception = records::celery_exception("TaskRevokedError", "expired").to_value();
     let task = shared.catalogue.get(message.headers.task.as_str());
     if let Some(task) = task {
-        tell(task, message, &delivery.queue, End::Revoked("expired"), None);
+        tell(
+            task,
+            message,
+            &delivery.queue,
+            End::Revoked("expired"),
+            None,
+        );
     }
     let mut finish = settle(delivery, Settle::Ack);
     finish.chord = workflow::chord_part(shared, message, body, &State::Revoked, &exception);
@@ -146,7 +152,10 @@ async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) ->
             return None;
         }
         // The broker may have been away for long.
-        if job.expires.is_some_and(|expires| expires <= Utc::now()) {
+        if job
+            .expires
+            .is_some_and(|expires| expires <= shared.client.clock().now())
+        {
             let mut finish = expired(shared, delivery.clone(), &job.message, &job.body);
             finish.settle.take_if(|_| !rules.acks_late);
             return Some(finish);
@@ -242,7 +251,6 @@ async fn attempt(
     Some(conclude(
         shared,
         delivery,
-        &message,
         &kept,
         &task,
         outcome,
@@ -319,14 +327,13 @@ async fn within(
 fn conclude(
     shared: &Shared,
     delivery: &Delivery,
-    message: &Message,
     body: &Body,
     task: &Registered,
     outcome: Outcome,
     context: &Context,
     ran: Option<Duration>,
 ) -> Finish {
-    let rules = &task.rules;
+    let (rules, message) = (&task.rules, context.message());
     let settings = &shared.settings.tasks;
     let Ending {
         settle,
@@ -351,7 +358,7 @@ fn conclude(
                 When::Eta(eta) => Some(eta.min(LAST_MOMENT)),
                 // Celery takes a countdown of 0 for none.
                 When::Countdown(Duration::ZERO) => None,
-                When::Countdown(wait) => Some(add(Utc::now(), wait)),
+                When::Countdown(wait) => Some(add(shared.client.clock().now(), wait)),
             };
             // It was decoded once already, so it can be again.
             let again = message

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
+use lovage_client::OwnOptions;
+use lovage_protocol::TaskName;
 use lovage_registry::{StateMap, TaskSpec};
 use lovage_settings::Settings;
 
@@ -75,6 +77,19 @@ impl Catalogue {
         let mut specs: Vec<TaskSpec> = tasks.into_values().map(|task| task.spec.clone()).collect();
         specs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(specs)
+    }
+
+    /// What these tasks say of how they are sent, for [`ClientOptions::own`](lovage_client::ClientOptions::own).
+    pub fn own_options(specs: &[TaskSpec]) -> HashMap<TaskName, OwnOptions> {
+        let own = specs.iter().map(|task| {
+            let own = OwnOptions {
+                queue: task.options.queue.clone(),
+                priority: task.options.priority,
+                expires: task.options.expires,
+            };
+            (TaskName::from(task.name.as_str()), own)
+        });
+        own.collect()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Registered>> {

@@ -208,7 +208,7 @@ impl Joiner {
                 result: exception.to_value(),
                 traceback: None,
                 children: Some(Vec::new()),
-                date_done: Some(lovage_protocol::time::format_iso(chrono::Utc::now())),
+                date_done: Some(lovage_protocol::time::format_iso(self.client.clock().now())),
                 group_id: None,
                 parent_id: None,
                 extended: None,

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use chrono::{DateTime, Utc};
 use lovage_client::Client;
 use lovage_protocol::{Message, QueueName, State, TaskId, TaskMeta, Value};
 use lovage_results::ResultStore;
@@ -112,6 +113,11 @@ impl Context {
         &self.inner.client
     }
 
+    /// The time by the worker's clock, which a test moves by hand. A task that asks here can be tested for any day.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.inner.client.clock().now()
+    }
+
     /// Stores a state of the task's own, such as `PROGRESS`, with any data, for everybody who watches the result.
     /// As in Celery this holds for a task that ignores its result too. Once the attempt is over, as when a thread runs on
     /// after its task's time limit, it does nothing: the task's end has been stored.
@@ -131,7 +137,13 @@ impl Context {
     }
 
     pub(crate) fn meta(&self, status: State, result: Value) -> TaskMeta {
-        crate::records::meta(&self.inner.message, status, result, self.children())
+        crate::records::meta_at(
+            self.now(),
+            &self.inner.message,
+            status,
+            result,
+            self.children(),
+        )
     }
 
     /// The attempt has ended, though its code may still run.

@@ -22,7 +22,7 @@
 mod ending;
 mod metrics;
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::{FutureExt, future::BoxFuture};
 use lovage_protocol::{Map, Message, TaskId, Value};
@@ -64,8 +64,16 @@ pub trait Layer: Send + Sync + 'static {
 pub(crate) type Layers = Arc<[Arc<dyn Layer>]>;
 
 /// One call of a task, for a layer to look at.
-#[derive(Debug)]
 pub struct TaskCall(Call);
+
+impl fmt::Debug for TaskCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskCall")
+            .field("id", self.task_id())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
 
 impl TaskCall {
     /// The task's id.
@@ -119,8 +127,8 @@ impl Next {
     }
 }
 
-impl std::fmt::Debug for Next {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Next").finish_non_exhaustive()
     }
 }

@@ -1,19 +1,30 @@
 //! Result records: what is stored for a task in each of its states (the fields of wire results, `celery/backends/base.py`).
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use lovage_protocol::{ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value, time};
 
 use crate::chain::given;
 
-/// A record for `message`; the date is set for the states that end a task, as Celery does.
+/// A record of now for `message`; see [`meta_at`].
 pub(crate) fn meta(
     message: &Message,
     status: State,
     result: Value,
     children: Vec<TaskId>,
 ) -> TaskMeta {
+    meta_at(Utc::now(), message, status, result, children)
+}
+
+/// A record for `message`; the date is set for the states that end a task, as Celery does.
+pub(crate) fn meta_at(
+    now: DateTime<Utc>,
+    message: &Message,
+    status: State,
+    result: Value,
+    children: Vec<TaskId>,
+) -> TaskMeta {
     let headers = &message.headers;
-    let date_done = status.is_ready().then(|| time::format_iso(Utc::now()));
+    let date_done = status.is_ready().then(|| time::format_iso(now));
     TaskMeta {
         status,
         result,

@@ -69,7 +69,7 @@ impl Unknown {
             info!(task.name = name, task.id = %message.headers.id, %queue, "task is not registered here: forwarded");
             return forward(delivery, message, queue);
         }
-        let now = unix_now();
+        let now = unix(shared.client.clock().now());
         let since = message
             .headers
             .extra

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use lovage_protocol::Clock;
 
-use super::MemoryResults;
+use super::{MemoryResults, state::unix_time};
 use crate::ChordPart;
 
 /// For how long an ended chord is remembered.
@@ -15,7 +16,10 @@ const DONE: Duration = Duration::from_secs(300);
 
 /// All chords, by group key.
 #[derive(Debug, Default)]
-pub(super) struct Chords(HashMap<String, Chord>);
+pub(super) struct Chords {
+    chords: HashMap<String, Chord>,
+    clock: Clock,
+}
 
 #[derive(Debug, Default)]
 struct Chord {
@@ -28,7 +32,8 @@ struct Chord {
 #[derive(Debug)]
 struct Claim {
     token: Option<String>,
-    until: Instant,
+    /// Unix time in seconds.
+    until: f64,
 }
 
 /// Where the producer writes how many header tasks there are: `<group key>.s`, as on Redis.
@@ -37,15 +42,25 @@ fn size_key(group_key: &str) -> String {
 }
 
 impl Chords {
-    fn expire(&mut self) {
-        for chord in self.0.values_mut() {
-            chord.claim.take_if(|claim| claim.until <= Instant::now());
+    pub(super) fn with_clock(clock: Clock) -> Self {
+        Self {
+            clock,
+            ..Self::default()
         }
+    }
+
+    /// Forgets claims that ran out; gives the time.
+    fn expire(&mut self) -> f64 {
+        let now = unix_time(&self.clock);
+        for chord in self.chords.values_mut() {
+            chord.claim.take_if(|claim| claim.until <= now);
+        }
+        now
     }
 
     pub(super) fn members(&self, group_key: &str) -> Vec<Bytes> {
         let members = self
-            .0
+            .chords
             .get(group_key)
             .map(|chord| chord.members.as_slice())
             .unwrap_or_default();
@@ -54,8 +69,8 @@ impl Chords {
 
     /// Records a part; gives true when it completes the chord and the claim is now `token`'s.
     pub(super) fn part(&mut self, part: &ChordPart, token: &str, results: &MemoryResults) -> bool {
-        self.expire();
-        let chord = self.0.entry(part.group_key.clone()).or_default();
+        let now = self.expire();
+        let chord = self.chords.entry(part.group_key.clone()).or_default();
         if chord
             .claim
             .as_ref()
@@ -90,7 +105,7 @@ impl Chords {
         }
         chord.claim = Some(Claim {
             token: Some(token.to_owned()),
-            until: Instant::now() + part.claim,
+            until: now + part.claim.as_secs_f64(),
         });
         true
     }
@@ -103,8 +118,8 @@ impl Chords {
         failed: bool,
         results: &MemoryResults,
     ) -> bool {
-        self.expire();
-        let chord = self.0.entry(group_key.to_owned()).or_default();
+        let now = self.expire();
+        let chord = self.chords.entry(group_key.to_owned()).or_default();
         let ours = match &chord.claim {
             Some(claim) => claim.token.as_deref() == Some(token),
             None => results.get(&size_key(group_key)).is_some(),
@@ -119,7 +134,7 @@ impl Chords {
             chord.counted.clear();
             chord.claim = Some(Claim {
                 token: None,
-                until: Instant::now() + DONE,
+                until: now + DONE.as_secs_f64(),
             });
         }
         true

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -39,6 +38,7 @@ impl MemoryConsumer {
             options,
             queues,
             held: BTreeMap::new(),
+            early: BTreeMap::new(),
             next: 1,
             ends: None,
         };
@@ -56,6 +56,9 @@ impl MemoryConsumer {
             let mut rotation = self.rotation.lock().unwrap_or_else(PoisonError::into_inner);
             (rotation.turn(), rotation.is_fair())
         };
+        if state.held_up {
+            return Vec::new();
+        }
         let State { lists, workers, .. } = state;
         let Some(worker) = workers.get_mut(&self.id) else {
             return Vec::new();
@@ -188,9 +191,12 @@ impl Consumer for MemoryConsumer {
 
 impl Drop for MemoryConsumer {
     fn drop(&mut self) {
-        if let Some(worker) = self.inner.lock().workers.get_mut(&self.id) {
-            worker.ends = Some(Instant::now() + worker.options.lease);
+        let mut state = self.inner.lock();
+        let now = state.now();
+        if let Some(worker) = state.workers.get_mut(&self.id) {
+            worker.ends = Some(now + worker.options.lease.as_secs_f64());
         }
+        drop(state);
         // Whoever waits must learn that there is an end to wait for.
         self.inner.arrived.notify_waiters();
     }

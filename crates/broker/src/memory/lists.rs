@@ -76,6 +76,17 @@ impl Lists {
         taken
     }
 
+    /// Everything, queue by queue, those next in line first.
+    pub(super) fn all(&self) -> Vec<(QueueName, Bytes)> {
+        let mut lists: Vec<_> = self.lists.iter().collect();
+        lists.sort_by_key(|(key, _)| *key);
+        let queued = lists.into_iter().flat_map(|((queue, _), list)| {
+            list.iter()
+                .map(move |payload| (queue.clone(), payload.clone()))
+        });
+        queued.collect()
+    }
+
     pub(super) fn depth(&self, queue: &QueueName) -> u64 {
         let lengths = self
             .lists

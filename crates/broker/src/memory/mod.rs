@@ -6,6 +6,7 @@
 mod chord;
 mod consumer;
 mod fanout;
+mod inspect;
 mod letters;
 mod lists;
 mod results;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use lovage_protocol::QueueName;
+use lovage_protocol::{Clock, QueueName};
 use tokio::sync::Notify;
 
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
@@ -26,7 +27,10 @@ use crate::{
     Publish, ResultPlace,
 };
 
-pub use self::results::MemoryResults;
+pub use self::{
+    inspect::{Contents, Held},
+    results::MemoryResults,
+};
 
 /// A broker inside this process. Cheap to clone; clones are the same broker.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +62,19 @@ impl MemoryBroker {
     /// An empty broker.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty broker whose time is that of `clock`: delays, leases, the life of results. A clock that is moved by hand
+    /// needs [`MemoryBroker::clock_moved`].
+    pub fn with_clock(clock: Clock) -> Self {
+        let inner = Inner {
+            state: Mutex::new(State::with_clock(clock.clone())),
+            results: MemoryResults::with_clock(clock),
+            ..Inner::default()
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The results that live beside it.

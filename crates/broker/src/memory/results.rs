@@ -3,14 +3,15 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
 };
 
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{
     Stream, StreamExt,
     stream::{self, BoxStream},
 };
+use lovage_protocol::Clock;
 use tokio::sync::mpsc;
 
 use crate::ResultWrite;
@@ -27,31 +28,42 @@ pub struct MemoryResults {
 struct Table {
     records: HashMap<String, Record>,
     watchers: HashMap<String, Vec<mpsc::UnboundedSender<Bytes>>>,
+    clock: Clock,
 }
 
 #[derive(Debug)]
 struct Record {
     value: Bytes,
-    until: Option<Instant>,
+    until: Option<DateTime<Utc>>,
 }
 
 impl Record {
-    fn is_alive(&self) -> bool {
-        self.until.is_none_or(|until| Instant::now() < until)
+    fn is_alive(&self, clock: &Clock) -> bool {
+        self.until.is_none_or(|until| clock.now() < until)
     }
 }
 
 impl MemoryResults {
+    pub(super) fn with_clock(clock: Clock) -> Self {
+        let table = Table {
+            clock,
+            ..Table::default()
+        };
+        Self {
+            table: Arc::new(Mutex::new(table)),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The record under a key.
     pub fn get(&self, key: &str) -> Option<Bytes> {
-        self.lock()
-            .records
-            .get(key)
-            .filter(|record| record.is_alive())
+        let table = self.lock();
+        let record = table.records.get(key);
+        record
+            .filter(|record| record.is_alive(&table.clock))
             .map(|record| record.value.clone())
     }
 
@@ -61,13 +73,14 @@ impl MemoryResults {
         let stands = table
             .records
             .get(&write.key)
-            .filter(|record| record.is_alive());
+            .filter(|record| record.is_alive(&table.clock));
         if stands.is_some_and(|record| record.value.starts_with(SUCCESS)) {
             return false;
         }
         let until = write
             .expires
-            .and_then(|life| Instant::now().checked_add(life));
+            .and_then(|life| TimeDelta::from_std(life).ok())
+            .and_then(|life| table.clock.now().checked_add_signed(life));
         table.records.insert(
             write.key.clone(),
             Record {
@@ -86,10 +99,9 @@ impl MemoryResults {
 
     /// Deletes a record; tells whether there was one.
     pub fn remove(&self, key: &str) -> bool {
-        self.lock()
-            .records
-            .remove(key)
-            .is_some_and(|record| record.is_alive())
+        let mut table = self.lock();
+        let record = table.records.remove(key);
+        record.is_some_and(|record| record.is_alive(&table.clock))
     }
 
     /// The record that stands under the key, if any, then every one stored from now on.
@@ -99,7 +111,7 @@ impl MemoryResults {
         let stands = table
             .records
             .get(key)
-            .filter(|record| record.is_alive())
+            .filter(|record| record.is_alive(&table.clock))
             .map(|record| record.value.clone());
         let watchers = table.watchers.entry(key.to_owned()).or_default();
         watchers.retain(|watcher| !watcher.is_closed());

@@ -18,8 +18,10 @@ pub(super) fn start(inner: &Inner, id: &str, batch: &[Start]) -> Result<Vec<bool
         ours.push(holding.is_some());
         let Some(holding) = holding else { continue };
         holding.started = true;
-        if start.ack {
-            worker.held.remove(&start.tag.0);
+        if start.ack
+            && let Some(holding) = worker.held.remove(&start.tag.0)
+        {
+            worker.early.insert(start.tag.0, holding);
         }
         if let Some(result) = &start.result {
             inner.results.set(result);
@@ -59,6 +61,9 @@ fn finish_one(state: &mut State, inner: &Inner, id: &str, item: Finish) -> Resul
     let worker = state.workers.get_mut(id).ok_or(Error::Closed)?;
     if settle.is_some() && worker.held.remove(&delivery.tag.0).is_none() {
         return Ok(Finished::Lost);
+    }
+    if settle.is_none() {
+        worker.early.remove(&delivery.tag.0);
     }
     let node = worker.options.node.to_string();
     for result in &results {

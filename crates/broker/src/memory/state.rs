@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use lovage_protocol::{Message, QueueName};
+use lovage_protocol::{Clock, Message, QueueName};
 
 use super::{MemoryResults, chord::Chords, lists::Lists};
 use crate::{ConsumerOptions, DeadLetter, Destination, Peer, Publish, Reason, envelope};
@@ -24,6 +24,11 @@ pub(super) struct State {
     /// Queues for replies, by exchange and routing key.
     bound: BTreeMap<(String, String), QueueName>,
     delayed: Vec<Delayed>,
+    clock: Clock,
+    /// Nothing is handed out.
+    pub(super) held_up: bool,
+    /// Everything published since it was asked for, in order.
+    pub(super) journal: Option<Vec<Publish>>,
 }
 
 /// A consumer, alive or dead.
@@ -32,9 +37,11 @@ pub(super) struct Worker {
     pub(super) options: ConsumerOptions,
     pub(super) queues: Vec<QueueName>,
     pub(super) held: BTreeMap<u64, Holding>,
+    /// Acked at their start, and not yet at their end.
+    pub(super) early: BTreeMap<u64, Holding>,
     pub(super) next: u64,
-    /// When its lease runs out; `None` while it lives.
-    pub(super) ends: Option<Instant>,
+    /// When its lease runs out, unix time in seconds; `None` while it lives.
+    pub(super) ends: Option<f64>,
 }
 
 /// A message in a consumer's hands.
@@ -49,22 +56,43 @@ pub(super) struct Holding {
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
-struct Delayed {
-    until: f64,
-    queue: QueueName,
-    payload: Bytes,
+pub(super) struct Delayed {
+    pub(super) until: f64,
+    pub(super) queue: QueueName,
+    pub(super) payload: Bytes,
 }
 
 /// Unix time in seconds.
-pub(super) fn unix_time() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds since 1970 stay under 2^53 until the year 2255"
+)]
+pub(super) fn unix_time(clock: &Clock) -> f64 {
+    clock.now().timestamp_micros() as f64 / 1_000_000.0
 }
 
 impl State {
+    pub(super) fn with_clock(clock: Clock) -> Self {
+        Self {
+            chords: Chords::with_clock(clock.clone()),
+            clock,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn now(&self) -> f64 {
+        unix_time(&self.clock)
+    }
+
+    /// Whatever is delayed, the first due first.
+    pub(super) fn delayed(&self) -> &[Delayed] {
+        &self.delayed
+    }
+
     pub(super) fn publish(&mut self, publish: &Publish) {
+        if let Some(journal) = &mut self.journal {
+            journal.push(publish.clone());
+        }
         match &publish.destination {
             Destination::Queue(queue) => {
                 self.lists
@@ -122,7 +150,7 @@ impl State {
             reason,
             queue: queue.to_string(),
             node: node.to_owned(),
-            at: unix_time(),
+            at: self.now(),
             raw,
         });
     }
@@ -144,7 +172,7 @@ impl State {
 
     /// Moves what is due and gives back what the dead held; true if there may be something new to fetch.
     pub(super) fn advance(&mut self, results: &MemoryResults) -> bool {
-        let now = unix_time();
+        let now = self.now();
         let due = self.delayed.partition_point(|delayed| delayed.until <= now);
         let due: Vec<Delayed> = self.delayed.drain(..due).collect();
         let mut moved = !due.is_empty();
@@ -154,7 +182,7 @@ impl State {
         let dead = self
             .workers
             .iter()
-            .filter(|(_, worker)| worker.ends.is_some_and(|ends| ends <= Instant::now()));
+            .filter(|(_, worker)| worker.ends.is_some_and(|ends| ends <= now));
         for id in dead.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             moved |= self.expire(&id, results);
             self.workers.remove(&id);
@@ -171,18 +199,17 @@ impl State {
         }
     }
 
-    /// How long until [`Self::advance`] has something to do.
+    /// How long until [`Self::advance`] has something to do. `None` on a clock that is moved by hand: who moves it tells.
     pub(super) fn next_event(&self) -> Option<Duration> {
-        let due = self.delayed.first().map(|first| {
-            // What is never due cannot be slept for.
-            let wait = (first.until - unix_time()).clamp(0.0, LONGEST_SLEEP.as_secs_f64());
-            Duration::try_from_secs_f64(wait).unwrap_or(LONGEST_SLEEP)
-        });
+        if !self.clock.is_system() {
+            return None;
+        }
+        let due = self.delayed.first().map(|first| first.until);
         let ends = self.workers.values().filter_map(|worker| worker.ends);
-        let ends = ends
-            .min()
-            .map(|ends| ends.saturating_duration_since(Instant::now()));
-        due.into_iter().chain(ends).min()
+        let next = due.into_iter().chain(ends).min_by(f64::total_cmp)?;
+        // What is never due cannot be slept for.
+        let wait = (next - self.now()).clamp(0.0, LONGEST_SLEEP.as_secs_f64());
+        Some(Duration::try_from_secs_f64(wait).unwrap_or(LONGEST_SLEEP))
     }
 
     /// Gives back what a worker held whose lease ran out. False: there is no such worker.
