@@ -151,6 +151,22 @@ async fn a_layer_that_panics_fails_the_attempt() {
     assert!(text.contains("a bad layer"), "{text}");
 }
 
+/// Cannot bear to hear of an end.
+struct Nervous;
+
+impl Layer for Nervous {
+    fn ended(&self, _: &Ended<'_>) {
+        panic!("not now");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_panics_when_told_of_an_end_does_not_keep_the_message_from_it() {
+    let harness = start(tasks().layer(Nervous)).await;
+    let sum = harness.client().send_task("sum").args((2, 3));
+    assert_eq!(harness.finish(sum).await.unwrap(), Value::Int(5));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_of_every_attempt_is_told_as_the_worker_decided_it() {
     let diary = Diary::default();

@@ -1,6 +1,10 @@
 //! Layers around sending, as Celery's signals `before_task_publish` and `after_task_publish`.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use crate::{Error, Outgoing, Prepared};
 
@@ -50,7 +54,10 @@ impl PublishLayers {
 
     pub(crate) fn before(&self, call: &mut Outgoing) -> Result<(), Error> {
         for layer in &self.0 {
-            if let Err(problem) = layer.before_publish(call) {
+            // A worker sends what follows a task outside of the task, where a panic would keep a message from its end.
+            let asked = catch_unwind(AssertUnwindSafe(|| layer.before_publish(call)));
+            let asked = asked.unwrap_or_else(|_| Err("a publish layer panicked".to_owned()));
+            if let Err(problem) = asked {
                 return Err(Error::invalid(&call.task, problem));
             }
         }

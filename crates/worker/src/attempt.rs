@@ -6,7 +6,7 @@ use celery::Celery;
 use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
 use lovage_client::{Client, context as sending};
-use lovage_protocol::{Body, DecodeOptions, Map, Message, QueueName, State, TaskMeta, Value};
+use lovage_protocol::{Body, DecodeOptions, Map, Message, State, TaskMeta, Value};
 use lovage_registry::StateMap;
 use lovage_results::ResultStore;
 use lovage_settings::{Pool, Settings};
@@ -21,7 +21,7 @@ use crate::{
     engine::Slot,
     handler::Call,
     intake::{self, Intake},
-    layer::{self, End, Ended},
+    layer::{self, End},
     outcome::{Outcome, When},
     policy::{self, Ending, Next, Record},
     records,
@@ -105,13 +105,8 @@ fn expired(shared: &Shared, delivery: Delivery, message: &Message, body: &Body) 
     let exception = records::celery_exception("TaskRevokedError", "expired").to_value();
     let task = shared.catalogue.get(message.headers.task.as_str());
     if let Some(task) = task {
-        tell(
-            task,
-            message,
-            &delivery.queue,
-            End::Revoked("expired"),
-            None,
-        );
+        let end = End::Revoked("expired");
+        layer::tell(&task.layers, message, &delivery.queue, end, None);
     }
     let mut finish = settle(delivery, Settle::Ack);
     finish.chord = workflow::chord_part(shared, message, body, &State::Revoked, &exception);
@@ -385,7 +380,7 @@ fn conclude(
     }
     if !task.layers.is_empty() {
         let end = layer::end(record.as_ref(), rejected);
-        tell(task, message, &delivery.queue, end, ran);
+        layer::tell(&task.layers, message, &delivery.queue, end, ran);
     }
     if let Some(Record {
         state,
@@ -404,25 +399,6 @@ fn conclude(
         finish.chord = part;
     }
     finish
-}
-
-/// Tells a task's layers how it ended.
-fn tell(
-    task: &Registered,
-    message: &Message,
-    queue: &QueueName,
-    end: End<'_>,
-    ran: Option<Duration>,
-) {
-    let ended = Ended {
-        message,
-        queue,
-        end,
-        ran,
-    };
-    for layer in task.layers.iter() {
-        layer.ended(&ended);
-    }
 }
 
 fn add(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {

@@ -34,7 +34,7 @@ use crate::{
     outcome::Outcome,
 };
 
-pub(crate) use self::ending::{end, rejected};
+pub(crate) use self::ending::{end, rejected, tell};
 pub use self::{
     ending::{End, Ended},
     metrics::Metrics,

@@ -1,11 +1,17 @@
 //! How an attempt ended, as layers hear it.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use lovage_broker::Settle;
 use lovage_protocol::{ExceptionInfo, Message, QueueName, State, Value};
+use tracing::error;
 
-use crate::policy::Record;
+use super::Layer;
+use crate::{panics, policy::Record};
 
 /// One attempt's end, after the worker has decided what its outcome means.
 ///
@@ -55,6 +61,28 @@ impl End<'_> {
             Self::Revoked(_) => "revoked",
             Self::Rejected { .. } => "rejected",
             Self::Ignored => "ignored",
+        }
+    }
+}
+
+/// Tells layers how an attempt ended. One that panics is logged: the message must reach its end.
+pub(crate) fn tell(
+    layers: &[Arc<dyn Layer>],
+    message: &Message,
+    queue: &QueueName,
+    end: End<'_>,
+    ran: Option<Duration>,
+) {
+    let ended = Ended {
+        message,
+        queue,
+        end,
+        ran,
+    };
+    for layer in layers {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| layer.ended(&ended))) {
+            let what = panics::describe(panic.as_ref());
+            error!(task.name = %message.headers.task, "a layer that was told of a task's end {what}");
         }
     }
 }
