@@ -35,7 +35,7 @@ use crate::outcome::Outcome;
 /// let module = Module::new("observed").layer_all(Metrics::register(&mut registry));
 /// let mut page = String::new();
 /// encode(&mut page, &registry).expect("a String takes everything");
-/// # assert!(page.contains("lovage_tasks_ended"), "{page}");
+/// # assert!(page.ends_with("# EOF\n"), "{page}");
 /// # assert_eq!(module.name(), "observed");
 /// ```
 #[derive(Clone)]
