@@ -30,9 +30,9 @@ app.conf.update(
     broker_transport_options={"visibility_timeout": 43200, "global_keyprefix": "shop."},
     result_backend_transport_options={"global_keyprefix": "shop."},
     accept_content=["json"],
-    # Lovage has no child processes to count tasks of, no prefork pool yet, and no scheduler yet.
     worker_max_tasks_per_child=100,
     worker_pool="prefork",
+    # Lovage has no scheduler yet.
     beat_schedule={"report": {"task": "shop.daily_report", "schedule": 3600.0}},
 )
 

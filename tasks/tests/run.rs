@@ -44,6 +44,8 @@ impl Site {
             queues: vec![QueueName::parse("celery").unwrap()],
             concurrency: 4,
             pool: Pool::Async,
+            child: None,
+            autoscale: None,
         };
         let (worker, shutdown) = (Worker::start(parts).await.unwrap(), Shutdown::new());
         let asked = shutdown.clone();

@@ -270,7 +270,7 @@ async fn hooks_run_before_the_first_message_and_after_the_last_task() {
     let diary = Diary::default();
     let note = |line: &'static str| {
         let diary = diary.clone();
-        move |worker: lovage::WorkerHandle| async move {
+        move |worker: lovage::Started| async move {
             let greeting: Option<State<String>> = worker.state();
             diary.note(format!("{line} {}", greeting.map_or(0, |text| text.len())));
             Ok(())

@@ -100,6 +100,11 @@ pub trait Consumer: fmt::Debug + Send + Sync {
     /// lost on the way is recognised as done.
     async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>, Error>;
 
+    /// Puts these started deliveries back at the head of their queues because the process that ran them died, while this
+    /// worker lives: each counts one death, and past `max_deaths` goes to the dead letters, as when a whole worker dies. One
+    /// that is no longer ours is left alone.
+    async fn died(&self, tags: Vec<DeliveryTag>) -> Result<(), Error>;
+
     /// Puts back at the head of their queues all deliveries of this consumer that were not started, and tells how many.
     async fn release_unstarted(&self) -> Result<u64, Error>;
 

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 
 use lovage_protocol::{NodeName, QueueName};
 use lovage_settings::{BrokerUrl, Pool, Settings};
+use lovage_worker::Autoscale;
 
 use crate::output::{FAINT, HEADING, NAME};
 
@@ -16,6 +17,7 @@ pub(crate) struct Banner<'a> {
     pub(crate) queues: &'a [QueueName],
     pub(crate) concurrency: usize,
     pub(crate) pool: Pool,
+    pub(crate) autoscale: Option<Autoscale>,
     pub(crate) tasks: &'a [String],
 }
 
@@ -33,14 +35,14 @@ impl Display for Banner<'_> {
         fact(
             f,
             "concurrency",
-            format_args!("{} ({})", self.concurrency, pool_name(self.pool)),
+            format_args!("{} ({})", self.slots(), self.pool.name()),
         )?;
         match self.settings.worker.prefetch_multiplier {
             0 => fact(f, "prefetch", "without limit")?,
             times => fact(
                 f,
                 "prefetch",
-                format_args!("{} (x{times})", self.concurrency.saturating_mul(times)),
+                format_args!("{} (x{times})", self.most().saturating_mul(times)),
             )?,
         }
         section(f, "\nqueues")?;
@@ -61,6 +63,17 @@ impl Display for Banner<'_> {
 }
 
 impl Banner<'_> {
+    fn most(&self) -> usize {
+        self.autoscale.map_or(self.concurrency, |bounds| bounds.max)
+    }
+
+    fn slots(&self) -> String {
+        match self.autoscale {
+            Some(Autoscale { max, min, .. }) => format!("{min} to {max}, as needed"),
+            None => self.concurrency.to_string(),
+        }
+    }
+
     fn differences(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Settings { tasks, worker, .. } = self.settings;
         if tasks.acks_late {
@@ -99,14 +112,6 @@ impl Banner<'_> {
     }
 }
 
-/// The pool as `-P` takes it.
-pub(crate) fn pool_name(pool: Pool) -> &'static str {
-    match pool {
-        Pool::Async => "async",
-        Pool::Threads => "threads",
-    }
-}
-
 fn section(f: &mut fmt::Formatter<'_>, title: &str) -> fmt::Result {
     let (space, title) = title
         .strip_prefix('\n')
@@ -137,6 +142,7 @@ mod tests {
             queues: &[QueueName::parse("hot").unwrap()],
             concurrency: 8,
             pool: Pool::Threads,
+            autoscale: None,
             tasks: &["demo.add".to_owned()],
         };
         anstream::adapter::strip_str(&banner.to_string()).to_string()

@@ -1,13 +1,13 @@
 //! The command line as a whole.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use lovage_settings::Settings;
 use lovage_worker::Module;
 
 use crate::{
-    command::{call, completions, config, dlq, list, purge, result, up, worker},
+    command::{call, completions, config, dlq, list, pool_child, purge, result, up, worker},
     failure::Failure,
     output,
 };
@@ -52,6 +52,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    PoolChild(pool_child::PoolChildArgs),
 }
 
 /// Reads the command line, runs the command, and gives its exit code.
@@ -81,6 +83,16 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
         Command::Config(command) => config::run(&command),
         Command::Completions(args) => completions::run(&args),
+        Command::PoolChild(args) => pool_child::run(args, modules),
+    }
+}
+
+/// The flags of a worker as they stand behind a program's name, and whether it is that of `lovage up`.
+pub(crate) fn worker_flags(words: Vec<OsString>) -> Option<(worker::RunArgs, bool)> {
+    match Cli::try_parse_from(words).ok()?.command {
+        Command::Worker(args) => Some((args.into_run(), false)),
+        Command::Up(args) => Some((args.into_run(), true)),
+        _ => None,
     }
 }
 
@@ -129,6 +141,9 @@ mod tests {
         check(
             "lovage worker --pool=async --prefetch-multiplier=1 --pidfile=/run/%n.pid --loglevel=WARNING",
         );
+        check("lovage worker -P prefork --max-tasks-per-child=10 --max-memory-per-child=200000");
+        check("lovage worker -P processes --autoscale=10,3");
+        check("lovage worker -P solo --autoscale=10");
         check("lovage worker --time-limit=300 --soft-time-limit=240.5");
         check(
             "lovage call demo.add --args=[2,3] --kwargs={} --countdown=1.5 --expires=10 --queue=hot",
@@ -145,8 +160,12 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{words}");
             assert!(error.to_string().contains(reason), "{words}: {error}");
         };
-        check("lovage worker -P prefork", "later");
-        check("lovage worker -P solo", "later");
+        check("lovage worker -P gevent", "async");
+        check("lovage worker -P forked", "prefork");
+        check("lovage worker --autoscale=many", "max,min");
+        check("lovage worker --autoscale=2,5", "max,min");
+        check("lovage worker --max-tasks-per-child=0", "0");
+        check("lovage worker --max-memory-per-child=1GiB", "digit");
         check("lovage worker -c 0", "whole number");
         check("lovage worker -c many", "whole number");
         check("lovage worker -l loud", "log level");

@@ -123,6 +123,21 @@ pub(crate) async fn results(settings: &Settings) -> Result<Arc<dyn ResultStore>,
     Ok(lovage_results::connect(&settings.results, url, None).await?)
 }
 
+/// Client and results for a child process of the prefork pool: both connect at their first use, since most tasks send and
+/// store nothing themselves.
+pub(crate) fn lazily(
+    settings: &Settings,
+    modules: &[Module],
+) -> Result<(Client, Arc<dyn ResultStore>), Failure> {
+    let url = broker_url(settings)?;
+    let tasks = Catalogue::specs(modules)?;
+    let broker = RedisBroker::lazy(&settings.broker).map_err(ConnectError::Broker)?;
+    let results =
+        lovage_results::connect_lazily(&settings.results, url).map_err(ConnectError::Results)?;
+    let client = client(settings, &tasks, Arc::new(broker), Arc::clone(&results));
+    Ok((client, results))
+}
+
 /// Broker, results and client for a worker: what is away is waited for, for ever, with a line for each attempt.
 pub(crate) async fn patiently(
     settings: &Settings,
@@ -166,14 +181,23 @@ async fn open(
             (Arc::new(redis), results)
         }
     };
-    let mut options = ClientOptions::from(settings);
-    options.own = Catalogue::own_options(tasks);
-    let client = Client::new(Arc::clone(&broker), Arc::clone(&results), options);
+    let client = client(settings, tasks, Arc::clone(&broker), Arc::clone(&results));
     Ok(Connected {
         broker,
         results,
         client,
     })
+}
+
+fn client(
+    settings: &Settings,
+    tasks: &[TaskSpec],
+    broker: Arc<dyn Broker>,
+    results: Arc<dyn ResultStore>,
+) -> Client {
+    let mut options = ClientOptions::from(settings);
+    options.own = Catalogue::own_options(tasks);
+    Client::new(broker, results, options)
 }
 
 /// A broker that evicts keys loses messages without a word.

@@ -8,8 +8,6 @@ use lovage_settings::{
 };
 use serde_json::{Value, json};
 
-use crate::banner::pool_name;
-
 /// Every variable with the value that holds, as one would write it. An empty one is unset.
 pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     let mut rows = general(settings);
@@ -119,6 +117,10 @@ fn tasks(settings: &Settings) -> Vec<(&'static str, String)> {
             "CELERY_TASK_REJECT_ON_WORKER_LOST",
             tasks.reject_on_worker_lost.to_string(),
         ),
+        (
+            "CELERY_TASK_RETRY_ON_WORKER_LOST",
+            tasks.retry_on_worker_lost.to_string(),
+        ),
         ("CELERY_TASK_TRACK_STARTED", tasks.track_started.to_string()),
         ("CELERY_TASK_IGNORE_RESULT", tasks.ignore_result.to_string()),
         (
@@ -153,7 +155,16 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
             "CELERY_WORKER_PREFETCH_MULTIPLIER",
             worker.prefetch_multiplier.to_string(),
         ),
-        ("CELERY_WORKER_POOL", pool_name(worker.pool).to_owned()),
+        ("CELERY_WORKER_POOL", worker.pool.name().to_owned()),
+        (
+            "CELERY_WORKER_MAX_TASKS_PER_CHILD",
+            optional(worker.max_tasks_per_child),
+        ),
+        (
+            "CELERY_WORKER_MAX_MEMORY_PER_CHILD",
+            optional(worker.max_memory_per_child),
+        ),
+        ("AUTOSCALE_KEEPALIVE", seconds(worker.autoscale_keepalive)),
         ("CELERY_TASK_QUEUES", worker.queues.join(",")),
         ("LOVAGE_MAX_DEATHS", worker.max_deaths.to_string()),
         ("LOVAGE_LEASE", with_unit(worker.lease)),
@@ -409,7 +420,11 @@ mod tests {
             ("CELERY_TASK_ACKS_LATE", "no"),
             ("CELERY_TASK_TIME_LIMIT", "2.5"),
             ("CELERY_WORKER_CONCURRENCY", "7"),
-            ("CELERY_WORKER_POOL", "threads"),
+            ("CELERY_WORKER_POOL", "prefork"),
+            ("CELERY_WORKER_MAX_TASKS_PER_CHILD", "100"),
+            ("CELERY_WORKER_MAX_MEMORY_PER_CHILD", "200000"),
+            ("AUTOSCALE_KEEPALIVE", "2.5"),
+            ("CELERY_TASK_RETRY_ON_WORKER_LOST", "yes"),
             ("LOVAGE_LEASE", "2500ms"),
             ("LOVAGE_UNKNOWN_GRACE", "10m"),
             ("LOVAGE_LOG", "info,lovage_worker=debug"),

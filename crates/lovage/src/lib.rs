@@ -54,8 +54,8 @@ pub use lovage_settings as settings;
 #[cfg(feature = "testing")]
 pub use lovage_testing as testing;
 pub use lovage_worker::{
-    Context, Layer, Module, Outcome, RawCall, RawTask, TaskOptions, WorkerHandle, context, layer,
-    signal,
+    Context, Layer, Module, Outcome, RawCall, RawTask, SoftLimit, Started, TaskOptions,
+    WorkerHandle, context, layer, signal,
 };
 
 /// Runs the command line with the tasks of `modules`; the whole of a binary's `main`.

@@ -30,3 +30,20 @@ pub async fn connect(
         ResultUrl::Disabled => Ok(Arc::new(DisabledStore)),
     }
 }
+
+/// As [`connect`], but a Redis is connected to at the first use. For a process that may never store anything.
+///
+/// # Errors
+/// [`Error::Settings`] when results are to be kept in memory: no other process sees them.
+pub fn connect_lazily(
+    settings: &ResultSettings,
+    broker_url: &BrokerUrl,
+) -> Result<Arc<dyn ResultStore>, Error> {
+    match settings.place(broker_url) {
+        ResultUrl::Redis(urls) => Ok(Arc::new(RedisStore::lazy(settings, &urls)?)),
+        ResultUrl::Memory => Err(Error::Settings(
+            "results in memory are seen by no other process".to_owned(),
+        )),
+        ResultUrl::Disabled => Ok(Arc::new(DisabledStore)),
+    }
+}

@@ -43,7 +43,7 @@ mod redis;
 mod store;
 mod watch;
 
-pub use connect::connect;
+pub use connect::{connect, connect_lazily};
 pub use disabled::DisabledStore;
 pub use error::{Cause, Error};
 pub use memory::MemoryStore;

@@ -50,6 +50,16 @@ impl RedisStore {
     /// # Errors
     /// [`Error::Unreachable`] when none of them does within 4 s each.
     pub async fn connect(settings: &ResultSettings, urls: &[RedisUrl]) -> Result<Self, Error> {
+        let store = Self::lazy(settings, urls)?;
+        store.link.connect().await?;
+        Ok(store)
+    }
+
+    /// As [`RedisStore::connect`], but connects at the first use.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when the list is empty.
+    pub fn lazy(settings: &ResultSettings, urls: &[RedisUrl]) -> Result<Self, Error> {
         let Some(first) = urls.first() else {
             return Err(Error::Settings(
                 "the result store's URL names no server".to_owned(),
@@ -58,7 +68,7 @@ impl RedisStore {
         let records = Records::new(settings, place_of(first))?;
         Ok(Self {
             records,
-            link: Arc::new(Link::open(urls).await?),
+            link: Arc::new(Link::new(urls)?),
             watcher: OnceLock::new(),
             script: Script::new(include_str!("redis/guarded_write.lua")),
         })

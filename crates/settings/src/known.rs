@@ -115,16 +115,13 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "it is for child processes, which this version does not have",
+        "child processes are started and watched by Lovage itself",
         &[
-            "CELERY_WORKER_MAX_MEMORY_PER_CHILD",
-            "CELERY_WORKER_MAX_TASKS_PER_CHILD",
             "CELERY_WORKER_PROC_ALIVE_TIMEOUT",
             "CELERY_WORKER_LOST_WAIT",
             "CELERY_WORKER_POOL_PUTLOCKS",
             "CELERY_WORKER_POOL_RESTARTS",
             "CELERY_WORKER_POOL_START_METHOD",
-            "CELERY_TASK_RETRY_ON_WORKER_LOST",
         ],
     ),
     (

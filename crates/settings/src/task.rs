@@ -12,8 +12,9 @@ use crate::{
         ACCEPT_CONTENT, TASK_ACKS_LATE, TASK_ACKS_ON_FAILURE, TASK_ACKS_ON_FAILURE_OR_TIMEOUT,
         TASK_ACKS_ON_TIMEOUT, TASK_COMPRESSION, TASK_DEFAULT_PRIORITY, TASK_DEFAULT_QUEUE,
         TASK_IGNORE_RESULT, TASK_INHERIT_PARENT_PRIORITY, TASK_PROTOCOL,
-        TASK_REJECT_ON_WORKER_LOST, TASK_ROUTES, TASK_SERIALIZER, TASK_SOFT_TIME_LIMIT,
-        TASK_STORE_ERRORS_EVEN_IF_IGNORED, TASK_TIME_LIMIT, TASK_TRACK_STARTED,
+        TASK_REJECT_ON_WORKER_LOST, TASK_RETRY_ON_WORKER_LOST, TASK_ROUTES, TASK_SERIALIZER,
+        TASK_SOFT_TIME_LIMIT, TASK_STORE_ERRORS_EVEN_IF_IGNORED, TASK_TIME_LIMIT,
+        TASK_TRACK_STARTED,
     },
 };
 
@@ -34,6 +35,8 @@ pub struct TaskSettings {
     pub acks_on_timeout: bool,
     /// `CELERY_TASK_REJECT_ON_WORKER_LOST`; default true (Celery: false).
     pub reject_on_worker_lost: bool,
+    /// `CELERY_TASK_RETRY_ON_WORKER_LOST`: a task whose child process died is retried; wins over the former. Default false.
+    pub retry_on_worker_lost: bool,
     /// `CELERY_TASK_TRACK_STARTED`: store STARTED; default false.
     pub track_started: bool,
     /// `CELERY_TASK_IGNORE_RESULT`; default false.
@@ -62,6 +65,7 @@ impl Default for TaskSettings {
             acks_on_failure: true,
             acks_on_timeout: true,
             reject_on_worker_lost: true,
+            retry_on_worker_lost: false,
             track_started: false,
             ignore_result: false,
             store_errors_even_if_ignored: false,
@@ -109,6 +113,11 @@ impl TaskSettings {
         lookup.set(
             &TASK_REJECT_ON_WORKER_LOST,
             &mut settings.reject_on_worker_lost,
+            parse::boolean,
+        );
+        lookup.set(
+            &TASK_RETRY_ON_WORKER_LOST,
+            &mut settings.retry_on_worker_lost,
             parse::boolean,
         );
         lookup.set(

@@ -100,6 +100,8 @@ variables! {
             "Acknowledge a late task that ran out of its hard time limit; else it is queued again.";
         TASK_REJECT_ON_WORKER_LOST = "CELERY_TASK_REJECT_ON_WORKER_LOST", "true", "yes or no",
             "Queue a late task again when its worker died (Celery's default is false).";
+        TASK_RETRY_ON_WORKER_LOST = "CELERY_TASK_RETRY_ON_WORKER_LOST", "false", "yes or no",
+            "Retry a task whose child process died, within its max_retries; wins over the former.";
         TASK_TRACK_STARTED = "CELERY_TASK_TRACK_STARTED", "false", "yes or no", "Store the state STARTED.";
         TASK_IGNORE_RESULT = "CELERY_TASK_IGNORE_RESULT", "false", "yes or no", "Store no results.";
         TASK_STORE_ERRORS_EVEN_IF_IGNORED = "CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED", "false", "yes or no",
@@ -116,10 +118,17 @@ variables! {
     }
     "Worker" {
         WORKER_CONCURRENCY = "CELERY_WORKER_CONCURRENCY", "", "number",
-            "Tasks at once; unset, 100 for the async pool and as many as cores for threads.";
+            "Tasks at once; unset, 100 for the async pool, 1 for solo, and as many as cores for threads and prefork.";
         WORKER_PREFETCH_MULTIPLIER = "CELERY_WORKER_PREFETCH_MULTIPLIER", "4", "number",
             "Messages taken ahead, times concurrency; 0 takes without limit.";
-        WORKER_POOL = "CELERY_WORKER_POOL", "async", "async or threads", "How tasks are run.";
+        WORKER_POOL = "CELERY_WORKER_POOL", "async", "async, threads, prefork or solo",
+            "How tasks are run: many in one process, on threads, in child processes, or one at a time.";
+        WORKER_MAX_TASKS_PER_CHILD = "CELERY_WORKER_MAX_TASKS_PER_CHILD", "", "number",
+            "Replace a child of the prefork pool after so many tasks; unset, never.";
+        WORKER_MAX_MEMORY_PER_CHILD = "CELERY_WORKER_MAX_MEMORY_PER_CHILD", "", "KiB",
+            "Replace a child of the prefork pool that has used more, after its task; unset, never.";
+        AUTOSCALE_KEEPALIVE = "AUTOSCALE_KEEPALIVE", "30", "seconds",
+            "How long --autoscale waits without need before it shrinks the pool.";
         TASK_QUEUES = "CELERY_TASK_QUEUES", "", "list or JSON",
             "Queues of a worker without -Q; unset, the default queue.";
         MAX_DEATHS = "LOVAGE_MAX_DEATHS", "3", "number",

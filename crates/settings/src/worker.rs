@@ -6,20 +6,27 @@ use crate::{
     lookup::Lookup,
     parse::{self, Problem},
     variable::{
-        DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES, TASK_QUEUES,
-        UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER,
+        AUTOSCALE_KEEPALIVE, DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES,
+        TASK_QUEUES, UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_MAX_MEMORY_PER_CHILD,
+        WORKER_MAX_TASKS_PER_CHILD, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER,
     },
 };
 
 /// What one worker process does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerSettings {
-    /// `CELERY_WORKER_CONCURRENCY`; None: 100 for the async pool, as many as cores for threads.
+    /// `CELERY_WORKER_CONCURRENCY`; None: 100 for the async pool, as many as cores for threads and prefork.
     pub concurrency: Option<usize>,
     /// `CELERY_WORKER_PREFETCH_MULTIPLIER`; default 4, 0 takes without limit.
     pub prefetch_multiplier: usize,
     /// `CELERY_WORKER_POOL`; default [`Pool::Async`].
     pub pool: Pool,
+    /// `CELERY_WORKER_MAX_TASKS_PER_CHILD`: a child of the prefork pool is replaced after so many; None: never.
+    pub max_tasks_per_child: Option<u32>,
+    /// `CELERY_WORKER_MAX_MEMORY_PER_CHILD`, KiB: a child that has used more is replaced after its task; None: never.
+    pub max_memory_per_child: Option<u64>,
+    /// `AUTOSCALE_KEEPALIVE`, seconds without need before `--autoscale` shrinks the pool; default 30.
+    pub autoscale_keepalive: Duration,
     /// `CELERY_TASK_QUEUES`: what a worker without `-Q` consumes. Empty: the default queue alone.
     pub queues: Vec<String>,
     /// `LOVAGE_MAX_DEATHS`: how many workers a message may cost before it goes to the dead letters; default 3.
@@ -44,6 +51,10 @@ pub enum Pool {
     Async,
     /// A thread for each task; for tasks that compute or block.
     Threads,
+    /// A child process for each task: a time limit really ends it, and a crash costs one child.
+    Prefork,
+    /// One task at a time, in the worker's own process.
+    Solo,
 }
 
 impl Default for WorkerSettings {
@@ -52,6 +63,9 @@ impl Default for WorkerSettings {
             concurrency: None,
             prefetch_multiplier: 4,
             pool: Pool::Async,
+            max_tasks_per_child: None,
+            max_memory_per_child: None,
+            autoscale_keepalive: Duration::from_secs(30),
             queues: Vec::new(),
             max_deaths: 3,
             lease: Duration::from_secs(6),
@@ -73,6 +87,21 @@ impl WorkerSettings {
             parse::whole_number,
         );
         lookup.set(&WORKER_POOL, &mut settings.pool, Pool::parse);
+        lookup.set(
+            &WORKER_MAX_TASKS_PER_CHILD,
+            &mut settings.max_tasks_per_child,
+            |text| parse::positive_u32(text).map(Some),
+        );
+        lookup.set(
+            &WORKER_MAX_MEMORY_PER_CHILD,
+            &mut settings.max_memory_per_child,
+            kibibytes,
+        );
+        lookup.set(
+            &AUTOSCALE_KEEPALIVE,
+            &mut settings.autoscale_keepalive,
+            parse::positive_seconds,
+        );
         if let Some(text) = lookup.text(&TASK_QUEUES) {
             settings.queues = crate::route::read_queues(lookup, &text);
         }
@@ -90,21 +119,31 @@ impl WorkerSettings {
     }
 }
 
+const POOLS: &str = "async, threads, prefork or solo";
+
 impl Pool {
+    /// Its name, as `-P` and `CELERY_WORKER_POOL` take it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Async => "async",
+            Self::Threads => "threads",
+            Self::Prefork => "prefork",
+            Self::Solo => "solo",
+        }
+    }
+
     /// Reads a pool's name; for `CELERY_WORKER_POOL` and the `-P` flag.
     fn parse(text: &str) -> Result<Self, Problem> {
         match text {
             "async" | "asyncio" => Ok(Self::Async),
             "threads" | "thread" => Ok(Self::Threads),
-            "prefork" | "processes" | "solo" => Err(Problem::new(
-                format!("the {text} pool comes later"),
-                "async or threads",
-            )),
+            "prefork" | "processes" => Ok(Self::Prefork),
+            "solo" => Ok(Self::Solo),
             "eventlet" | "gevent" => Err(Problem::new(
                 format!("{text} is Python's; async does the same here"),
-                "async or threads",
+                POOLS,
             )),
-            _ => Err(Problem::new("is not a pool", "async or threads")),
+            _ => Err(Problem::new("is not a pool", POOLS)),
         }
     }
 }
@@ -128,6 +167,16 @@ fn concurrency(text: &str) -> Result<Option<usize>, Problem> {
         _ => Err(Problem::new(
             "is not a number of tasks",
             "a whole number from 1 to 100000, or auto",
+        )),
+    }
+}
+
+fn kibibytes(text: &str) -> Result<Option<u64>, Problem> {
+    match text.parse() {
+        Ok(amount) if amount > 0 => Ok(Some(amount)),
+        _ => Err(Problem::new(
+            "is not an amount of memory",
+            "a whole number of KiB above 0, without a unit",
         )),
     }
 }

@@ -5,25 +5,25 @@ use std::{sync::Arc, time::Duration};
 use celery::Celery;
 use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
-use lovage_client::{Client, context as sending};
+use lovage_client::Client;
 use lovage_protocol::{Body, DecodeOptions, Map, Message, State, TaskMeta, Value};
-use lovage_registry::StateMap;
 use lovage_results::ResultStore;
-use lovage_settings::{Pool, Settings};
-use tokio::{runtime::Handle, time::Instant};
-use tracing::{Instrument, debug, info, info_span, warn};
+use lovage_settings::Settings;
+use tokio::time::Instant;
+use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::{
-    catalogue::{Catalogue, Registered},
+    catalogue::{Catalogue, Registered, Rules},
     chord::Joiner,
     commit::{self, Starter, Ticket},
-    context::{CURRENT, Context},
+    context::Context,
     engine::Slot,
     handler::Call,
     intake::{self, Intake},
     layer::{self, End},
     outcome::{Outcome, When},
-    policy::{self, Ending, Next, Record},
+    policy::{self, Ending, Fate, Next, Record},
+    pool::{self, Place, Pool, Ran, prefork::Death},
     records,
     shutdown::Shutdown,
     unknown::Unknown,
@@ -33,11 +33,10 @@ use crate::{
 /// What every attempt needs.
 pub(crate) struct Shared {
     pub(crate) catalogue: Catalogue,
-    pub(crate) states: StateMap,
     pub(crate) settings: Arc<Settings>,
     pub(crate) decode: DecodeOptions,
     pub(crate) hostname: Arc<str>,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) app: Arc<Celery>,
     pub(crate) client: Client,
     pub(crate) results: Arc<dyn ResultStore>,
@@ -123,6 +122,10 @@ fn expired(shared: &Shared, delivery: Delivery, message: &Message, body: &Body) 
 
 async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) -> Option<Finish> {
     let rules = job.task.rules;
+    let Some(place) = shared.pool.place().await else {
+        debug!(task.id = %job.message.headers.id, "the worker stops before there was a child process for the task");
+        return Some(settle(delivery.clone(), Settle::Restore));
+    };
     let tracked = rules.track_started
         && policy::stores(
             &job.message,
@@ -132,7 +135,7 @@ async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) ->
         );
     if !delivery.started || !rules.acks_late || tracked {
         let mut result = if tracked {
-            started_record(shared, &job)
+            started_record(shared, &job, place.pid())
         } else {
             None
         };
@@ -171,12 +174,14 @@ async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) ->
         task.retries = job.message.headers.retries,
         queue = %delivery.queue,
     );
-    attempt(shared, delivery, job, slot).instrument(span).await
+    attempt(shared, delivery, job, place, slot)
+        .instrument(span)
+        .await
 }
 
-fn started_record(shared: &Shared, job: &Job) -> Option<lovage_broker::ResultWrite> {
+fn started_record(shared: &Shared, job: &Job, pid: u32) -> Option<lovage_broker::ResultWrite> {
     let mut result = lovage_protocol::Map::new();
-    result.insert("pid".to_owned(), i64::from(std::process::id()).into());
+    result.insert("pid".to_owned(), i64::from(pid).into());
     result.insert("hostname".to_owned(), shared.hostname.as_ref().into());
     let mut meta = records::meta(&job.message, State::Started, result.into(), Vec::new());
     intake::extend(shared, &job.message, Some(&job.body), &mut meta);
@@ -187,6 +192,7 @@ async fn attempt(
     shared: &Arc<Shared>,
     delivery: &Delivery,
     job: Job,
+    place: Place,
     slot: Slot,
 ) -> Option<Finish> {
     let Job {
@@ -229,15 +235,28 @@ async fn attempt(
         app: Arc::clone(&shared.app),
     };
     let begun = (!task.layers.is_empty()).then(Instant::now);
-    let outcome = tokio::select! {
-        outcome = execute(shared, &task, call, context.clone()) => outcome,
-        () = shared.shutdown.asked_cold() => {
+    let limits = policy::limits(&message, task.limits.get());
+    let job = pool::Job {
+        task: &task,
+        call,
+        limits,
+        delivery,
+    };
+    let outcome = match shared.pool.run(place, job).await {
+        Ran::Ended(outcome) => outcome,
+        Ran::Lost(death, number) => {
+            context.end();
+            after_death(shared, delivery, &message, &rules, (death, number)).await?
+        }
+        Ran::Dropped => {
             context.end();
             if rules.acks_late {
                 info!("cold shutdown: the task is dropped, its message goes back");
                 return Some(settle(delivery.clone(), Settle::Restore));
             }
-            warn!("cold shutdown: the task is dropped, and lost, since its message was acknowledged when it began");
+            warn!(
+                "cold shutdown: the task is dropped, and lost, since its message was acknowledged when it began"
+            );
             return None;
         }
     };
@@ -254,68 +273,27 @@ async fn attempt(
     ))
 }
 
-/// Runs the task where it belongs, within its time limit.
-async fn execute(
-    shared: &Arc<Shared>,
-    task: &Arc<Registered>,
-    call: Call,
-    context: Context,
-) -> Outcome {
-    let limit = policy::limit(&call.message, &task.rules);
-    let sending = sending::Sending {
-        parent_id: Some(context.task_id().clone()),
-        root_id: Some(context.root_id().clone()),
-        priority: shared
-            .settings
-            .tasks
-            .inherit_parent_priority
-            .then_some(call.message.properties.priority),
-        children: context.recorder(),
-    };
-    let running = {
-        let task = Arc::clone(task);
-        let scoped = async move { task.handler.run(call).await };
-        let scoped = sending::SENDING.scope(sending, scoped);
-        CURRENT.scope(
-            context,
-            lovage_registry::state::scope(shared.states.clone(), scoped),
-        )
-    };
-    if task.rules.blocking || shared.pool == Pool::Threads {
-        // The future is driven on a blocking thread: a sync task never holds up the executor.
-        let handle = Handle::current();
-        let span = tracing::Span::current();
-        let running = Box::pin(running);
-        let thread =
-            tokio::task::spawn_blocking(move || span.in_scope(|| handle.block_on(running)));
-        let ended = async { thread.await.unwrap_or_else(|_| lost_thread()) };
-        Box::pin(within(limit, ended)).await
-    } else {
-        match limit {
-            None => running.await,
-            limit => Box::pin(within(limit, running)).await,
+/// A task whose child process died: its message goes back with one death more, or that is its end.
+async fn after_death(
+    shared: &Shared,
+    delivery: &Delivery,
+    message: &Message,
+    rules: &Rules,
+    (death, number): (Death, u64),
+) -> Option<Outcome> {
+    match policy::lost(death, number, message, rules) {
+        Fate::Ends(outcome) => Some(outcome),
+        Fate::GoesBack => {
+            warn!("the task's child process died, {death}: its message goes back to its queue");
+            if let Err(error) = shared.consumer.died(vec![delivery.tag]).await {
+                // It stays recorded as ours and goes back when this worker's lease ends.
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "a message could not be put back"
+                );
+            }
+            None
         }
-    }
-}
-
-/// The handler catches panics, so a thread that ends without an outcome was stopped with the runtime.
-fn lost_thread() -> Outcome {
-    Outcome::Reject {
-        requeue: true,
-        reason: "the worker stopped".to_owned(),
-    }
-}
-
-async fn within(
-    limit: Option<(Duration, policy::Limit)>,
-    running: impl Future<Output = Outcome>,
-) -> Outcome {
-    match limit {
-        None => running.await,
-        Some((limit, kind)) => match tokio::time::timeout(limit, running).await {
-            Ok(outcome) => outcome,
-            Err(_) => policy::timed_out(limit, kind),
-        },
     }
 }
 
@@ -417,6 +395,7 @@ fn log(next: &Next, record: Option<&Record>) {
         (Next::Fail(exception), _) => warn!(exception = %exception.exc_type, "task failed"),
         (Next::Retry(_), _) => info!("task will be retried"),
         (Next::Continue(_), _) => debug!("task succeeded"),
+        (Next::Nothing, Some(_)) => info!("task terminated"),
         (Next::Nothing, _) => info!("task ended without a result"),
     }
 }

@@ -53,6 +53,7 @@ pub(crate) fn options<T: Task>(said: TaskOptions, spec: &TaskSpec) -> TaskOption
         max_retry_delay: said.max_retry_delay.or(own.max_retry_delay.map(seconds)),
         time_limit: said.time_limit.or(own.hard_time_limit.map(seconds)),
         soft_time_limit: said.soft_time_limit.or(own.time_limit.map(seconds)),
+        ..said
     }
 }
 

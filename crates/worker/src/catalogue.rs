@@ -1,10 +1,10 @@
 //! Every task a worker can run, by name, with its options resolved against the settings.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{any::TypeId, collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use lovage_client::OwnOptions;
 use lovage_protocol::TaskName;
-use lovage_registry::{StateMap, TaskSpec};
+use lovage_registry::{MissingState, StateMap, TaskSpec};
 use lovage_settings::Settings;
 
 use crate::{
@@ -12,12 +12,13 @@ use crate::{
     handler::Handler,
     layer::{self, Layer, Layers},
     module::{Module, TaskOptions},
+    pool::limits::{Limits, TaskLimits},
 };
 
 /// Every task of a worker, by name.
 #[derive(Clone)]
 pub struct Catalogue {
-    tasks: HashMap<Box<str>, Arc<Registered>>,
+    tasks: Arc<Tasks>,
 }
 
 /// One task with its options resolved.
@@ -28,6 +29,8 @@ pub(crate) struct Registered {
     pub(crate) handler: Arc<dyn Handler>,
     /// Those that hear of its ends.
     pub(crate) layers: Layers,
+    /// Its time limits, which can be changed while the worker runs.
+    pub(crate) limits: TaskLimits,
 }
 
 /// A task's options after the settings have been asked for what the task leaves open.
@@ -41,8 +44,8 @@ pub(crate) struct Rules {
     pub(crate) max_retries: Option<u32>,
     pub(crate) min_retry_delay: Duration,
     pub(crate) max_retry_delay: Duration,
-    pub(crate) time_limit: Option<Duration>,
-    pub(crate) soft_time_limit: Option<Duration>,
+    pub(crate) reject_on_worker_lost: bool,
+    pub(crate) retry_on_worker_lost: bool,
 }
 
 /// Celery's `retry_backoff_max`.
@@ -62,9 +65,45 @@ impl Catalogue {
             .map(|gap| gap.to_string())
             .collect();
         if missing.is_empty() {
-            Ok((Self { tasks }, states))
+            Ok((Self::of(tasks), states))
         } else {
             Err(BuildError::MissingState(missing))
+        }
+    }
+
+    /// Takes the tasks of all modules for a worker whose child processes run them: only they make the state. That there is
+    /// a provider for each is checked here all the same.
+    pub(crate) fn without_state(
+        modules: &[Module],
+        settings: &Arc<Settings>,
+    ) -> Result<Self, BuildError> {
+        let (tasks, _) = collect(modules, settings)?;
+        let provided: Vec<TypeId> = modules
+            .iter()
+            .flat_map(|module| module.states.iter().map(|state| state.type_id))
+            .collect();
+        let mut missing = Vec::new();
+        for task in tasks.values() {
+            for need in &task.spec.state {
+                if !provided.contains(&need.type_id) {
+                    let gap = MissingState {
+                        task: task.spec.name.clone(),
+                        need: need.clone(),
+                    };
+                    missing.push(gap.to_string());
+                }
+            }
+        }
+        if missing.is_empty() {
+            Ok(Self::of(tasks))
+        } else {
+            Err(BuildError::MissingState(missing))
+        }
+    }
+
+    fn of(tasks: Tasks) -> Self {
+        Self {
+            tasks: Arc::new(tasks),
         }
     }
 
@@ -144,6 +183,13 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
             }
             let registered = Registered {
                 rules: Rules::resolve(&entry.options, settings),
+                limits: TaskLimits::new(Limits {
+                    hard: entry.options.time_limit.or(settings.tasks.time_limit),
+                    soft: entry
+                        .options
+                        .soft_time_limit
+                        .or(settings.tasks.soft_time_limit),
+                }),
                 spec: entry.spec.clone(),
                 handler: layer::wrap(&name, &layers, Arc::clone(&entry.handler)),
                 layers: Arc::clone(&layers),
@@ -192,8 +238,12 @@ impl Rules {
             max_retries: said.max_retries.unwrap_or(Some(3)),
             min_retry_delay: said.min_retry_delay.unwrap_or_default(),
             max_retry_delay: said.max_retry_delay.unwrap_or(MAX_RETRY_DELAY),
-            time_limit: said.time_limit.or(tasks.time_limit),
-            soft_time_limit: said.soft_time_limit.or(tasks.soft_time_limit),
+            reject_on_worker_lost: said
+                .reject_on_worker_lost
+                .unwrap_or(tasks.reject_on_worker_lost),
+            retry_on_worker_lost: said
+                .retry_on_worker_lost
+                .unwrap_or(tasks.retry_on_worker_lost),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The running task, as its own code can reach it: identity, progress, sending.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -10,8 +10,9 @@ use lovage_client::Client;
 use lovage_protocol::{Message, QueueName, State, TaskId, TaskMeta, Value};
 use lovage_results::ResultStore;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
-use crate::signal::Signal;
+use crate::{signal::Signal, soft_limit::SoftLimit};
 
 tokio::task_local! {
     pub(crate) static CURRENT: Context;
@@ -36,6 +37,8 @@ struct Inner {
     results: Arc<dyn ResultStore>,
     client: Client,
     over: AtomicBool,
+    /// Made when the task asks for it: most never do.
+    soft_limit: OnceLock<CancellationToken>,
     signal: Mutex<Option<Signal>>,
     children: Arc<Mutex<Vec<TaskId>>>,
 }
@@ -55,6 +58,7 @@ impl Context {
             results,
             client,
             over: AtomicBool::new(false),
+            soft_limit: OnceLock::new(),
             signal: Mutex::new(None),
             children: Arc::default(),
         };
@@ -136,6 +140,21 @@ impl Context {
         Ok(())
     }
 
+    /// The soft time limit, to be waited for or looked at. Whoever asks is not ended by it: only the hard limit is left.
+    pub fn soft_limit(&self) -> SoftLimit {
+        let token = self.inner.soft_limit.get_or_init(CancellationToken::new);
+        SoftLimit::new(token.clone())
+    }
+
+    /// The soft limit is over. False: the task has never asked for it.
+    pub(crate) fn reach_soft_limit(&self) -> bool {
+        let token = self.inner.soft_limit.get();
+        if let Some(token) = token {
+            token.cancel();
+        }
+        token.is_some()
+    }
+
     pub(crate) fn meta(&self, status: State, result: Value) -> TaskMeta {
         crate::records::meta_at(
             self.now(),
@@ -169,6 +188,13 @@ impl Context {
 
     pub(crate) fn recorder(&self) -> Arc<Mutex<Vec<TaskId>>> {
         Arc::clone(&self.inner.children)
+    }
+
+    /// Tasks that it sent from another process.
+    pub(crate) fn add_children(&self, sent: Vec<TaskId>) {
+        let children = &self.inner.children;
+        let mut children = children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.extend(sent);
     }
 
     pub(crate) fn children(&self) -> Vec<TaskId> {

@@ -16,6 +16,7 @@ use crate::{
     commit::Ticket,
     error::Error,
     policy::{self, Load},
+    pool::Size,
     shutdown::Shutdown,
 };
 
@@ -35,6 +36,8 @@ pub(crate) enum Event {
     Fetched(Result<Vec<Delivery>, lovage_broker::Error>),
     /// An attempt left its slot.
     SlotFree(Used),
+    /// The number of slots has changed.
+    Resized,
     /// A message is out of our hands.
     Settled,
 }
@@ -70,13 +73,6 @@ impl Drop for Slot {
     }
 }
 
-/// How much a worker takes on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Size {
-    pub(crate) concurrency: usize,
-    pub(crate) prefetch: usize,
-}
-
 /// What a worker did, for the line it leaves at its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -90,11 +86,12 @@ pub struct Summary {
 pub(crate) async fn run(
     shared: Arc<Shared>,
     consumer: Arc<dyn Consumer>,
-    size: Size,
     shutdown: Shutdown,
 ) -> Result<Summary, Error> {
     let (sender, mut events) = mpsc::unbounded_channel();
     let fetcher = spawn_fetcher(Arc::clone(&consumer), sender.clone());
+    let size = Arc::clone(&shared.pool.size);
+    size.attach(sender.downgrade());
     let mut engine = Engine {
         shared,
         size,
@@ -118,6 +115,7 @@ pub(crate) async fn run(
         // Asked for before the next tasks begin, as they stand before the request in the executor's line otherwise.
         engine.ask();
         engine.launch();
+        engine.size.note(engine.running, engine.held);
         tokio::select! {
             biased;
             () = shutdown.asked() => break,
@@ -158,7 +156,7 @@ pub(crate) async fn run(
             Event::Fetched(Ok(batch)) => {
                 summary.returned += restore(&*consumer, &shutdown, batch).await?;
             }
-            Event::Fetched(Err(_)) | Event::Settled => {}
+            Event::Fetched(Err(_)) | Event::Settled | Event::Resized => {}
         }
     }
     let released = unless_stuck(&shutdown, give_back(&*consumer)).await;
@@ -222,7 +220,7 @@ async fn unless_stuck<T>(shutdown: &Shutdown, work: impl Future<Output = T>) -> 
 
 struct Engine {
     shared: Arc<Shared>,
-    size: Size,
+    size: Arc<Size>,
     sender: mpsc::UnboundedSender<Event>,
     fetcher: mpsc::UnboundedSender<Want>,
     waiting: VecDeque<Delivery>,
@@ -247,7 +245,7 @@ impl Engine {
     /// Slots that nobody has and nobody was promised.
     fn free(&self) -> usize {
         self.size
-            .concurrency
+            .slots()
             .saturating_sub(self.running + self.reserved)
     }
 
@@ -308,8 +306,8 @@ impl Engine {
             return;
         }
         let load = Load {
-            concurrency: self.size.concurrency,
-            prefetch: self.size.prefetch,
+            concurrency: self.size.slots(),
+            prefetch: self.size.prefetch(),
             held: self.held,
             waiting: self.waiting.len(),
             running: self.running,
@@ -330,6 +328,8 @@ impl Engine {
                 self.stirred = Some(Instant::now());
             }
             Event::Settled => self.held -= 1,
+            // The next look at the slots sees it.
+            Event::Resized => {}
             Event::Fetched(batch) => {
                 self.fetching = false;
                 self.reserved = 0;

@@ -43,9 +43,58 @@ pub enum BuildError {
         #[source]
         source: anyhow::Error,
     },
+    /// The pool cannot be as asked.
+    #[error(transparent)]
+    Pool(#[from] ControlError),
+    /// The prefork pool has nothing to start.
+    #[error(
+        "the prefork pool needs to know how its child processes are started: give WorkerParts a child command"
+    )]
+    NoChildCommand,
     /// rusty-celery's app could not be built.
     #[error("the task runtime could not be prepared")]
     Runtime(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why a worker cannot be changed as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// No task has the name.
+    #[error("no task `{task}` is registered here")]
+    UnknownTask {
+        /// The name.
+        task: String,
+    },
+    /// The limits contradict each other.
+    #[error("the soft time limit is above the hard one")]
+    SoftAboveHard,
+    /// The solo pool has one size.
+    #[error("the solo pool runs one task at a time and has no other size")]
+    Solo,
+    /// Nothing would be left.
+    #[error("the pool has {slots} slots and must keep at least one")]
+    TooFew {
+        /// The slots that it has.
+        slots: usize,
+    },
+}
+
+/// Why a child process could not serve its worker.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChildError {
+    /// It was started by hand.
+    #[error(
+        "this command is for child processes that a worker starts: standard input is not its pipe"
+    )]
+    NoParent,
+    /// The tasks or their state could not be made.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The pipe broke.
+    #[error("the pipe to the worker failed")]
+    Pipe(#[from] std::io::Error),
 }
 
 /// Why a running worker had to stop.
@@ -63,6 +112,23 @@ pub enum Error {
         /// Why.
         #[source]
         source: anyhow::Error,
+    },
+    /// No child process could be started.
+    #[error("child processes cannot be started: {why}")]
+    Children {
+        /// What the first of them said.
+        why: String,
+    },
+    /// Too many threads run on though their tasks were given up; only the end of the process ends them.
+    #[error(
+        "{count} threads ran on after their tasks were given up, the last for `{task}`: start this worker again; \
+         the prefork pool (-P prefork) can end such tasks"
+    )]
+    Abandoned {
+        /// How many there were.
+        count: usize,
+        /// The task that was one too many.
+        task: String,
     },
     /// The engine ended by a fault of its own; what was held goes back when the lease ends.
     #[error("the worker's engine failed")]

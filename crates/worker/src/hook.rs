@@ -13,7 +13,7 @@ use crate::{error::Error, module::Module, panics, shutdown::Shutdown};
 
 /// The worker, as its hooks see it. Cloning shares it.
 #[derive(Clone)]
-pub struct WorkerHandle {
+pub struct Started {
     pub(crate) node: NodeName,
     pub(crate) queues: Arc<[QueueName]>,
     pub(crate) settings: Arc<Settings>,
@@ -21,7 +21,7 @@ pub struct WorkerHandle {
     pub(crate) states: StateMap,
 }
 
-impl WorkerHandle {
+impl Started {
     /// Its name, `worker@host`.
     pub fn node(&self) -> &NodeName {
         &self.node
@@ -42,26 +42,25 @@ impl WorkerHandle {
         &self.client
     }
 
-    /// The state that a module provides; `None` when none does.
+    /// The state that a module provides; `None` when none does, and in the prefork pool, whose child processes make it.
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<State<T>> {
         self.states.get()
     }
 }
 
-impl fmt::Debug for WorkerHandle {
+impl fmt::Debug for Started {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerHandle")
+        f.debug_struct("Started")
             .field("node", &self.node)
             .finish_non_exhaustive()
     }
 }
 
-pub(crate) type Hook =
-    Box<dyn FnOnce(WorkerHandle) -> BoxFuture<'static, anyhow::Result<()>> + Send>;
+pub(crate) type Hook = Box<dyn FnOnce(Started) -> BoxFuture<'static, anyhow::Result<()>> + Send>;
 
 pub(crate) fn boxed<F, Fut>(hook: F) -> Hook
 where
-    F: FnOnce(WorkerHandle) -> Fut + Send + 'static,
+    F: FnOnce(Started) -> Fut + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     Box::new(move |worker| hook(worker).boxed())
@@ -92,7 +91,7 @@ impl Hooks {
     }
 
     /// Runs those of the start, one after the other; gives those of the end.
-    pub(crate) async fn start(self, worker: &WorkerHandle) -> Result<StopHooks, Error> {
+    pub(crate) async fn start(self, worker: &Started) -> Result<StopHooks, Error> {
         for (module, hook) in self.start {
             let ran = run(hook, worker.clone()).await;
             ran.map_err(|source| Error::Hook { module, source })?;
@@ -106,7 +105,7 @@ pub(crate) struct StopHooks(Vec<(String, Hook)>);
 
 impl StopHooks {
     /// Runs them, the last first, until a cold shutdown is asked for.
-    pub(crate) async fn stop(self, worker: &WorkerHandle, shutdown: &Shutdown) {
+    pub(crate) async fn stop(self, worker: &Started, shutdown: &Shutdown) {
         for (module, hook) in self.0.into_iter().rev() {
             let ran = tokio::select! {
                 biased;
@@ -121,7 +120,7 @@ impl StopHooks {
 }
 
 /// A panic is an error like any other.
-async fn run(hook: Hook, worker: WorkerHandle) -> anyhow::Result<()> {
+async fn run(hook: Hook, worker: Started) -> anyhow::Result<()> {
     let running = AssertUnwindSafe(async move { hook(worker).await });
     match running.catch_unwind().await {
         Ok(ran) => ran,

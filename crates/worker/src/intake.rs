@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use lovage_broker::{Delivery, Reason};
-use lovage_protocol::{Body, DecodeError, Extended, Message, TaskMeta, Value, time};
+use lovage_protocol::{
+    Body, DecodeError, DecodeOptions, Extended, Message, Serializer, TaskMeta, Value, time,
+};
+use lovage_settings::Settings;
 
 use crate::attempt::{Job, Shared};
 
@@ -21,6 +24,20 @@ pub(crate) enum Intake {
     Expired(Arc<Message>, Box<Body>),
     /// No such task here.
     Unknown(Arc<Message>),
+}
+
+/// What is taken, and how much of it.
+pub(crate) fn decode_options(settings: &Settings) -> DecodeOptions {
+    let accept = settings
+        .tasks
+        .accept_content
+        .iter()
+        .filter_map(|name| Serializer::from_name(name))
+        .collect();
+    DecodeOptions {
+        accept,
+        max_decompressed: settings.worker.max_message_bytes,
+    }
 }
 
 /// Reads a message and decides.

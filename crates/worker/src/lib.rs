@@ -14,10 +14,12 @@
 //! | `intake` | what to do with a message: run, refuse, delay, expire |
 //! | `unknown` | messages whose task is not registered here |
 //! | `attempt` | one message's life |
+//! | `pool` | where tasks run: executor, threads, child processes; limits and size |
+//! | `handle` | what can be asked and told while it runs |
 //! | `handler`, `bridge`, `raw`, `panics` | calling the task's code |
 //! | `layer` | code around tasks: middleware, metrics |
 //! | `hook` | code at a worker's start and end |
-//! | `outcome`, `signal`, `context` | what a task can say, and reach |
+//! | `outcome`, `signal`, `context`, `soft_limit` | what a task can say, and reach |
 //! | `policy` | pure decisions: ack, retry, limits, what is stored |
 //! | `workflow`, `chain`, `chord` | what follows a task |
 //! | `records`, `obituary` | the stored result of each state, and of a task that its workers died of |
@@ -34,6 +36,7 @@ mod commit;
 pub mod context;
 mod engine;
 mod error;
+mod handle;
 mod handler;
 mod hook;
 mod intake;
@@ -43,10 +46,12 @@ mod obituary;
 mod outcome;
 mod panics;
 mod policy;
+mod pool;
 mod raw;
 mod records;
 mod shutdown;
 pub mod signal;
+mod soft_limit;
 mod unknown;
 mod worker;
 mod workflow;
@@ -54,11 +59,16 @@ mod workflow;
 pub use catalogue::Catalogue;
 pub use context::Context;
 pub use engine::Summary;
-pub use error::{BuildError, Error};
-pub use hook::WorkerHandle;
+pub use error::{BuildError, ChildError, ControlError, Error};
+pub use handle::{PoolState, WorkerHandle};
+pub use hook::Started;
 pub use layer::Layer;
 pub use module::{Module, TaskOptions};
 pub use outcome::{Failure, Outcome, Retry, When};
+pub use pool::{
+    Autoscale, ChildCommand, ChildParts, KillSignal, Terminated, UnknownSignal, serve_child,
+};
 pub use raw::{RawCall, RawTask};
 pub use shutdown::Shutdown;
+pub use soft_limit::SoftLimit;
 pub use worker::{Worker, WorkerParts};

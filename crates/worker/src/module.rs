@@ -1,6 +1,12 @@
 //! A module: the tasks that belong together, with the state they need, as a worker takes them.
 
-use std::{any::type_name, fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    any::{TypeId, type_name},
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 use celery::task::Task;
 use futures::{FutureExt, future::BoxFuture};
@@ -12,7 +18,7 @@ use serde::Serialize;
 use crate::{
     bridge,
     handler::Handler,
-    hook::{self, Hook, WorkerHandle},
+    hook::{self, Hook, Started},
     layer::Layer,
     raw::{RawHandler, RawTask},
 };
@@ -53,6 +59,7 @@ type MakeState =
 /// Makes one piece of state at the worker's start.
 pub(crate) struct Provider {
     pub(crate) type_name: &'static str,
+    pub(crate) type_id: TypeId,
     pub(crate) make: MakeState,
 }
 
@@ -69,6 +76,8 @@ pub struct TaskOptions {
     pub(crate) max_retry_delay: Option<Duration>,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) soft_time_limit: Option<Duration>,
+    pub(crate) reject_on_worker_lost: Option<bool>,
+    pub(crate) retry_on_worker_lost: Option<bool>,
 }
 
 impl TaskOptions {
@@ -107,9 +116,29 @@ impl TaskOptions {
         self
     }
 
-    /// Ends an attempt that takes longer, as Celery's hard limit.
+    /// Ends an attempt that takes longer, as Celery's hard limit: a child process is killed, an async task dropped, and a
+    /// thread left behind. Setting: `CELERY_TASK_TIME_LIMIT`.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
+        self
+    }
+
+    /// Tells an attempt that takes longer ([`crate::Context::soft_limit`]), and ends one that has never asked. Setting:
+    /// `CELERY_TASK_SOFT_TIME_LIMIT`.
+    pub fn soft_time_limit(mut self, limit: Duration) -> Self {
+        self.soft_time_limit = Some(limit);
+        self
+    }
+
+    /// Queue it again when its process died; else that is its failure. Setting: `CELERY_TASK_REJECT_ON_WORKER_LOST`.
+    pub fn reject_on_worker_lost(mut self, yes: bool) -> Self {
+        self.reject_on_worker_lost = Some(yes);
+        self
+    }
+
+    /// Retry it when its child process died, within `max_retries`. Setting: `CELERY_TASK_RETRY_ON_WORKER_LOST`.
+    pub fn retry_on_worker_lost(mut self, yes: bool) -> Self {
+        self.retry_on_worker_lost = Some(yes);
         self
     }
 }
@@ -208,6 +237,7 @@ impl Module {
     {
         self.states.push(Provider {
             type_name: type_name::<T>(),
+            type_id: TypeId::of::<T>(),
             make: Box::new(move |settings, mut states| {
                 async move {
                     let value = make(settings).await?;
@@ -242,7 +272,7 @@ impl Module {
     /// start. Hooks run one after the other, in the order of modules.
     pub fn on_start<F, Fut>(mut self, hook: F) -> Self
     where
-        F: FnOnce(WorkerHandle) -> Fut + Send + 'static,
+        F: FnOnce(Started) -> Fut + Send + 'static,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         self.on_start.push(hook::boxed(hook));
@@ -253,7 +283,7 @@ impl Module {
     /// a cold shutdown has been asked for. An error is logged.
     pub fn on_stop<F, Fut>(mut self, hook: F) -> Self
     where
-        F: FnOnce(WorkerHandle) -> Fut + Send + 'static,
+        F: FnOnce(Started) -> Fut + Send + 'static,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         self.on_stop.push(hook::boxed(hook));

@@ -27,6 +27,8 @@ pub enum Outcome {
         /// What the task said.
         reason: String,
     },
+    /// It was ended from outside, by `revoke` with `terminate`: acked, REVOKED.
+    Terminated,
 }
 
 /// A failure for good.
@@ -84,6 +86,13 @@ impl Outcome {
             traceback,
             timed_out: false,
         })
+    }
+
+    /// The failure of a message that one process could read and another cannot.
+    pub(crate) fn unreadable(text: &str) -> Self {
+        let arguments = vec![Value::from(text)];
+        let exception = ExceptionInfo::new("kombu.exceptions", "DecodeError", arguments);
+        Self::failed_without_traceback(exception, false)
     }
 
     /// A failure that Celery stores without a traceback.

@@ -10,6 +10,10 @@ use lovage_settings::TaskSettings;
 use crate::{
     catalogue::Rules,
     outcome::{Failure, Outcome, Retry, When, traceback},
+    pool::{
+        limits::{Limits, Over},
+        prefork::Death,
+    },
     records,
 };
 
@@ -62,6 +66,15 @@ pub(crate) fn conclude(
         },
         Outcome::Failure(failure) => fail(failure, message, settings),
         Outcome::Retry(retry) => retry_or_fail(retry, message, rules, settings, jitter),
+        Outcome::Terminated => Ending {
+            settle: Settle::Ack,
+            record: Some(Record {
+                state: State::Revoked,
+                result: records::celery_exception("TaskRevokedError", "terminated").to_value(),
+                traceback: None,
+            }),
+            next: Next::Nothing,
+        },
         Outcome::Ignore => Ending {
             settle: Settle::Ack,
             record: None,
@@ -205,47 +218,69 @@ pub(crate) fn stores(
     !ignored || (settings.store_errors_even_if_ignored && error)
 }
 
-/// How long an attempt may take, and whether it is the hard limit: the message's limits win over the task's.
-pub(crate) fn limit(message: &Message, rules: &Rules) -> Option<(Duration, Limit)> {
-    let seconds =
-        |value: Option<f64>| value.and_then(|value| Duration::try_from_secs_f64(value).ok());
-    let hard = seconds(message.headers.timelimit.hard).or(rules.time_limit);
-    let soft = seconds(message.headers.timelimit.soft).or(rules.soft_time_limit);
-    match (hard, soft) {
-        (Some(hard), Some(soft)) if soft < hard => Some((soft, Limit::Soft)),
-        (Some(hard), _) => Some((hard, Limit::Hard)),
-        (None, Some(soft)) => Some((soft, Limit::Soft)),
-        (None, None) => None,
+/// How long an attempt may take: the message's limits win over the task's, and 0 is none (`celery/worker/request.py`,
+/// `execute_using_pool`).
+pub(crate) fn limits(message: &Message, own: Limits) -> Limits {
+    let seconds = |value: Option<f64>| {
+        let limit = Duration::try_from_secs_f64(value?).ok();
+        limit.filter(|limit| !limit.is_zero())
+    };
+    Limits {
+        hard: seconds(message.headers.timelimit.hard).or(own.hard),
+        soft: seconds(message.headers.timelimit.soft).or(own.soft),
     }
 }
 
-/// Which limit an attempt ran into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Limit {
-    Soft,
-    Hard,
-}
-
 /// The failure of an attempt that took too long, as Celery stores it (`billiard.exceptions`).
-pub(crate) fn timed_out(limit: Duration, kind: Limit) -> Outcome {
-    let billiard = "billiard.exceptions";
-    match kind {
-        Limit::Soft => {
-            let exception = ExceptionInfo::new(billiard, "SoftTimeLimitExceeded", vec![]);
-            Outcome::failed_without_traceback(exception, false)
-        }
-        Limit::Hard => {
-            let seconds = limit.as_secs_f64();
+pub(crate) fn timed_out(over: Over, hard: Option<Duration>) -> Outcome {
+    match over {
+        Over::Soft => Outcome::failed_without_traceback(records::soft_limit_exceeded(), false),
+        Over::Hard => {
+            let limit = hard.unwrap_or_default();
             let whole = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
             let value = if limit.subsec_nanos() == 0 {
                 Value::Int(whole)
             } else {
-                Value::Float(seconds)
+                Value::Float(limit.as_secs_f64())
             };
-            let exception = ExceptionInfo::new(billiard, "TimeLimitExceeded", vec![value]);
+            let exception =
+                ExceptionInfo::new("billiard.exceptions", "TimeLimitExceeded", vec![value]);
             Outcome::failed_without_traceback(exception, true)
         }
     }
+}
+
+/// What becomes of a task whose process died.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It counts as this outcome.
+    Ends(Outcome),
+    /// Its message goes back, and one death is counted.
+    GoesBack,
+}
+
+/// Decides about a task whose child process died (`celery/worker/request.py`, `on_failure`). A retry goes before all else,
+/// and when there is none left the task fails.
+pub(crate) fn lost(death: Death, job: u64, message: &Message, rules: &Rules) -> Fate {
+    let exception = records::child_lost(death, job);
+    let failed = |exception| Fate::Ends(Outcome::failed_without_traceback(exception, false));
+    if rules.retry_on_worker_lost {
+        if rules
+            .max_retries
+            .is_some_and(|max| message.headers.retries >= max)
+        {
+            return failed(exception);
+        }
+        return Fate::Ends(Outcome::Retry(Retry {
+            cause: Some(exception),
+            traceback: None,
+            when: None,
+        }));
+    }
+    if rules.reject_on_worker_lost && rules.acks_late {
+        return Fate::GoesBack;
+    }
+    failed(exception)
 }
 
 /// No fetch takes more, however large the prefetch: the server runs nothing else meanwhile.

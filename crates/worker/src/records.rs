@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use lovage_protocol::{ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value, time};
 
-use crate::chain::given;
+use crate::{chain::given, pool::prefork::Death};
 
 /// A record of now for `message`; see [`meta_at`].
 pub(crate) fn meta(
@@ -90,6 +90,21 @@ pub(crate) fn line(exception: &ExceptionInfo) -> String {
         [Value::Str(text)] => format!("{class}: {text}"),
         arguments => format!("{class}: {}", lovage_protocol::args_repr(arguments)),
     }
+}
+
+/// What a task raises when its soft limit is over (`billiard.exceptions.SoftTimeLimitExceeded`).
+pub(crate) fn soft_limit_exceeded() -> ExceptionInfo {
+    ExceptionInfo::new("billiard.exceptions", "SoftTimeLimitExceeded", Vec::new())
+}
+
+/// What Celery stores when a child process dies with a task (`billiard/pool.py`, `mark_as_worker_lost`).
+pub(crate) fn child_lost(death: Death, job: u64) -> ExceptionInfo {
+    let text = format!("Worker exited prematurely: {death} Job: {job}.");
+    ExceptionInfo::new(
+        "billiard.exceptions",
+        "WorkerLostError",
+        vec![Value::Str(text)],
+    )
 }
 
 /// What Celery stores when a worker dies with a task (`billiard.exceptions.WorkerLostError`).

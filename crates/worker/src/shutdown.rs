@@ -32,6 +32,10 @@ impl Shutdown {
         self.warm.is_cancelled()
     }
 
+    pub(crate) fn is_cold(&self) -> bool {
+        self.cold.is_cancelled()
+    }
+
     pub(crate) async fn asked(&self) {
         self.warm.cancelled().await;
     }

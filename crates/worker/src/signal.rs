@@ -111,6 +111,12 @@ pub fn reject(reason: impl Into<String>, requeue: bool) -> TaskError {
     TaskError::UnexpectedError(text)
 }
 
+/// Ends the task as Celery's `SoftTimeLimitExceeded`, for one that has cleaned up after its [soft
+/// limit](crate::Context::soft_limit).
+pub fn soft_limit_exceeded() -> TaskError {
+    raise_exception(crate::records::soft_limit_exceeded())
+}
+
 /// Outside a running task there is nobody to tell: the returned error then speaks alone.
 fn leave(signal: Signal) {
     if let Some(context) = context::current() {

@@ -4,9 +4,10 @@ use std::{fmt, sync::Arc};
 
 use lovage_broker::{Broker, ConsumerOptions};
 use lovage_client::{Client, rusty};
-use lovage_protocol::{DecodeOptions, NodeName, QueueName, Serializer};
+use lovage_protocol::{NodeName, QueueName};
 use lovage_results::ResultStore;
-use lovage_settings::{Pool, Settings};
+use lovage_settings::{Pool as Kind, Settings};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
@@ -14,14 +15,23 @@ use crate::{
     catalogue::Catalogue,
     chord::Joiner,
     commit::Starter,
-    engine::{self, Size, Summary},
+    engine::{self, Summary},
     error::{BuildError, Error},
-    hook::{Hooks, WorkerHandle},
+    handle::WorkerHandle,
+    hook::{Hooks, Started},
+    intake,
     module::Module,
     obituary, panics,
+    pool::{
+        Autoscale, ChildCommand, Pool, Size, in_process::Runner, prefork::Prefork,
+        threads::Abandoned,
+    },
     shutdown::Shutdown,
     unknown::Unknown,
 };
+
+/// So many threads at least may run on after their tasks were given up, before the worker asks to be started afresh.
+const FEWEST_ABANDONED: usize = 16;
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -43,16 +53,22 @@ pub struct WorkerParts {
     /// Tasks at once, at least 1.
     pub concurrency: usize,
     /// How tasks are run.
-    pub pool: Pool,
+    pub pool: Kind,
+    /// How a child process is started; needed by the prefork pool.
+    pub child: Option<ChildCommand>,
+    /// Between what sizes the pool scales by itself; then it begins with the fewest.
+    pub autoscale: Option<Autoscale>,
 }
 
 /// A worker that is ready to run: its tasks are collected, their state is made.
 pub struct Worker {
     parts: Kept,
     catalogue: Catalogue,
-    states: lovage_registry::StateMap,
+    pool: Arc<Pool>,
     app: Arc<celery::Celery>,
     hooks: Hooks,
+    /// For the hooks; empty where child processes make it.
+    states: lovage_registry::StateMap,
 }
 
 /// The parts without the modules, which the catalogue has taken.
@@ -63,8 +79,6 @@ struct Kept {
     settings: Arc<Settings>,
     node: NodeName,
     queues: Vec<QueueName>,
-    size: Size,
-    pool: Pool,
 }
 
 impl Worker {
@@ -82,28 +96,58 @@ impl Worker {
             node,
             queues,
             concurrency,
-            pool,
+            pool: kind,
+            child,
+            autoscale,
         } = parts;
         let hooks = Hooks::of(&mut modules);
         for layer in modules.iter().flat_map(|module| &module.publish_layers) {
             client = client.layer(Arc::clone(layer));
         }
-        let (catalogue, states) = Catalogue::build(modules, &settings).await?;
+        // Child processes make the state of their tasks themselves.
+        let (catalogue, states) = match kind {
+            Kind::Prefork => (Catalogue::without_state(&modules, &settings)?, None),
+            _ => {
+                let (catalogue, states) = Catalogue::build(modules, &settings).await?;
+                (catalogue, Some(states))
+            }
+        };
         if catalogue.is_empty() {
             return Err(BuildError::NoTasks);
         }
         let app = rusty::brokerless_app(client.clone())
             .await
             .map_err(|error| BuildError::Runtime(error.into()))?;
-        let concurrency = concurrency.max(1);
-        let prefetch = match settings.worker.prefetch_multiplier {
-            0 => usize::MAX,
-            multiplier => concurrency.saturating_mul(multiplier),
+        let slots = match (kind, autoscale) {
+            (Kind::Solo, _) => 1,
+            (_, Some(bounds)) => bounds.min,
+            (_, None) => concurrency,
         };
-        let size = Size {
-            concurrency,
-            prefetch,
+        let size = Size::new(slots, settings.worker.prefetch_multiplier);
+        let hook_states = states.clone().unwrap_or_default();
+        let pool = match states {
+            None => {
+                let command = child.ok_or(BuildError::NoChildCommand)?;
+                let prefork = Prefork::new(command, &settings.worker);
+                Pool::prefork(prefork, size)
+            }
+            Some(states) => {
+                let most = slots.max(FEWEST_ABANDONED);
+                let runner = Runner {
+                    states,
+                    app: Arc::clone(&app),
+                    all_on_threads: matches!(kind, Kind::Threads | Kind::Solo),
+                    inherit_priority: settings.tasks.inherit_parent_priority,
+                    abandoned: Abandoned::new(most),
+                };
+                Pool::in_process(kind, runner, size)
+            }
         };
+        if let Some(bounds) = autoscale
+            && kind != Kind::Solo
+        {
+            pool.set_autoscale(bounds)?;
+        }
         let parts = Kept {
             broker,
             results,
@@ -111,21 +155,25 @@ impl Worker {
             settings,
             node,
             queues,
-            size,
-            pool,
         };
         Ok(Self {
             parts,
             catalogue,
-            states,
+            pool: Arc::new(pool),
             app,
             hooks,
+            states: hook_states,
         })
     }
 
     /// The names of its tasks, sorted.
     pub fn task_names(&self) -> Vec<String> {
         self.catalogue.names()
+    }
+
+    /// Its controls, for as long as it runs.
+    pub fn handle(&self) -> WorkerHandle {
+        WorkerHandle::new(Arc::clone(&self.pool), self.catalogue.clone())
     }
 
     /// Consumes until a shutdown is asked for and everything that began has ended. Calls `ready` once it consumes.
@@ -141,18 +189,26 @@ impl Worker {
             settings,
             node,
             queues,
-            size,
-            pool,
         } = self.parts;
+        let stopped = CancellationToken::new();
+        let _stop = stopped.clone().drop_guard();
+        let keepalive = settings.worker.autoscale_keepalive;
+        tokio::select! {
+            opened = self.pool.open(&shutdown, keepalive, stopped) => opened.map_err(|why| Error::Children { why })?,
+            () = shutdown.asked() => {
+                self.pool.close().await;
+                return Ok(Summary::default());
+            }
+        }
         broker.declare(&queues).await?;
-        let handle = WorkerHandle {
+        let started = Started {
             node: node.clone(),
             queues: queues.as_slice().into(),
             settings: Arc::clone(&settings),
             client: client.clone(),
             states: self.states.clone(),
         };
-        let stopping = self.hooks.start(&handle).await?;
+        let stopping = self.hooks.start(&started).await?;
         let mut options = ConsumerOptions::new(node.clone(), queues);
         options.tasks = self.catalogue.names();
         options.lease = settings.worker.lease;
@@ -167,16 +223,7 @@ impl Worker {
             .is_some_and(|place| broker.shares_server_with(&place));
         // The script cannot look into a compressed record to see whether a SUCCESS stands there; the store can.
         let results_beside = chords_beside && settings.results.compression.is_none();
-        let accept = settings
-            .tasks
-            .accept_content
-            .iter()
-            .filter_map(|name| Serializer::from_name(name))
-            .collect();
-        let decode = DecodeOptions {
-            accept,
-            max_decompressed: settings.worker.max_message_bytes,
-        };
+        let decode = intake::decode_options(&settings);
         options.obituary = Some(obituary::writer(
             Arc::clone(&results),
             results_beside,
@@ -197,10 +244,9 @@ impl Worker {
             .and_then(|name| QueueName::parse(name).ok());
         let shared = Shared {
             catalogue: self.catalogue,
-            states: self.states,
             decode,
             hostname: node.as_str().into(),
-            pool,
+            pool: Arc::clone(&self.pool),
             app: self.app,
             client,
             results,
@@ -215,19 +261,19 @@ impl Worker {
         };
         ready();
         // On a task of its own: the thread that waits for `run` would otherwise be woken for every message.
-        let engine = engine::run(
-            Arc::new(shared),
-            Arc::clone(&consumer),
-            size,
-            shutdown.clone(),
-        );
+        let engine = engine::run(Arc::new(shared), Arc::clone(&consumer), shutdown.clone());
         let summary = tokio::spawn(engine)
             .await
             .unwrap_or_else(|error| Err(Error::Engine(error)));
+        self.pool.close().await;
         let closed = consumer.close().await;
-        stopping.stop(&handle, &shutdown).await;
+        stopping.stop(&started, &shutdown).await;
         let summary = summary?;
         closed?;
+        if let Some(task) = self.pool.abandoned().last_straw() {
+            let count = self.pool.abandoned().count();
+            return Err(Error::Abandoned { count, task });
+        }
         info!(
             received = summary.received,
             returned = summary.returned,

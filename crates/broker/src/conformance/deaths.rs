@@ -81,6 +81,41 @@ pub async fn only_started_messages_count_deaths(stage: impl Stage) {
     keeper.close().await.expect("the broker answers");
 }
 
+/// A child process that dies costs its worker nothing else: the message is back at once, at the head, and counted.
+pub async fn the_death_of_one_process_counts_while_its_worker_lives(stage: impl Stage) {
+    stage.publish("q", &["killer", "other"]).await;
+    let mut options = stage.options("w", &["q"]);
+    let obituary = stage.write("killer", "FAILURE");
+    options.obituary = Some(Arc::new(move |_, deaths| {
+        assert_eq!(deaths, 4);
+        vec![obituary.clone()]
+    }));
+    let consumer = stage.broker().consumer(options).await;
+    let consumer = consumer.expect("the broker answers");
+    for round in 0..4 {
+        let taken = fetch(&*consumer, 1, 1).await;
+        assert_eq!(ids(&taken), ["killer"], "round {round}");
+        if !taken[0].started {
+            let start = crate::Start {
+                tag: taken[0].tag,
+                ack: false,
+                result: None,
+            };
+            let ours = consumer.start(vec![start]).await;
+            assert_eq!(ours.expect("the broker answers"), [true]);
+        }
+        let died = consumer.died(vec![taken[0].tag]).await;
+        died.expect("the broker answers");
+        let late = consumer.finish(vec![end(&taken[0], Settle::Ack)]).await;
+        assert_eq!(late.expect("the broker answers"), [Finished::Lost]);
+    }
+    assert_eq!(ids(&fetch(&*consumer, 1, 1).await), ["other"]);
+    let letters = stage.broker().dead_letters().list(0, 10).await;
+    let letters = letters.expect("the broker answers");
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].reason.code, "died");
+}
+
 /// Past the deaths it may cost it goes to the dead letters, and its producer gets an answer.
 pub async fn a_message_that_kills_is_given_up(stage: impl Stage) {
     stage.publish("q", &["killer"]).await;

@@ -43,7 +43,7 @@ macro_rules! conformance_suite {
             letters: { a_letter_can_be_listed_shown_replayed_and_discarded }
             deaths: {
                 the_dead_workers_messages_come_back_in_order, only_started_messages_count_deaths,
-                a_message_that_kills_is_given_up, success_forgets_deaths, a_suspect_is_told_apart
+                a_message_that_kills_is_given_up, the_death_of_one_process_counts_while_its_worker_lives, success_forgets_deaths, a_suspect_is_told_apart
             }
             chords: {
                 the_last_part_claims_and_closes, a_part_counts_once, a_failed_chord_keeps_its_members,

@@ -166,6 +166,27 @@ impl Consumer for MemoryConsumer {
         settle::finish(&self.inner, &self.id, batch)
     }
 
+    async fn died(&self, tags: Vec<DeliveryTag>) -> Result<(), Error> {
+        self.check_open()?;
+        let mut state = self.inner.lock();
+        let Some(worker) = state.workers.get_mut(&self.id) else {
+            return Err(Error::Closed);
+        };
+        let mut held: Vec<(u64, Holding)> = tags
+            .into_iter()
+            .filter_map(|tag| Some((tag.0, worker.held.remove(&tag.0)?)))
+            .collect();
+        held.sort_by_key(|(tag, _)| *tag);
+        let options = worker.options.clone();
+        // The oldest goes last, to the very head.
+        for (_, holding) in held.into_iter().rev() {
+            state.after_death(holding, &options, &self.inner.results);
+        }
+        drop(state);
+        self.inner.arrived.notify_waiters();
+        Ok(())
+    }
+
     async fn release_unstarted(&self) -> Result<u64, Error> {
         self.check_open()?;
         let count = self.put_back(&mut self.inner.lock(), true);

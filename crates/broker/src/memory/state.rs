@@ -221,23 +221,30 @@ impl State {
         let options = worker.options.clone();
         // The oldest goes last, to the very head.
         for holding in held.into_values().rev() {
-            let deaths = if holding.started {
-                self.count_death(&holding.raw)
+            if holding.started {
+                self.after_death(holding, &options, results);
             } else {
-                0
-            };
-            if holding.started && deaths > options.max_deaths {
-                self.give_up(holding, deaths, &options, results);
-            } else {
-                let again = if holding.started {
-                    envelope::after_death(&holding.raw, deaths, options.max_deaths)
-                } else {
-                    envelope::redelivered(&holding.raw)
-                };
+                let again = envelope::redelivered(&holding.raw);
                 self.lists.restore(&holding.queue, again);
             }
         }
         true
+    }
+
+    /// Counts a death of a message whose process died while it ran, and puts it back or gives it up.
+    pub(super) fn after_death(
+        &mut self,
+        holding: Holding,
+        options: &ConsumerOptions,
+        results: &MemoryResults,
+    ) {
+        let deaths = self.count_death(&holding.raw);
+        if deaths > options.max_deaths {
+            self.give_up(holding, deaths, options, results);
+        } else {
+            let again = envelope::after_death(&holding.raw, deaths, options.max_deaths);
+            self.lists.restore(&holding.queue, again);
+        }
     }
 
     fn count_death(&mut self, raw: &Bytes) -> u32 {

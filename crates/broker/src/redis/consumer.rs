@@ -23,7 +23,8 @@ use super::{
     restore::{self, Restore},
 };
 use crate::{
-    Consumer, ConsumerOptions, Delivery, Error, Finish, Finished, Start, Want, rotation::Rotation,
+    Consumer, ConsumerOptions, Delivery, DeliveryTag, Error, Finish, Finished, Start, Want,
+    rotation::Rotation,
 };
 
 /// How long a close tries when the broker has not been heard of for a lease.
@@ -174,6 +175,12 @@ impl Consumer for RedisConsumer {
     async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>, Error> {
         // Not cut off by close, which waits for what is under way: its answers are true.
         self.finishers.finish(batch).await
+    }
+
+    async fn died(&self, tags: Vec<DeliveryTag>) -> Result<(), Error> {
+        let mut numbers: Vec<u64> = tags.into_iter().map(|tag| tag.0).collect();
+        numbers.sort_unstable();
+        self.while_open(restore::died(&self.shared, &numbers)).await
     }
 
     async fn release_unstarted(&self) -> Result<u64, Error> {

@@ -76,6 +76,16 @@ impl RedisBroker {
     /// [`Error::Unreachable`] when no server of the list answers, [`Error::NotConfigured`] when the URL is not one of
     /// Redis, [`Error::Refused`] when the password is wrong.
     pub async fn connect(settings: &BrokerSettings) -> Result<Self, Error> {
+        let broker = Self::lazy(settings)?;
+        broker.core.ask(&redis::cmd("PING")).await?;
+        Ok(broker)
+    }
+
+    /// As [`RedisBroker::connect`], but connects at the first use.
+    ///
+    /// # Errors
+    /// [`Error::NotConfigured`] when the URL is not one of Redis.
+    pub fn lazy(settings: &BrokerSettings) -> Result<Self, Error> {
         let Some(BrokerUrl::Redis(urls)) = &settings.url else {
             return Err(Error::NotConfigured {
                 why: "the URL is not one of Redis",
@@ -104,7 +114,6 @@ impl RedisBroker {
             link: Link::new(&servers, "publish"),
             servers,
         };
-        core.ask(&redis::cmd("PING")).await?;
         Ok(Self {
             core: Arc::new(core),
         })

@@ -33,6 +33,22 @@ pub(crate) struct Restore {
     pub(crate) started: bool,
 }
 
+/// Puts back what this consumer holds and whose process died while it ran; see [`crate::Consumer::died`].
+pub(crate) async fn died(shared: &Shared, numbers: &[u64]) -> Result<(), Error> {
+    let mut restores = consumer::unstarted(numbers, shared);
+    for restore in &mut restores {
+        restore.started = true;
+    }
+    for chunk in restores.rchunks(CHUNK) {
+        let link = &shared.link;
+        chunk_back(shared, link, chunk, "", Settling::All, Patience::Endless).await?;
+        shared
+            .held
+            .remove(chunk.iter().map(|restore| restore.number));
+    }
+    Ok(())
+}
+
 /// Puts back what this consumer holds, and tells how many there were. That never counts as a death. With
 /// [`Settling::Waiting`] a message that is started meanwhile stays.
 pub(crate) async fn own(

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dlq;
 pub(crate) mod list;
+pub(crate) mod pool_child;
 pub(crate) mod purge;
 pub(crate) mod result;
 pub(crate) mod up;

@@ -38,6 +38,13 @@ pub(crate) struct UpArgs {
     run: RunArgs,
 }
 
+impl UpArgs {
+    /// What shapes its worker.
+    pub(crate) fn into_run(self) -> RunArgs {
+        self.run
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(
     args: UpArgs,
@@ -67,6 +74,7 @@ async fn run_all(data: PathBuf, mut plan: Plan) -> Result<u8, Failure> {
             started = RedisChild::start(&folder) => started?,
             () = signals.asked() => return Ok(0),
         };
+        plan.made_up_broker = Some(redis.url());
         plan.settings.broker.url =
             Some(BrokerUrl::parse(&redis.url()).expect("it is made of a port"));
         child = Some(redis);

@@ -4,13 +4,13 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use clap::Args;
 use lovage_protocol::{NodeName, QueueName};
-use lovage_settings::{Pool, Settings, parse_level, start_tracing};
-use lovage_worker::{Catalogue, Module, Worker, WorkerParts};
+use lovage_settings::{BrokerUrl, Pool, Settings, parse_level, start_tracing};
+use lovage_worker::{Autoscale, Catalogue, Module, Worker, WorkerParts};
 use tracing::info;
 
 use crate::{
     banner::Banner,
-    command::{QueueList, seconds, select_queues},
+    command::{QueueList, pool_child, seconds, select_queues},
     connect,
     failure::{Failure, chain},
     nodename, output,
@@ -26,7 +26,7 @@ const BLOCKING_THREADS: usize = 512;
 /// What shapes a worker, in `lovage worker` and `lovage up`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Tasks at once, or auto [default: 100 for the async pool, the number of cores for threads]
+    /// Tasks at once, or auto [default: 100 for the async pool, the number of cores for threads and prefork]
     #[arg(short, long, value_name = "N", value_parser = concurrency)]
     concurrency: Option<Concurrency>,
     /// Queues to consume, with commas between them [default: the default queue]
@@ -38,7 +38,7 @@ pub(crate) struct RunArgs {
     /// Node name; %h host, %n name, %d domain, %i process index [default: celery@%h]
     #[arg(short = 'n', long, value_name = "NODE")]
     hostname: Option<String>,
-    /// How tasks are run: async (many in one process) or threads [default: async]
+    /// How tasks are run: async (many in one process), threads, prefork (child processes) or solo [default: async]
     #[arg(short = 'P', long, value_name = "POOL")]
     pool: Option<Pool>,
     /// DEBUG, INFO, WARNING, ERROR, CRITICAL, or a list such as info,lovage_worker=debug [default: INFO]
@@ -47,6 +47,15 @@ pub(crate) struct RunArgs {
     /// Messages taken ahead, times concurrency; 0 takes without limit [default: 4]
     #[arg(long, value_name = "N")]
     prefetch_multiplier: Option<usize>,
+    /// Grow and shrink between these many tasks at once, as the load asks for
+    #[arg(long, value_name = "MAX,MIN", value_parser = autoscale)]
+    autoscale: Option<Autoscale>,
+    /// Replace a child process of the prefork pool after this many tasks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tasks_per_child: Option<u32>,
+    /// Replace a child process that has used more than this much memory, in KiB, after its task
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u64).range(1..))]
+    max_memory_per_child: Option<u64>,
     /// Stop a task after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time_limit: Option<Duration>,
@@ -67,7 +76,8 @@ pub(crate) struct RunArgs {
 Examples:
   lovage worker                              consume the default queue
   lovage worker -Q hot,mail -c 200 -l info   two queues, 200 tasks at once
-  lovage worker -P threads -n crunch@%h      blocking tasks, one thread per core")]
+  lovage worker -P threads -n crunch@%h      blocking tasks, one thread per core
+  lovage worker -P prefork --time-limit 60   one process per core, and a task that takes longer is killed")]
 pub(crate) struct WorkerArgs {
     #[command(flatten)]
     run: RunArgs,
@@ -91,6 +101,13 @@ struct CeleryArgs {
     without_mingle: bool,
     #[arg(long, hide = true)]
     without_heartbeat: bool,
+}
+
+impl WorkerArgs {
+    /// What shapes the worker.
+    pub(crate) fn into_run(self) -> RunArgs {
+        self.run
+    }
 }
 
 impl CeleryArgs {
@@ -132,15 +149,30 @@ fn concurrency(text: &str) -> Result<Concurrency, String> {
     }
 }
 
+/// Reads Celery's `max,min`, or `max` alone.
+fn autoscale(text: &str) -> Result<Autoscale, String> {
+    let wrong = || "expected max,min: two whole numbers, the larger first".to_owned();
+    let (max, min) = text.split_once(',').unwrap_or((text, "0"));
+    let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong());
+    let (max, min) = (number(max)?, number(min)?);
+    if max == 0 || max > 100_000 || min > max {
+        return Err(wrong());
+    }
+    Ok(Autoscale::new(max, min))
+}
+
 /// A worker that is decided on and not yet started.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
+    /// The broker that `lovage up` has started.
+    pub(crate) made_up_broker: Option<String>,
     modules: Vec<Module>,
     node: NodeName,
     queues: Vec<QueueName>,
     concurrency: usize,
     pool: Pool,
+    autoscale: Option<Autoscale>,
     tasks: Vec<String>,
 }
 
@@ -168,10 +200,14 @@ impl Plan {
             Some(Concurrency::Tasks(tasks)) => Some(tasks),
             None => settings.worker.concurrency,
         };
-        let concurrency = wanted.unwrap_or_else(|| match pool {
-            Pool::Async => ASYNC_CONCURRENCY,
-            Pool::Threads => thread::available_parallelism().map_or(1, NonZero::get),
-        });
+        let concurrency = match (pool, wanted) {
+            (Pool::Solo, _) => 1,
+            (_, Some(tasks)) => tasks,
+            (Pool::Async, None) => ASYNC_CONCURRENCY,
+            (Pool::Threads | Pool::Prefork, None) => {
+                thread::available_parallelism().map_or(1, NonZero::get)
+            }
+        };
         if let Some(level) = args.loglevel {
             settings.telemetry.level = level;
         }
@@ -179,23 +215,33 @@ impl Plan {
         if let Some(multiplier) = args.prefetch_multiplier {
             settings.worker.prefetch_multiplier = multiplier;
         }
+        let worker = &mut settings.worker;
+        worker.max_tasks_per_child = args.max_tasks_per_child.or(worker.max_tasks_per_child);
+        worker.max_memory_per_child = args.max_memory_per_child.or(worker.max_memory_per_child);
         settings.tasks.time_limit = args.time_limit.or(settings.tasks.time_limit);
         settings.tasks.soft_time_limit = args.soft_time_limit.or(settings.tasks.soft_time_limit);
         let tasks = specs.iter().map(|spec| spec.name.to_string()).collect();
         Ok(Self {
             settings,
+            made_up_broker: None,
             modules,
             node,
             queues,
             concurrency,
             pool,
+            autoscale: args.autoscale.filter(|_| pool != Pool::Solo),
             tasks,
         })
     }
 
+    /// What a child process of this worker needs.
+    pub(crate) fn into_child(self) -> (Vec<Module>, Settings, NodeName) {
+        (self.modules, self.settings, self.node)
+    }
+
     /// Tasks at once.
     pub(crate) fn concurrency(&self) -> usize {
-        self.concurrency
+        self.autoscale.map_or(self.concurrency, |bounds| bounds.max)
     }
 
     /// How a signal is acknowledged.
@@ -225,7 +271,7 @@ pub(crate) fn run(
         .map(|path| PidFile::take(&PathBuf::from(path)))
         .transpose()?;
     start_tracing(&plan.settings.telemetry);
-    let ended = in_runtime(plan.concurrency, async move {
+    let ended = in_runtime(plan.concurrency(), async move {
         let signals = listen(plan.voice())?;
         serve(plan, &signals).await?;
         Ok(signals.exit_code())
@@ -267,17 +313,19 @@ pub(crate) fn listen(voice: Voice) -> Result<Signals, Failure> {
 pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> {
     let Plan {
         settings,
+        made_up_broker,
         modules,
         node,
         queues,
         concurrency,
         pool,
+        autoscale,
         tasks,
     } = plan;
     let url = connect::broker_url(&settings)?;
     let specs = Catalogue::specs(&modules)?;
     if settings.telemetry.json {
-        info!(%node, broker = %url, concurrency, pool = crate::banner::pool_name(pool), "starting");
+        info!(%node, broker = %url, concurrency, pool = pool.name(), "starting");
     } else {
         let banner = Banner {
             node: &node,
@@ -286,6 +334,7 @@ pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> 
             queues: &queues,
             concurrency,
             pool,
+            autoscale,
             tasks: &tasks,
         };
         // A banner that nobody reads is no reason to stop.
@@ -294,6 +343,17 @@ pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> 
     let connected = tokio::select! {
         connected = connect::patiently(&settings, &specs) => connected?,
         () = signals.asked() => return Ok(()),
+    };
+    let child = match (pool, url) {
+        (Pool::Prefork, BrokerUrl::Memory) => {
+            return Err(Failure::settings(
+                "the prefork pool needs a broker that its child processes can reach, and memory:// is none",
+            ));
+        }
+        (Pool::Prefork, _) => Some(pool_child::command(made_up_broker).map_err(|error| {
+            Failure::failed(format!("child processes cannot be started: {error}"))
+        })?),
+        _ => None,
     };
     let parts = WorkerParts {
         broker: connected.broker,
@@ -305,6 +365,8 @@ pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> 
         queues,
         concurrency,
         pool,
+        child,
+        autoscale,
     };
     let worker = tokio::select! {
         worker = Worker::start(parts) => worker?,
@@ -373,6 +435,8 @@ mod tests {
         let cores = std::thread::available_parallelism().unwrap().get();
         assert_eq!(plan("", &[]).concurrency, 100);
         assert_eq!(plan("-P threads", &[]).concurrency, cores);
+        assert_eq!(plan("-P prefork", &[]).concurrency, cores);
+        assert_eq!(plan("-P solo -c 8", &[]).concurrency, 1);
         assert_eq!(
             plan("-c auto -P threads", &[("CELERY_WORKER_CONCURRENCY", "7")]).concurrency,
             cores

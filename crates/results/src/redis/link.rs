@@ -50,19 +50,23 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    pub(super) async fn open(urls: &[RedisUrl]) -> Result<Self, Error> {
+    /// A link that connects at its first use.
+    pub(super) fn new(urls: &[RedisUrl]) -> Result<Self, Error> {
         let servers = Servers::new(urls, CONNECT, ANSWER).map_err(|error| {
             let address = urls.first().map(|url| url.address.label());
             refused(&address.unwrap_or_default().into(), error)
         })?;
-        let link = Self {
+        Ok(Self {
             servers,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             made: AtomicU64::default(),
-        };
-        link.connected().await?;
-        Ok(link)
+        })
+    }
+
+    /// Connects now.
+    pub(super) async fn connect(&self) -> Result<(), Error> {
+        self.connected().await.map(drop)
     }
 
     /// Runs the commands in one round trip. They must bear to be run twice: after a lost answer they are.

@@ -218,7 +218,7 @@ fn unknown_names_are_warnings_with_the_nearest_name() {
     let (settings, warnings) = read(&[
         ("CELERY_BROKR_URL", "redis://x"),
         ("LOVAGE_MAX_DEATH", "3"),
-        ("CELERY_WORKER_MAX_TASKS_PER_CHILD", "3"),
+        ("CELERY_WORKER_POOL_RESTARTS", "1"),
         ("CELERY_BEAT_SCHEDULE", "{}"),
         ("MAIL_SERVER", "x"),
         ("LOVAGE_TEST_PYTHON", "x"),
@@ -233,7 +233,7 @@ fn unknown_names_are_warnings_with_the_nearest_name() {
         [
             "CELERY_BEAT_SCHEDULE has no effect: it belongs to the periodic scheduler, which this version does not have",
             "CELERY_BROKR_URL is read by nothing; did you mean CELERY_BROKER_URL?",
-            "CELERY_WORKER_MAX_TASKS_PER_CHILD has no effect: it is for child processes, which this version does not have",
+            "CELERY_WORKER_POOL_RESTARTS has no effect: child processes are started and watched by Lovage itself",
             "LOVAGE_MAX_DEATH is read by nothing; did you mean LOVAGE_MAX_DEATHS?",
             "MAIL_SERVER is read by nothing",
         ]
@@ -306,18 +306,20 @@ fn the_result_prefix_gets_celerys_underscore() {
 }
 
 #[test]
-fn pools_that_come_later_say_so() {
-    assert_eq!(
-        good(&[("CELERY_WORKER_POOL", "threads")]).worker.pool,
-        Pool::Threads
-    );
-    assert_eq!(
-        faults(&[("CELERY_WORKER_POOL", "prefork")])[0].problem,
-        "the prefork pool comes later"
-    );
+fn pools_have_celerys_names() {
+    let check = |name: &str, pool: Pool| {
+        assert_eq!(good(&[("CELERY_WORKER_POOL", name)]).worker.pool, pool);
+        assert_eq!(pool.name().parse(), Ok(pool));
+    };
+    check("threads", Pool::Threads);
+    check("prefork", Pool::Prefork);
+    check("processes", Pool::Prefork);
+    check("solo", Pool::Solo);
+    let fault = &faults(&[("CELERY_WORKER_POOL", "gevent")])[0];
+    assert!(fault.problem.contains("async"), "{}", fault.problem);
     assert_eq!(
         "-".parse::<Pool>().unwrap_err(),
-        "is not a pool; expected async or threads"
+        "is not a pool; expected async, threads, prefork or solo"
     );
 }
 

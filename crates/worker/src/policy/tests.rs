@@ -21,8 +21,8 @@ fn rules() -> Rules {
         max_retries: Some(3),
         min_retry_delay: Duration::ZERO,
         max_retry_delay: Duration::from_secs(600),
-        time_limit: None,
-        soft_time_limit: None,
+        reject_on_worker_lost: true,
+        retry_on_worker_lost: false,
     }
 }
 
@@ -204,32 +204,73 @@ fn the_producers_wish_about_results_wins() {
 }
 
 #[test]
-fn the_messages_limit_wins_and_the_nearer_one_counts() {
+fn the_messages_limits_win_and_zero_is_none() {
     let mut message = message();
-    assert_eq!(limit(&message, &rules()), None);
-    let limited = Rules {
-        time_limit: Some(Duration::from_secs(9)),
+    let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
+    let check = |message: &Message, own: Limits, hard, soft| {
+        assert_eq!(limits(message, own), Limits { hard, soft });
+    };
+    let own = Limits {
+        hard: seconds(9.0),
+        soft: None,
+    };
+    check(&message, Limits::default(), None, None);
+    check(&message, own, seconds(9.0), None);
+    message.headers.timelimit.hard = Some(2.5);
+    message.headers.timelimit.soft = Some(1.0);
+    check(&message, own, seconds(2.5), seconds(1.0));
+    message.headers.timelimit.hard = Some(0.0);
+    message.headers.timelimit.soft = Some(f64::NAN);
+    check(&message, own, seconds(9.0), None);
+}
+
+#[test]
+fn a_lost_child_follows_retry_then_reject_then_failure() {
+    let mut message = message();
+    let death = Death::Signal(9);
+    let with = |retry, reject, late| Rules {
+        retry_on_worker_lost: retry,
+        reject_on_worker_lost: reject,
+        acks_late: late,
+        max_retries: Some(2),
         ..rules()
     };
-    assert_eq!(
-        limit(&message, &limited),
-        Some((Duration::from_secs(9), Limit::Hard))
-    );
-    message.headers.timelimit.hard = Some(2.5);
-    assert_eq!(
-        limit(&message, &limited),
-        Some((Duration::from_millis(2500), Limit::Hard))
-    );
-    message.headers.timelimit.soft = Some(1.0);
-    assert_eq!(
-        limit(&message, &limited),
-        Some((Duration::from_secs(1), Limit::Soft))
-    );
-    message.headers.timelimit.soft = Some(f64::NAN);
-    assert_eq!(
-        limit(&message, &limited),
-        Some((Duration::from_millis(2500), Limit::Hard))
-    );
+    let fate = |message: &Message, rules: &Rules| lost(death, 14, message, rules);
+    assert!(matches!(
+        fate(&message, &with(false, true, true)),
+        Fate::GoesBack
+    ));
+    for rules in [with(false, false, true), with(false, true, false)] {
+        let Fate::Ends(Outcome::Failure(failure)) = fate(&message, &rules) else {
+            panic!("an early ack, or no requeue, is a failure");
+        };
+        assert_eq!(
+            failure.exception.repr(),
+            "WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 14.')"
+        );
+        assert!(!failure.timed_out && failure.traceback.is_none());
+    }
+    let retrying = with(true, true, true);
+    assert!(matches!(
+        fate(&message, &retrying),
+        Fate::Ends(Outcome::Retry(_))
+    ));
+    message.headers.retries = 2;
+    assert!(matches!(
+        fate(&message, &retrying),
+        Fate::Ends(Outcome::Failure(_))
+    ));
+}
+
+#[test]
+fn a_terminated_task_is_revoked_and_its_message_acknowledged() {
+    let ending = ending(Outcome::Terminated, &message(), &TaskSettings::default());
+    assert!(matches!(ending.settle, Settle::Ack));
+    assert!(matches!(ending.next, Next::Nothing));
+    let record = ending.record.unwrap();
+    assert_eq!(record.state, State::Revoked);
+    let exception = ExceptionInfo::from_value(&record.result).unwrap();
+    assert_eq!(exception.repr(), "TaskRevokedError('terminated')");
 }
 
 /// Asks for a worker of 100 slots that may hold 400; gives what is taken and how much of it is started.

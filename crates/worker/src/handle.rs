@@ -1,0 +1,116 @@
+//! A running worker's controls: what remote control and supervisors ask it and tell it.
+
+use std::{sync::Arc, time::Duration};
+
+use lovage_protocol::TaskId;
+use lovage_settings::Pool as Kind;
+
+use crate::{
+    catalogue::Catalogue,
+    error::ControlError,
+    pool::{Autoscale, KillSignal, Pool, Terminated, limits::Limits},
+};
+
+/// Controls a worker, from before it runs on. Cloning shares it; nothing here takes a lock that a task waits for.
+#[derive(Debug, Clone)]
+pub struct WorkerHandle {
+    pool: Arc<Pool>,
+    catalogue: Catalogue,
+}
+
+/// How a worker's pool stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolState {
+    /// How tasks are run.
+    pub kind: Kind,
+    /// Tasks at once at most (`max-concurrency` of `inspect stats`).
+    pub slots: usize,
+    /// Tasks that run.
+    pub running: usize,
+    /// Messages in the worker's hands, those of running tasks included.
+    pub held: usize,
+    /// Threads that run on though their task was given up.
+    pub abandoned: usize,
+    /// The ids of the processes that run tasks: the children, else the worker itself.
+    pub processes: Vec<u32>,
+    /// Between what sizes it scales by itself.
+    pub autoscale: Option<Autoscale>,
+}
+
+impl WorkerHandle {
+    pub(crate) fn new(pool: Arc<Pool>, catalogue: Catalogue) -> Self {
+        Self { pool, catalogue }
+    }
+
+    /// How the pool stands now.
+    pub fn state(&self) -> PoolState {
+        PoolState {
+            kind: self.pool.kind(),
+            slots: self.pool.size.slots(),
+            running: self.pool.size.running(),
+            held: self.pool.size.held(),
+            abandoned: self.pool.abandoned().count(),
+            processes: self.pool.processes(),
+            autoscale: self.pool.autoscale(),
+        }
+    }
+
+    /// Changes the time limits of a task for attempts that begin from now on; `None` takes one away. A message's own limits
+    /// still win (`celery/worker/control.py`, `time_limit`).
+    ///
+    /// # Errors
+    /// When no task has this name, or the soft limit is above the hard one.
+    pub fn set_time_limits(
+        &self,
+        task: &str,
+        hard: Option<Duration>,
+        soft: Option<Duration>,
+    ) -> Result<(), ControlError> {
+        let Some(registered) = self.catalogue.get(task) else {
+            return Err(ControlError::UnknownTask {
+                task: task.to_owned(),
+            });
+        };
+        if let (Some(hard), Some(soft)) = (hard, soft)
+            && soft > hard
+        {
+            return Err(ControlError::SoftAboveHard);
+        }
+        registered.limits.set(Limits { hard, soft });
+        Ok(())
+    }
+
+    /// Lets so many more tasks run at once, and tells how many may now.
+    ///
+    /// # Errors
+    /// When the pool is solo.
+    pub fn pool_grow(&self, more: usize) -> Result<usize, ControlError> {
+        self.pool
+            .change_by(isize::try_from(more).unwrap_or(isize::MAX))
+    }
+
+    /// Lets so many fewer tasks run at once, and tells how many may now. What runs ends in peace.
+    ///
+    /// # Errors
+    /// When nothing would be left, or the pool is solo.
+    pub fn pool_shrink(&self, fewer: usize) -> Result<usize, ControlError> {
+        let fewer = isize::try_from(fewer).unwrap_or(isize::MAX);
+        self.pool.change_by(-fewer)
+    }
+
+    /// Lets the pool scale by itself between these sizes.
+    ///
+    /// # Errors
+    /// When the pool is solo.
+    pub fn autoscale(&self, max: usize, min: usize) -> Result<(), ControlError> {
+        self.pool.set_autoscale(Autoscale::new(max, min))
+    }
+
+    /// Ends a running task for good: REVOKED, its message is acknowledged. With child processes the signal goes to the
+    /// child, and a signal that does not end it leaves the task running; an async task is dropped; a task on a thread cannot
+    /// be ended. Waits a moment for the task's attempt to hear of it.
+    pub async fn terminate(&self, id: &TaskId, signal: KillSignal) -> Terminated {
+        self.pool.terminate(id, signal).await
+    }
+}

@@ -1,0 +1,83 @@
+//! Tasks in this process: async ones on the executor, those that block on threads of their own kind.
+
+use std::{future::Future, sync::Arc};
+
+use celery::Celery;
+use lovage_client::context as sending;
+use lovage_registry::StateMap;
+
+use super::{
+    limits::{Over, bounded},
+    threads::{self, Abandoned},
+};
+use crate::{catalogue::Registered, context::CURRENT, handler::Call, outcome::Outcome};
+
+/// Runs tasks, each with what it can reach: its state, its context, what it sends.
+pub(crate) struct Runner {
+    pub(crate) states: StateMap,
+    pub(crate) app: Arc<Celery>,
+    /// Every task gets a thread, also one that does not block.
+    pub(crate) all_on_threads: bool,
+    /// What a task sends has its priority.
+    pub(crate) inherit_priority: bool,
+    pub(crate) abandoned: Arc<Abandoned>,
+}
+
+impl Runner {
+    /// Whether this task runs on a thread, and so cannot be stopped.
+    pub(crate) fn on_thread(&self, task: &Registered) -> bool {
+        task.rules.blocking || self.all_on_threads
+    }
+
+    /// Runs a task until it ends or a limit is over, see [`bounded`]. Dropping the future drops an async task, and leaves a
+    /// thread behind.
+    pub(crate) async fn run(
+        &self,
+        task: &Arc<Registered>,
+        call: Call,
+        soft: impl Future<Output = ()>,
+        hard: impl Future<Output = ()>,
+    ) -> Result<Outcome, Over> {
+        let context = call.context.clone();
+        bounded(self.run_without_limit(task, call), &context, soft, hard).await
+    }
+
+    /// Runs a task until it ends.
+    pub(crate) async fn run_without_limit(&self, task: &Arc<Registered>, call: Call) -> Outcome {
+        let running = self.scoped(task, call);
+        if self.on_thread(task) {
+            // The future is driven on a blocking thread: a sync task never holds up the executor.
+            Box::pin(threads::run(
+                &self.abandoned,
+                task.spec.name.as_str(),
+                Box::pin(running),
+            ))
+            .await
+        } else {
+            running.await
+        }
+    }
+
+    fn scoped(
+        &self,
+        task: &Arc<Registered>,
+        call: Call,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        let context = call.context.clone();
+        let sending = sending::Sending {
+            parent_id: Some(context.task_id().clone()),
+            root_id: Some(context.root_id().clone()),
+            priority: self
+                .inherit_priority
+                .then_some(call.message.properties.priority),
+            children: context.recorder(),
+        };
+        let task = Arc::clone(task);
+        let scoped = async move { task.handler.run(call).await };
+        let scoped = sending::SENDING.scope(sending, scoped);
+        CURRENT.scope(
+            context,
+            lovage_registry::state::scope(self.states.clone(), scoped),
+        )
+    }
+}

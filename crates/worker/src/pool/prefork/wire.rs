@@ -1,0 +1,370 @@
+//! What goes over the pipe between a worker and its child: frames of a length, a letter and a payload.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use chrono::DateTime;
+use lovage_protocol::{ExceptionInfo, Map, TaskId, Value};
+
+use crate::outcome::{Failure, Outcome, Retry, When};
+
+/// No frame is longer; a length beyond it means that somebody else writes into the pipe.
+const LONGEST: usize = 1 << 30;
+/// Length and letter.
+const HEAD: usize = 5;
+
+/// One message between parent and child.
+#[derive(Debug, Clone)]
+pub(crate) enum Frame {
+    /// To the child: run this message.
+    Run { job: u64, queue: String, raw: Bytes },
+    /// To the child: the soft limit of this job is over.
+    Soft { job: u64 },
+    /// To the child: end.
+    Stop,
+    /// To the parent: it can take a first job.
+    Ready,
+    /// To the parent: it cannot begin, and why.
+    Refused(String),
+    /// To the parent: how a job ended.
+    Done(Report),
+}
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub(crate) job: u64,
+    pub(crate) outcome: Outcome,
+    /// The tasks that it sent.
+    pub(crate) children: Vec<TaskId>,
+    /// The child cannot be used again: a thread of it still runs the task.
+    pub(crate) spent: bool,
+}
+
+/// Says that the other side writes something else.
+#[derive(Debug, thiserror::Error)]
+#[error("the pipe to a child process carries something else: {0}")]
+pub(crate) struct WireError(&'static str);
+
+impl Frame {
+    pub(crate) fn write(&self, out: &mut BytesMut) {
+        let start = out.len();
+        out.put_u32(0);
+        match self {
+            Self::Run { job, queue, raw } => {
+                out.put_u8(b'R');
+                out.put_u64(*job);
+                put_text(out, queue);
+                out.put_slice(raw);
+            }
+            Self::Soft { job } => {
+                out.put_u8(b'L');
+                out.put_u64(*job);
+            }
+            Self::Stop => out.put_u8(b'S'),
+            Self::Ready => out.put_u8(b'Y'),
+            Self::Refused(why) => {
+                out.put_u8(b'N');
+                out.put_slice(why.as_bytes());
+            }
+            Self::Done(report) => {
+                out.put_u8(b'D');
+                out.put_u64(report.job);
+                out.put_u8(u8::from(report.spent));
+                out.put_slice(report_value(report).to_json().as_bytes());
+            }
+        }
+        let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// Takes one frame off the front; `None` while it is not complete.
+    pub(crate) fn read(from: &mut BytesMut) -> Result<Option<Self>, WireError> {
+        let Some(head) = from.first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = usize::try_from(u32::from_be_bytes(*head)).unwrap_or(usize::MAX);
+        if length == 0 || length > LONGEST {
+            return Err(WireError("a length that cannot be"));
+        }
+        if from.len() < 4 + length {
+            from.reserve(4 + length - from.len());
+            return Ok(None);
+        }
+        from.advance(HEAD - 1);
+        let mut frame = from.split_to(length).freeze();
+        let letter = frame.get_u8();
+        Ok(Some(match letter {
+            b'R' => Self::Run {
+                job: get_u64(&mut frame)?,
+                queue: get_text(&mut frame)?,
+                raw: frame,
+            },
+            b'L' => Self::Soft {
+                job: get_u64(&mut frame)?,
+            },
+            b'S' => Self::Stop,
+            b'Y' => Self::Ready,
+            b'N' => Self::Refused(String::from_utf8_lossy(&frame).into_owned()),
+            b'D' => {
+                let job = get_u64(&mut frame)?;
+                if frame.is_empty() {
+                    return Err(WireError("a report that is cut off"));
+                }
+                let spent = frame.get_u8() != 0;
+                Self::Done(read_report(job, spent, &frame))
+            }
+            _ => return Err(WireError("an unknown letter")),
+        }))
+    }
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    out.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
+    out.put_slice(text.as_bytes());
+}
+
+fn get_u64(frame: &mut Bytes) -> Result<u64, WireError> {
+    frame
+        .try_get_u64()
+        .map_err(|_| WireError("a number that is cut off"))
+}
+
+fn get_text(frame: &mut Bytes) -> Result<String, WireError> {
+    let cut_off = WireError("a text that is cut off");
+    let Ok(length) = frame.try_get_u32() else {
+        return Err(cut_off);
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if frame.len() < length {
+        return Err(cut_off);
+    }
+    let text = frame.split_to(length);
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn report_value(report: &Report) -> Value {
+    let children = report.children.iter().map(|id| id.as_str().into());
+    let mut value = outcome_map(&report.outcome);
+    value.insert("children".to_owned(), Value::List(children.collect()));
+    Value::Map(value)
+}
+
+/// A report that cannot be read is the failure of its task, which has run: it is not run again for it.
+fn read_report(job: u64, spent: bool, json: &[u8]) -> Report {
+    let value = Value::from_json(json).ok();
+    let children = value
+        .as_ref()
+        .and_then(|value| value.get("children")?.as_list())
+        .unwrap_or_default();
+    let children = children.iter().filter_map(Value::as_str).map(TaskId::from);
+    let children = children.collect();
+    let outcome = value.and_then(read_outcome).unwrap_or_else(|| {
+        Outcome::unreadable("the outcome of the task could not be read from its child process")
+    });
+    Report {
+        job,
+        outcome,
+        children,
+        spent,
+    }
+}
+
+fn outcome_map(outcome: &Outcome) -> Map {
+    let text = |text: &Option<String>| text.clone().map_or(Value::Null, Value::Str);
+    let (word, fields): (&str, Vec<(&str, Value)>) = match outcome {
+        Outcome::Success(value) => ("success", vec![("value", value.clone())]),
+        Outcome::Failure(failure) => (
+            "failure",
+            vec![
+                ("exception", failure.exception.to_value()),
+                ("traceback", text(&failure.traceback)),
+                ("timed_out", Value::Bool(failure.timed_out)),
+            ],
+        ),
+        Outcome::Retry(retry) => {
+            let cause = retry.cause.as_ref().map(ExceptionInfo::to_value);
+            let (kind, micros) = match retry.when {
+                None => ("own", 0),
+                Some(When::Countdown(wait)) => (
+                    "countdown",
+                    i64::try_from(wait.as_micros()).unwrap_or(i64::MAX),
+                ),
+                Some(When::Eta(eta)) => ("eta", eta.timestamp_micros()),
+            };
+            (
+                "retry",
+                vec![
+                    ("cause", cause.unwrap_or(Value::Null)),
+                    ("traceback", text(&retry.traceback)),
+                    ("when", kind.into()),
+                    ("micros", Value::Int(micros)),
+                ],
+            )
+        }
+        Outcome::Ignore => ("ignore", Vec::new()),
+        Outcome::Reject { requeue, reason } => (
+            "reject",
+            vec![
+                ("requeue", Value::Bool(*requeue)),
+                ("reason", reason.as_str().into()),
+            ],
+        ),
+        Outcome::Terminated => ("terminated", Vec::new()),
+    };
+    let fields = fields.into_iter();
+    let mut map: Map = fields
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    map.insert("outcome".to_owned(), word.into());
+    map
+}
+
+fn read_outcome(value: Value) -> Option<Outcome> {
+    let Value::Map(mut map) = value else {
+        return None;
+    };
+    let mut take = |name: &str| map.shift_remove(name).unwrap_or(Value::Null);
+    let text = |value: Value| value.as_str().map(str::to_owned);
+    let word = text(take("outcome"))?;
+    Some(match word.as_str() {
+        "success" => Outcome::Success(take("value")),
+        "failure" => Outcome::Failure(Failure {
+            exception: ExceptionInfo::from_value(&take("exception")).ok()?,
+            traceback: text(take("traceback")),
+            timed_out: take("timed_out").as_bool()?,
+        }),
+        "retry" => {
+            let micros = take("micros").as_i64()?;
+            let when = match text(take("when"))?.as_str() {
+                "countdown" => {
+                    let micros = u64::try_from(micros).ok()?;
+                    Some(When::Countdown(Duration::from_micros(micros)))
+                }
+                "eta" => Some(When::Eta(DateTime::from_timestamp_micros(micros)?)),
+                _ => None,
+            };
+            Outcome::Retry(Retry {
+                cause: ExceptionInfo::from_value(&take("cause")).ok(),
+                traceback: text(take("traceback")),
+                when,
+            })
+        }
+        "ignore" => Outcome::Ignore,
+        "reject" => Outcome::Reject {
+            requeue: take("requeue").as_bool()?,
+            reason: text(take("reason"))?,
+        },
+        "terminated" => Outcome::Terminated,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exception() -> ExceptionInfo {
+        let arguments = vec![Value::Int(3), Value::from("no 💺")];
+        ExceptionInfo::new("app", "Refused", arguments)
+    }
+
+    fn over(frame: &Frame) -> Frame {
+        let mut pipe = BytesMut::new();
+        frame.write(&mut pipe);
+        let whole = pipe.clone();
+        for cut in 0..whole.len() {
+            let mut part = BytesMut::from(&whole[..cut]);
+            assert!(Frame::read(&mut part).unwrap().is_none(), "cut at {cut}");
+        }
+        pipe.put_slice(b"\0");
+        let read = Frame::read(&mut pipe).unwrap().unwrap();
+        assert_eq!(&pipe[..], b"\0", "what follows stays");
+        read
+    }
+
+    #[test]
+    fn outcomes_come_over_as_they_are() {
+        let eta = DateTime::from_timestamp_micros(1_900_000_000_123_456).unwrap();
+        let retry = |cause, when| {
+            Outcome::Retry(Retry {
+                cause,
+                traceback: None,
+                when,
+            })
+        };
+        let map = Map::from_iter([("é".to_owned(), Value::List(vec![Value::Float(0.5)]))]);
+        for outcome in [
+            Outcome::Success(Value::Map(map)),
+            Outcome::Success(Value::Null),
+            Outcome::raised("t", exception()),
+            Outcome::failed_without_traceback(exception(), true),
+            retry(None, None),
+            retry(
+                Some(exception()),
+                Some(When::Countdown(Duration::from_millis(1500))),
+            ),
+            retry(None, Some(When::Eta(eta))),
+            Outcome::Ignore,
+            Outcome::Reject {
+                requeue: true,
+                reason: "full".to_owned(),
+            },
+        ] {
+            let report = Report {
+                job: 7,
+                outcome,
+                children: vec![TaskId::from("c")],
+                spent: true,
+            };
+            let Frame::Done(read) = over(&Frame::Done(report.clone())) else {
+                panic!("another frame");
+            };
+            assert_eq!(format!("{read:?}"), format!("{report:?}"));
+        }
+    }
+
+    #[test]
+    fn a_message_comes_over_byte_for_byte() {
+        let raw = Bytes::from_static(b"\x00\xff{}");
+        let frame = Frame::Run {
+            job: u64::MAX,
+            queue: "größe".to_owned(),
+            raw: raw.clone(),
+        };
+        let Frame::Run {
+            job,
+            queue,
+            raw: read,
+        } = over(&frame)
+        else {
+            panic!("another frame");
+        };
+        assert_eq!((job, queue.as_str(), read), (u64::MAX, "größe", raw));
+        for frame in [Frame::Stop, Frame::Ready, Frame::Soft { job: 1 }] {
+            assert_eq!(format!("{:?}", over(&frame)), format!("{frame:?}"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_an_error_and_never_a_panic() {
+        for bytes in [
+            &b"\0\0\0\0"[..],
+            b"\xff\xff\xff\xff",
+            b"\0\0\0\x01?",
+            b"\0\0\0\x02D1",
+            b"\0\0\0\x09D12345678",
+            b"\0\0\0\x0dR12345678\0\0\0\x09",
+        ] {
+            assert!(
+                Frame::read(&mut BytesMut::from(bytes)).is_err(),
+                "{bytes:?}"
+            );
+        }
+        let mut garbage = BytesMut::from(&b"\0\0\0\x0bD12345678\0x"[..]);
+        let Ok(Some(Frame::Done(report))) = Frame::read(&mut garbage) else {
+            panic!("a report that cannot be read is a failure");
+        };
+        assert!(matches!(report.outcome, Outcome::Failure(_)));
+    }
+}
