@@ -23,7 +23,7 @@ def outcome(name, *args):
 
 #[test]
 fn a_panic_is_a_failure_and_the_worker_goes_on() {
-    for pool in ["async", "threads"] {
+    for pool in ["async", "threads", "prefork"] {
         let mut stage = Stage::with(|worker| own(worker).pool(pool).concurrency(2));
         stage.python.run(CALL);
         let seen = stage.python.run(
@@ -144,6 +144,37 @@ fn a_task_sent_by_a_task_knows_its_parent_and_its_root() {
         "#,
     );
     assert_eq!(seen, json!([true, true, true]));
+}
+
+#[test]
+fn a_lost_child_process_is_pythons_worker_lost_error() {
+    let mut stage = Stage::with(|worker| {
+        own(worker)
+            .pool("prefork")
+            .concurrency(1)
+            .variable("CELERY_TASK_REJECT_ON_WORKER_LOST", "0")
+    });
+    stage.python.run(CALL);
+    let seen = stage.python.run(
+        r#"
+        from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+        seen = []
+        try:
+            call("exit", 3).get(timeout=15)
+        except WorkerLostError as lost:
+            seen.append(str(lost))
+        try:
+            app.send_task("test.block", (60,), queue="rust", time_limit=1).get(timeout=15)
+        except TimeLimitExceeded as over:
+            seen.append(list(over.args))
+        seen.append(call("block", 0.01).get(timeout=15))
+        answer(seen)
+        "#,
+    );
+    assert_eq!(
+        seen,
+        json!(["Worker exited prematurely: exitcode 3 Job: 0.", [1], 0.01])
+    );
 }
 
 #[test]

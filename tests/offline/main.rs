@@ -1,6 +1,7 @@
 //! The worker and the client in one process on the memory broker: what needs neither Redis nor Python.
 
 mod chords;
+mod controls;
 mod endings;
 mod kit;
 mod layers;

@@ -7,7 +7,7 @@ use lovage::testing::Harness;
 use lovage_broker::MemoryBroker;
 use lovage_client::Client;
 use lovage_protocol::Value;
-use lovage_worker::{Module, RawTask, Summary, signal};
+use lovage_worker::{Module, RawTask, Summary, WorkerHandle, signal};
 
 /// How long anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -16,6 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Stage {
     pub(crate) client: Client,
     pub(crate) broker: Arc<MemoryBroker>,
+    pub(crate) handle: WorkerHandle,
     pub(crate) harness: Harness,
 }
 
@@ -36,6 +37,7 @@ impl Stage {
         Self {
             client: harness.client().clone(),
             broker: Arc::clone(harness.broker()),
+            handle: harness.controls().clone(),
             harness,
         }
     }

@@ -22,7 +22,7 @@ fn publish_sleeps(redis: &RedisServer, count: usize, seconds: f64) -> Vec<String
 
 #[test]
 fn no_more_tasks_run_at_once_than_allowed() {
-    for pool in ["async", "threads"] {
+    for pool in ["async", "threads", "prefork"] {
         let redis = RedisServer::start();
         let _worker = LovageWorker::builder(&redis)
             .pool(pool)

@@ -41,7 +41,7 @@ fn finished(redis: &RedisServer, ids: &[String]) -> usize {
 
 #[test]
 fn a_task_of_a_killed_worker_is_run_by_another_within_seconds() {
-    for pool in ["async", "threads"] {
+    for pool in ["async", "threads", "prefork"] {
         let redis = RedisServer::start();
         let worker = |name: &str| {
             LovageWorker::builder(&redis)

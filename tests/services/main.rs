@@ -10,6 +10,8 @@ mod dead_letters;
 mod delays;
 mod encryption;
 mod hostile_input;
+mod limits;
+mod pools;
 mod promises;
 mod queues;
 mod reconnect;

@@ -10,7 +10,7 @@ use crate::sleep;
 
 #[test]
 fn a_running_task_ends_before_its_worker() {
-    for pool in ["async", "threads"] {
+    for pool in ["async", "threads", "prefork"] {
         let redis = RedisServer::start();
         let mut worker = LovageWorker::builder(&redis)
             .pool(pool)

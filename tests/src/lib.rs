@@ -13,6 +13,7 @@
 //! * [`message`] — task messages made by hand
 //! * [`result_feed`], [`dead_letters`](mod@dead_letters) — what came of them
 //! * [`authority`], [`sentinels`] — certificates, and a replicated Redis that is watched
+//! * [`processes`] — who runs beside and below
 //! * [`child`], [`log`], [`wait`], [`place`] — what the others are built from
 //!
 //! The three test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` Python's
@@ -25,6 +26,7 @@ pub mod log;
 pub mod lovage_worker;
 pub mod message;
 pub mod place;
+pub mod processes;
 pub mod python;
 pub mod python_worker;
 pub mod redis_server;

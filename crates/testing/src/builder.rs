@@ -133,8 +133,11 @@ impl HarnessBuilder {
             queues,
             concurrency: self.concurrency,
             pool: self.pool,
+            child: None,
+            autoscale: None,
         })
         .await?;
+        let controls = worker.handle();
         if !self.free {
             broker.hold_up();
         }
@@ -156,6 +159,7 @@ impl HarnessBuilder {
         }
         Ok(Harness {
             client,
+            controls,
             broker,
             clock,
             specs,

@@ -8,7 +8,7 @@ use lovage_broker::{Broker, DeadLetter, MemoryBroker};
 use lovage_client::{Client, SendBuilder, TaskHandle};
 use lovage_protocol::{TaskId, TaskMeta};
 use lovage_registry::TaskSpec;
-use lovage_worker::{Module, Shutdown, Summary};
+use lovage_worker::{Module, Shutdown, Summary, WorkerHandle};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
@@ -26,6 +26,7 @@ const MOST_ATTEMPTS: u32 = 1_000;
 #[derive(Debug)]
 pub struct Harness {
     pub(crate) client: Client,
+    pub(crate) controls: WorkerHandle,
     pub(crate) broker: Arc<MemoryBroker>,
     pub(crate) clock: FakeClock,
     pub(crate) specs: Vec<TaskSpec>,
@@ -47,6 +48,11 @@ impl Harness {
     /// A harness, piece by piece.
     pub fn builder() -> HarnessBuilder {
         HarnessBuilder::new()
+    }
+
+    /// What a running worker can be told: limits, size, the end of a task.
+    pub fn controls(&self) -> &WorkerHandle {
+        &self.controls
     }
 
     /// Sends tasks and reads results, as in production.

@@ -194,7 +194,10 @@ impl Worker {
         let _stop = stopped.clone().drop_guard();
         let keepalive = settings.worker.autoscale_keepalive;
         tokio::select! {
-            opened = self.pool.open(&shutdown, keepalive, stopped) => opened.map_err(|why| Error::Children { why })?,
+            opened = self.pool.open(&shutdown, keepalive, stopped) => if let Err(why) = opened {
+                self.pool.close().await;
+                return Err(Error::Children { why });
+            },
             () = shutdown.asked() => {
                 self.pool.close().await;
                 return Ok(Summary::default());

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use celery::task::TaskResult;
 use lovage::protocol::{ExceptionInfo, Value};
-use lovage::{Module, context, signal};
+use lovage::{Module, SoftLimit, context, signal};
+use rustix::process::{Signal, getpid, kill_process};
 
 /// Panics on the way.
 #[lovage::task(name = "test.panic")]
@@ -74,8 +75,100 @@ async fn turn() -> TaskResult<u64> {
     Ok(TURNS.fetch_add(1, Ordering::SeqCst))
 }
 
+/// Tells the process that runs it.
+#[lovage::task(name = "test.pid")]
+async fn pid() -> TaskResult<u32> {
+    Ok(std::process::id())
+}
+
+/// Ends its process.
+#[lovage::task(name = "test.exit", max_retries = 2)]
+async fn exit(code: i32) -> TaskResult<()> {
+    std::process::exit(code)
+}
+
+/// Ends its process as a fault in native code would.
+#[lovage::task(name = "test.segfault")]
+fn segfault() -> TaskResult<()> {
+    // The first only takes away the handler by which Rust tells a stack overflow.
+    loop {
+        let _ = kill_process(getpid(), Signal::SEGV);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Uses so much memory for a moment.
+#[lovage::task(name = "test.eat")]
+async fn eat(mebibytes: usize) -> TaskResult<u32> {
+    let memory = vec![1_u8; mebibytes << 20];
+    std::hint::black_box(&memory);
+    Ok(std::process::id())
+}
+
+fn soft_limit() -> SoftLimit {
+    context::current()
+        .expect("it runs in a worker")
+        .soft_limit()
+}
+
+/// Cleans up when its soft limit is over.
+#[lovage::task(name = "test.heeds")]
+async fn heeds() -> TaskResult<String> {
+    soft_limit().await;
+    Ok("cleaned up".to_owned())
+}
+
+/// The same in code that blocks.
+#[lovage::task(name = "test.heeds_blocking")]
+fn heeds_blocking() -> TaskResult<String> {
+    let limit = soft_limit();
+    while !limit.is_reached() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Err(signal::soft_limit_exceeded())
+}
+
+/// Hears of its soft limit and goes on.
+#[lovage::task(name = "test.stubborn")]
+async fn stubborn() -> TaskResult<()> {
+    soft_limit().await;
+    std::future::pending().await
+}
+
+/// Starts a process beside itself, tells its id in a file, and never ends.
+#[lovage::task(name = "test.breeds")]
+fn breeds(file: String) -> TaskResult<()> {
+    let child = std::process::Command::new("sleep").arg("1000").spawn();
+    let id = child.map(|child| child.id()).unwrap_or_default();
+    let _ = std::fs::write(file, id.to_string());
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Something that the tasks need and that may be missing: a file, named by the environment.
+struct Needed;
+
+async fn needed() -> anyhow::Result<Needed> {
+    match std::env::var_os("LOVAGE_TEST_NEEDED_FILE") {
+        Some(file) if !std::path::Path::new(&file).exists() => {
+            anyhow::bail!("the file that the tasks need is missing")
+        }
+        _ => Ok(Needed),
+    }
+}
+
 fn main() -> ExitCode {
     let tests = Module::new("test")
+        .state_with(|_| needed())
+        .task::<pid>()
+        .task::<exit>()
+        .task::<segfault>()
+        .task::<eat>()
+        .task::<heeds>()
+        .task::<heeds_blocking>()
+        .task::<stubborn>()
+        .task::<breeds>()
         .task::<panics>()
         .task::<panics_blocking>()
         .task::<block>()

@@ -50,10 +50,10 @@ fn decide(
         return Some(bounds.max);
     }
     let fewer = wanted.max(bounds.min);
-    if fewer > slots || (fewer < slots && unneeded > keepalive) {
-        return Some(fewer);
+    if slots < bounds.min {
+        return Some(bounds.min);
     }
-    None
+    (fewer < slots && unneeded > keepalive).then_some(fewer)
 }
 
 /// Looks at the load until the worker stops. Does nothing while no bounds are set.

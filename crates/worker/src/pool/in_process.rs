@@ -24,8 +24,8 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// Whether this task runs on a thread, and so cannot be stopped.
-    pub(crate) fn on_thread(&self, task: &Registered) -> bool {
+    /// Whether this task runs on a thread.
+    fn on_thread(&self, task: &Registered) -> bool {
         task.rules.blocking || self.all_on_threads
     }
 
@@ -47,12 +47,9 @@ impl Runner {
         let running = self.scoped(task, call);
         if self.on_thread(task) {
             // The future is driven on a blocking thread: a sync task never holds up the executor.
-            Box::pin(threads::run(
-                &self.abandoned,
-                task.spec.name.as_str(),
-                Box::pin(running),
-            ))
-            .await
+            let (name, blocks) = (task.spec.name.as_str(), task.rules.blocking);
+            let running = Box::pin(running);
+            Box::pin(threads::run(&self.abandoned, name, blocks, running)).await
         } else {
             running.await
         }

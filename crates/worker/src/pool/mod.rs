@@ -192,7 +192,8 @@ impl Pool {
             task, call, limits, ..
         } = job;
         let context = call.context.clone();
-        let on_thread = runner.on_thread(task);
+        // A thread that blocks cannot be stopped; an async task can be dropped, wherever it runs.
+        let blocks = task.rules.blocking;
         let told = async {
             after(limits.soft).await;
             limits::report(Over::Soft, limits, &context);
@@ -213,7 +214,7 @@ impl Pool {
                 }),
                 order = self.orders.next(context.task_id(), self.shutdown()) => match order {
                     Order::Cold => return Ran::Dropped,
-                    Order::Terminate(_, answer) if on_thread => answer.give(Terminated::OnThread),
+                    Order::Terminate(_, answer) if blocks => answer.give(Terminated::OnThread),
                     Order::Terminate(_, answer) => {
                         answer.give(Terminated::Yes);
                         return Ran::Ended(Outcome::Terminated);

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 use tracing::{error, info, warn};
 
 use crate::{outcome::Outcome, shutdown::Shutdown};
@@ -54,19 +54,23 @@ impl Abandoned {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, task: &str) {
+    fn add(&self, task: &str, blocks: bool) {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        warn!(
-            task.name = task,
-            abandoned = count,
-            "the thread of a task that was given up runs on, since a thread cannot be stopped; the prefork pool can"
-        );
+        // An async task is about to end, unless it computes without an await.
+        if blocks {
+            warn!(
+                task.name = task,
+                abandoned = count,
+                "the thread of a task that was given up runs on, since a thread cannot be stopped; the prefork pool can"
+            );
+        }
         if count <= self.most {
             return;
         }
         let mut last_straw = self.lock();
         let (shutdown, named) = &mut *last_straw;
-        if let Some(shutdown) = shutdown.take() {
+        // At a cold shutdown everything is given up; the process ends anyway.
+        if let Some(shutdown) = shutdown.take_if(|shutdown| !shutdown.is_asked()) {
             error!(
                 task.name = task,
                 abandoned = count,
@@ -78,9 +82,11 @@ impl Abandoned {
         }
     }
 
-    fn subtract(&self) {
+    fn subtract(&self, blocks: bool) {
         let left = self.count.fetch_sub(1, Ordering::Relaxed) - 1;
-        info!(abandoned = left, "a thread that was given up has ended");
+        if blocks {
+            info!(abandoned = left, "a thread that was given up has ended");
+        }
     }
 }
 
@@ -89,29 +95,51 @@ const RUNNING: u8 = 1;
 const ENDED: u8 = 2;
 const GIVEN_UP: u8 = 3;
 
-/// Drives `running` on a thread that may block. Dropped, it leaves the thread behind, unless that has not begun.
+/// What a thread and whoever waits for it share.
+#[derive(Debug)]
+struct Tie {
+    phase: AtomicU8,
+    given_up: Notify,
+}
+
+/// Drives `running` on a thread that may block. Dropped, it ends an async task at its next await, and leaves a
+/// thread behind that blocks (`blocks`), unless it has not begun. Each is counted until it ends.
 pub(crate) async fn run(
     abandoned: &Arc<Abandoned>,
     task: &str,
+    blocks: bool,
     running: impl Future<Output = Outcome> + Send + 'static,
 ) -> Outcome {
-    let phase = Arc::new(AtomicU8::new(WAITING));
+    let tie = Arc::new(Tie {
+        phase: AtomicU8::new(WAITING),
+        given_up: Notify::new(),
+    });
     let (handle, span) = (Handle::current(), tracing::Span::current());
-    let (own, counted) = (Arc::clone(&phase), Arc::clone(abandoned));
+    let (own, counted) = (Arc::clone(&tie), Arc::clone(abandoned));
     let thread = tokio::task::spawn_blocking(move || {
-        let begun = own.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire);
+        let begun =
+            own.phase
+                .compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire);
         if begun.is_err() {
             return lost_thread();
         }
-        let outcome = span.in_scope(|| handle.block_on(Box::pin(running)));
-        if own.swap(ENDED, Ordering::AcqRel) == GIVEN_UP {
-            counted.subtract();
+        let bounded = async {
+            tokio::select! {
+                biased;
+                outcome = Box::pin(running) => outcome,
+                () = own.given_up.notified() => lost_thread(),
+            }
+        };
+        let outcome = span.in_scope(|| handle.block_on(bounded));
+        if own.phase.swap(ENDED, Ordering::AcqRel) == GIVEN_UP {
+            counted.subtract(blocks);
         }
         outcome
     });
     let mut watch = Watch {
         thread,
-        phase,
+        tie,
+        blocks,
         abandoned,
         task,
     };
@@ -121,19 +149,22 @@ pub(crate) async fn run(
 /// Notices that nobody waits for the thread any more.
 struct Watch<'a> {
     thread: JoinHandle<Outcome>,
-    phase: Arc<AtomicU8>,
+    tie: Arc<Tie>,
+    blocks: bool,
     abandoned: &'a Abandoned,
     task: &'a str,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        if self.phase.load(Ordering::Acquire) == ENDED {
+        if self.tie.phase.load(Ordering::Acquire) == ENDED {
             return;
         }
         self.thread.abort();
-        if self.phase.swap(GIVEN_UP, Ordering::AcqRel) == RUNNING {
-            self.abandoned.add(self.task);
+        self.tie.given_up.notify_one();
+        let before = self.tie.phase.swap(GIVEN_UP, Ordering::AcqRel);
+        if before == RUNNING {
+            self.abandoned.add(self.task, self.blocks);
         }
     }
 }
@@ -167,7 +198,7 @@ mod tests {
                 Outcome::Ignore
             };
             tokio::select! {
-                _ = run(&abandoned, "blocks", blocks) => panic!("it blocks"),
+                _ = run(&abandoned, "blocks", true, blocks) => panic!("it blocks"),
                 began = began => began.unwrap(),
             }
             assert_eq!(abandoned.count(), count);
