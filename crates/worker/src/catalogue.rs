@@ -238,9 +238,8 @@ impl Rules {
             max_retries: said.max_retries.unwrap_or(Some(3)),
             min_retry_delay: said.min_retry_delay.unwrap_or_default(),
             max_retry_delay: said.max_retry_delay.unwrap_or(MAX_RETRY_DELAY),
-            reject_on_worker_lost: said
-                .reject_on_worker_lost
-                .unwrap_or(tasks.reject_on_worker_lost),
+            // Of the settings alone: what a whole worker's death means is one rule for all, too.
+            reject_on_worker_lost: tasks.reject_on_worker_lost,
             retry_on_worker_lost: said
                 .retry_on_worker_lost
                 .unwrap_or(tasks.retry_on_worker_lost),

@@ -76,7 +76,6 @@ pub struct TaskOptions {
     pub(crate) max_retry_delay: Option<Duration>,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) soft_time_limit: Option<Duration>,
-    pub(crate) reject_on_worker_lost: Option<bool>,
     pub(crate) retry_on_worker_lost: Option<bool>,
 }
 
@@ -127,12 +126,6 @@ impl TaskOptions {
     /// `CELERY_TASK_SOFT_TIME_LIMIT`.
     pub fn soft_time_limit(mut self, limit: Duration) -> Self {
         self.soft_time_limit = Some(limit);
-        self
-    }
-
-    /// Queue it again when its process died; else that is its failure. Setting: `CELERY_TASK_REJECT_ON_WORKER_LOST`.
-    pub fn reject_on_worker_lost(mut self, yes: bool) -> Self {
-        self.reject_on_worker_lost = Some(yes);
         self
     }
 
