@@ -14,12 +14,14 @@
 //! * [`result_feed`], [`dead_letters`](mod@dead_letters) — what came of them
 //! * [`authority`], [`sentinels`] — certificates, and a replicated Redis that is watched
 //! * [`processes`] — who runs beside and below
+//! * [`chaos`] — workers and servers that are killed, and the account of what became of every task
 //! * [`child`], [`log`], [`wait`], [`place`] — what the others are built from
 //!
-//! The three test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` Python's
-//! Celery too. A missing tool fails the test and says what to run.
+//! The test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` and `chaos`
+//! Python's Celery too. A missing tool fails the test and says what to run.
 
 pub mod authority;
+pub mod chaos;
 pub mod child;
 pub mod dead_letters;
 pub mod log;

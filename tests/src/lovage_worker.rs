@@ -65,6 +65,11 @@ impl LovageWorker {
         self.process.log()
     }
 
+    /// The process, for its log and for signals.
+    pub fn process(&mut self) -> &mut Child {
+        &mut self.process
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()

@@ -34,6 +34,20 @@ pub fn python() -> PathBuf {
     python
 }
 
+/// A program of this crate, beside this executable: cargo builds them with the tests.
+///
+/// # Panics
+/// When it is not there; the message says what to run.
+pub fn built(name: &str) -> PathBuf {
+    let program = profile_folder().join(name);
+    assert!(
+        program.exists(),
+        "no {}: run cargo build --package lovage-integration-tests --bins",
+        program.display()
+    );
+    program
+}
+
 /// The `redis-server` program: `LOVAGE_TEST_REDIS_SERVER`, else the one on the path.
 pub fn redis_server() -> PathBuf {
     std::env::var_os("LOVAGE_TEST_REDIS_SERVER")

@@ -168,6 +168,15 @@ impl RedisServer {
         )
     }
 
+    /// A client of database 0, for a thread that connects by itself.
+    ///
+    /// # Panics
+    /// Never: the address is well formed.
+    pub fn client(&self) -> redis::Client {
+        let url = format!("redis+unix://{}", self.socket().display());
+        redis::Client::open(url).expect("the address is well formed")
+    }
+
     /// A connection to a logical database.
     ///
     /// # Panics

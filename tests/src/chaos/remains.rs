@@ -1,0 +1,103 @@
+//! What is in Redis beside results: who holds what, and what is left when all is over.
+
+use redis::{Commands, Connection};
+
+use super::load::QUEUE;
+use crate::redis_server::RedisServer;
+
+/// Keys that may stay: results and binding tables, as Celery leaves them, and the scenario's own.
+const MAY_STAY: [&str; 3] = ["celery-task-meta-", "_kombu.binding", "chaos:"];
+
+/// Every message that waits or is held, each with its place.
+///
+/// # Panics
+/// When Redis cannot be asked, or holds what the two kombu keys do not agree about.
+pub fn held(redis: &RedisServer) -> Vec<(String, String)> {
+    let mut connection = redis.connection();
+    let mut held = Vec::new();
+    for (place, key) in [
+        ("unacked", "unacked"),
+        ("delayed", "lovage:delayed:messages"),
+    ] {
+        let messages: Vec<(String, String)> = connection.hgetall(key).expect("HGETALL works");
+        held.extend(
+            messages
+                .into_iter()
+                .map(|(tag, text)| (format!("{place} {tag}"), text)),
+        );
+    }
+    for list in lists(&mut connection) {
+        let messages: Vec<String> = connection.lrange(&list, 0, -1).expect("LRANGE works");
+        held.extend(
+            messages
+                .into_iter()
+                .map(|text| (format!("list {list}"), text)),
+        );
+    }
+    if held.is_empty() {
+        // Both keys are always written together.
+        for index in ["unacked_index", "lovage:delayed"] {
+            let tags: Vec<String> = connection.zrange(index, 0, -1).expect("ZRANGE works");
+            held.extend(
+                tags.into_iter()
+                    .map(|tag| (format!("{index} {tag}"), String::new())),
+            );
+        }
+    }
+    held
+}
+
+fn lists(connection: &mut Connection) -> Vec<String> {
+    connection
+        .keys(format!("{QUEUE}*"))
+        .map(|keys: Vec<String>| {
+            let other = |key: &String| MAY_STAY.iter().any(|prefix| key.starts_with(prefix));
+            keys.into_iter().filter(|key| !other(key)).collect()
+        })
+        .expect("KEYS works")
+}
+
+/// The ids of Lovage's workers, living and not yet buried, each with its node name.
+///
+/// # Panics
+/// When Redis cannot be asked.
+pub fn workers(redis: &RedisServer) -> Vec<(String, String)> {
+    let mut connection = redis.connection();
+    let ids: Vec<String> = connection
+        .zrange("lovage:workers", 0, -1)
+        .expect("ZRANGE works");
+    ids.into_iter()
+        .map(|id| {
+            let node: Option<String> = connection
+                .hget(format!("lovage:worker:{id}"), "node")
+                .expect("HGET works");
+            (id, node.unwrap_or_default())
+        })
+        .collect()
+}
+
+/// The tags that a worker holds.
+///
+/// # Panics
+/// When Redis cannot be asked.
+pub fn tags_of(redis: &RedisServer, worker: &str) -> Vec<String> {
+    let mut connection = redis.connection();
+    let tags: Vec<String> = connection
+        .zrange("unacked_index", 0, -1)
+        .expect("ZRANGE works");
+    let prefix = format!("{worker}:");
+    tags.into_iter()
+        .filter(|tag| tag.starts_with(&prefix))
+        .collect()
+}
+
+/// Keys that should not be there once all workers have stopped.
+///
+/// # Panics
+/// When Redis cannot be asked.
+pub fn left_over(redis: &RedisServer) -> Vec<String> {
+    let keys: Vec<String> = redis.connection().keys("*").expect("KEYS works");
+    keys.into_iter()
+        .filter(|key| !MAY_STAY.iter().any(|prefix| key.starts_with(prefix)))
+        .collect()
+}
