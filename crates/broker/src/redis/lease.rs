@@ -216,8 +216,8 @@ struct Work {
 
 impl Work {
     fn run(mut self, orders: &mpsc::Receiver<()>) {
-        let third = self.holder.lease / 3;
-        let mut wait = third;
+        let beat = beat(self.holder.lease, self.refresh_after);
+        let mut wait = beat;
         loop {
             match orders.recv_timeout(wait) {
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -229,13 +229,13 @@ impl Work {
                 self.pulse.record();
             }
             wait = match renewed {
-                Ok(()) => third.saturating_sub(began.elapsed()),
+                Ok(()) => beat.saturating_sub(began.elapsed()),
                 Err(error) => {
                     tracing::debug!(worker = self.holder.id, %error, "the lease could not be renewed, trying again");
                     if let Some((server, _)) = self.connection.take() {
                         self.servers.ended(server, &error);
                     }
-                    third.min(Duration::from_millis(250))
+                    beat.min(Duration::from_millis(250))
                 }
             };
         }
@@ -265,6 +265,14 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// How often is renewed: three times a lease. A score is refreshed on the same occasion and may be a second older than it is,
+/// for it is kept in whole seconds; so with a visibility time-out of seconds the occasions have to be as close as that.
+fn beat(lease: Duration, refresh_after: Duration) -> Duration {
+    (lease / 3)
+        .min(refresh_after / 2)
+        .max(Duration::from_millis(10))
 }
 
 /// Takes the lease for the first time.
@@ -333,4 +341,21 @@ pub(crate) async fn peers(core: &Core) -> Result<Vec<Peer>, Error> {
         }
     }
     Ok(peers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_scores_stay_younger_than_a_short_visibility_timeout() {
+        let lease = Duration::from_secs(6);
+        for seconds in [2, 3, 5, 10, 60, 3600] {
+            let visibility = Duration::from_secs(seconds);
+            let refresh_after = visibility / 4;
+            let oldest = refresh_after + beat(lease, refresh_after) + Duration::from_secs(1);
+            assert!(oldest < visibility, "{oldest:?} with {visibility:?}");
+        }
+        assert_eq!(beat(lease, Duration::from_secs(900)), lease / 3);
+    }
 }
