@@ -58,6 +58,11 @@ fn waits_for_an_eta_outlive_the_workers_that_began_them() {
 }
 
 #[test]
+fn waits_for_a_rate_limit_outlive_the_workers_that_began_them() {
+    play_briefly("rate-limit");
+}
+
+#[test]
 fn nothing_is_lost_beside_python_workers_when_rust_workers_die() {
     play_briefly("mixed-rust-dies");
 }

@@ -54,6 +54,14 @@ async fn work(number: u64, seconds: f64, retries: u32, countdown: f64) -> TaskRe
     noted.end(number, retries, countdown)
 }
 
+/// As `chaos.work`, so many a second at each worker.
+#[lovage::task(name = "chaos.limited", max_retries = 1000, rate_limit = "40/s")]
+async fn limited(number: u64, seconds: f64, retries: u32, countdown: f64) -> TaskResult<Done> {
+    let noted = Noted::begin();
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    noted.end(number, retries, countdown)
+}
+
 /// Runs until a file appears whose name ends with that of its worker: each worker has a gate of its own.
 #[lovage::task(name = "chaos.gate")]
 async fn gate(number: u64, path: String) -> TaskResult<Done> {
@@ -66,5 +74,9 @@ async fn gate(number: u64, path: String) -> TaskResult<Done> {
 }
 
 fn main() -> ExitCode {
-    lovage::main(vec![Module::new("chaos").task::<work>().task::<gate>()])
+    let tasks = Module::new("chaos")
+        .task::<work>()
+        .task::<limited>()
+        .task::<gate>();
+    lovage::main(vec![tasks])
 }

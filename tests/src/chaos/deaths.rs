@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::account::Tally;
 use super::crew::Recipe;
 use super::ledger::now;
 use super::load::Mix;
@@ -25,7 +26,8 @@ pub fn under_load(extent: Extent) -> Outcome {
         retrying: (0.5, 3),
         ..Mix::default()
     };
-    storm(extent, Recipe::default(), mix)
+    let (_, tally) = storm(extent, Recipe::default(), mix);
+    Outcome::new(format!("{} × kill -9", extent.rounds), tally)
 }
 
 /// Slow tasks, and many more held than run: deaths take a full prefetch along.
@@ -45,10 +47,12 @@ pub fn with_full_prefetch(extent: Extent) -> Outcome {
         backlog: 60,
         ..Mix::default()
     };
-    storm(extent, recipe, mix)
+    let (_, tally) = storm(extent, recipe, mix);
+    Outcome::new(format!("{} × kill -9", extent.rounds), tally)
 }
 
-fn storm(extent: Extent, recipe: Recipe, mix: Mix) -> Outcome {
+/// Kills a random worker in every round, under the load that is given, and brings it to its end.
+pub(super) fn storm(extent: Extent, recipe: Recipe, mix: Mix) -> (World, Tally) {
     let mut world = World::new(extent, RedisServer::start(), recipe);
     for _ in 0..WORKERS {
         world.crew.launch();
@@ -63,7 +67,7 @@ fn storm(extent: Extent, recipe: Recipe, mix: Mix) -> Outcome {
         world.crew.launch();
     }
     let tally = world.conclude();
-    Outcome::new(format!("{} × kill -9", extent.rounds), tally)
+    (world, tally)
 }
 
 /// The default lease: what a dead worker held is back, and runs again, within ten seconds.

@@ -57,6 +57,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("redis-standstill", (1, 10), outages::standstill),
     scenario("visibility", (1, 2), waits::longer_than_visible),
     scenario("eta", (4, 60), waits::eta),
+    scenario("rate-limit", (3, 40), waits::rate_limited),
     scenario("mixed-rust-dies", (3, 40), mixed::rust_dies),
     scenario("mixed-both-die", (2, 20), mixed::both_die),
     Scenario {

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::crew::Recipe;
 use super::deaths::work_begins;
-use super::ledger::{Follower, now};
+use super::ledger::{Follower, Run, now};
 use super::load::Mix;
 use super::report::Outcome;
 use super::world::{Extent, World};
@@ -31,23 +31,69 @@ fn begin(extent: Extent, redis: RedisServer) -> World {
     world
 }
 
-/// Waits until a task begins that was begun after this moment.
-fn goes_on(follower: &mut Follower, slowest: &mut Duration) {
-    let (answers, since) = (now(), Instant::now());
-    // What had been fetched and marked before the outage may begin without Redis: half a second of that is let pass.
-    within(STALL, "work to go on after Redis answers again", || {
-        let later = answers + 500_000;
-        (follower.begun().iter().any(|run| run.began > later)).then_some(())
-    });
-    *slowest = (*slowest).max(since.elapsed());
+/// The times in which Redis answered, and whether work went on in them.
+#[derive(Debug)]
+struct Calm {
+    since: u64,
+    spans: Vec<(u64, u64)>,
 }
 
-fn concluded(world: &mut World, done: String, slowest: Duration) -> Outcome {
+impl Calm {
+    fn begin() -> Self {
+        Self {
+            since: now(),
+            spans: Vec::new(),
+        }
+    }
+
+    /// Redis goes away.
+    fn ends(&mut self) {
+        self.spans.push((self.since, now()));
+    }
+
+    /// Redis answers again: waits until a task begins.
+    fn begins(&mut self, follower: &mut Follower) {
+        self.since = now();
+        within(STALL, "work to go on after Redis answers again", || {
+            // What had been fetched and marked before the outage may begin without Redis; that is over at once.
+            let later = self.since + 500_000;
+            (follower.begun().iter().any(|run| run.began > later)).then_some(())
+        });
+    }
+
+    /// The longest time without a run that began, and how many began in a second. There was always something to do.
+    fn pace(&self, runs: &[Run]) -> (Duration, f64) {
+        let (mut longest, mut begun, mut time) = (0, 0, 0);
+        for (from, to) in &self.spans {
+            let mut last = *from;
+            for run in runs.iter().filter(|run| (from..to).contains(&&run.began)) {
+                longest = longest.max(run.began - last);
+                last = run.began;
+                begun += 1;
+            }
+            longest = longest.max(to - last);
+            time += to - from;
+        }
+        let seconds = Duration::from_micros(time).as_secs_f64();
+        (
+            Duration::from_micros(longest),
+            f64::from(begun) / seconds.max(f64::EPSILON),
+        )
+    }
+}
+
+fn concluded(world: &mut World, done: String, mut calm: Calm) -> Outcome {
+    calm.ends();
     let tally = world.conclude();
     assert_eq!(tally.repeated, 0, "no worker died or lost its lease");
+    let (longest, rate) = calm.pace(&world.ledger.runs());
+    assert!(
+        longest < STALL,
+        "nothing began for {longest:?} while Redis answered"
+    );
     Outcome::new(done, tally).remark(format!(
-        "work goes on within {:.1} s",
-        slowest.as_secs_f64()
+        "longest stall while Redis answered {:.1} s; {rate:.0} runs/s",
+        longest.as_secs_f64()
     ))
 }
 
@@ -57,9 +103,10 @@ fn concluded(world: &mut World, done: String, slowest: Duration) -> Outcome {
 /// When a task is lost or runs twice, or work does not go on.
 pub fn restarts(extent: Extent) -> Outcome {
     let mut world = begin(extent, RedisServer::durable());
-    let mut slowest = Duration::ZERO;
+    let mut calm = Calm::begin();
     for round in 0..extent.rounds {
         world.pause(&(0.2..1.0));
+        calm.ends();
         if round % 2 == 0 {
             world.redis.kill();
         } else {
@@ -67,10 +114,10 @@ pub fn restarts(extent: Extent) -> Outcome {
         }
         world.pause(&(0.0..2.5));
         world.redis.restart();
-        goes_on(&mut world.ledger.follow(), &mut slowest);
+        calm.begins(&mut world.ledger.follow());
     }
     let done = format!("{} × Redis killed or shut down and started", extent.rounds);
-    concluded(&mut world, done, slowest)
+    concluded(&mut world, done, calm)
 }
 
 /// Every connection is killed once a second.
@@ -79,19 +126,20 @@ pub fn restarts(extent: Extent) -> Outcome {
 /// As [`restarts`].
 pub fn connections(extent: Extent) -> Outcome {
     let mut world = begin(extent, RedisServer::start());
-    let mut slowest = Duration::ZERO;
+    let mut calm = Calm::begin();
     for _ in 0..extent.rounds {
+        calm.ends();
         for kind in ["normal", "pubsub"] {
             let _: i64 = world
                 .redis
                 .command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
         }
         let second = Instant::now();
-        goes_on(&mut world.ledger.follow(), &mut slowest);
+        calm.begins(&mut world.ledger.follow());
         std::thread::sleep(Duration::from_secs(1).saturating_sub(second.elapsed()));
     }
     let done = format!("{} × CLIENT KILL of all connections", extent.rounds);
-    concluded(&mut world, done, slowest)
+    concluded(&mut world, done, calm)
 }
 
 /// Redis stands still for longer than the lease, so that every lease has run out when it goes on.
@@ -100,14 +148,15 @@ pub fn connections(extent: Extent) -> Outcome {
 /// As [`restarts`].
 pub fn standstill(extent: Extent) -> Outcome {
     let mut world = begin(extent, RedisServer::start());
-    let mut slowest = Duration::ZERO;
+    let mut calm = Calm::begin();
     for _ in 0..extent.rounds {
         world.pause(&(0.2..1.0));
+        calm.ends();
         world.redis.process().signal(Signal::STOP);
         std::thread::sleep(Duration::from_secs(3));
         world.redis.process().signal(Signal::CONT);
-        goes_on(&mut world.ledger.follow(), &mut slowest);
+        calm.begins(&mut world.ledger.follow());
     }
     let done = format!("{} × SIGSTOP of Redis for 3 s, lease 2 s", extent.rounds);
-    concluded(&mut world, done, slowest)
+    concluded(&mut world, done, calm)
 }

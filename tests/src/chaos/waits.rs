@@ -1,10 +1,13 @@
 //! Tasks that wait: for their eta through deaths, and behind long ones beside impatient Python peers.
 
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::crew::Recipe;
+use super::deaths::storm;
+use super::ledger::now;
 use super::load::{Job, Mix, QUEUE};
 use super::report::Outcome;
 use super::world::{Extent, World};
@@ -20,26 +23,14 @@ const LATE: Duration = Duration::from_secs(10);
 /// # Panics
 /// When a task is lost, runs twice without a reason, too early or much too late.
 pub fn eta(extent: Extent) -> Outcome {
-    let mut world = World::new(extent, RedisServer::start(), Recipe::default());
-    for _ in 0..3 {
-        world.crew.launch();
-    }
-    world.crew.settle_in();
-    world.listen();
-    world.produce(Mix {
+    let mix = Mix {
         eta: (0.6, 0.05..3.0),
         retrying: (0.3, 2),
         countdown: 0.2..1.5,
         rate: 250.0,
         ..Mix::default()
-    });
-    for _ in 0..extent.rounds {
-        world.pause(&(0.2..1.0));
-        let victim = world.anyone();
-        world.crew.kill(victim);
-        world.crew.launch();
-    }
-    let tally = world.conclude();
+    };
+    let (world, tally) = storm(extent, Recipe::default(), mix);
     let latest = world.lateness();
     assert!(latest < LATE, "a task began {latest:?} after its eta");
     Outcome::new(format!("{} × kill -9", extent.rounds), tally).remark(format!(
@@ -48,8 +39,27 @@ pub fn eta(extent: Extent) -> Outcome {
     ))
 }
 
+/// Tasks that wait for their turn under a rate limit, while their workers are killed.
+///
+/// # Panics
+/// When a task is lost or runs twice without a reason.
+pub fn rate_limited(extent: Extent) -> Outcome {
+    let mix = Mix {
+        task: "chaos.limited",
+        seconds: 0.0..0.02,
+        retrying: (0.2, 2),
+        backlog: 50,
+        rate: 100.0,
+        ..Mix::default()
+    };
+    let (_, tally) = storm(extent, Recipe::default(), mix);
+    Outcome::new(format!("{} × kill -9", extent.rounds), tally)
+}
+
 /// How long the visibility time-out is, in seconds.
 const VISIBILITY: u64 = 2;
+/// So many tasks run for long.
+const LONG: u64 = 2;
 
 /// Tasks four times as long as the visibility time-out, and others that are held behind them, on a queue that Python workers
 /// sweep every second: each runs once.
@@ -65,23 +75,21 @@ pub fn longer_than_visible(extent: Extent) -> Outcome {
     };
     let mut world = World::new(extent, RedisServer::start(), recipe);
     let rust = world.crew.hire();
-    #[expect(clippy::cast_precision_loss, reason = "it is a handful of seconds")]
-    let seconds = 4.0 * VISIBILITY as f64;
     let mut follower = world.ledger.follow();
-    let publish = |world: &mut World, number: u64, seconds: f64| {
-        let arguments = json!([number, seconds, 0, 0.0]);
-        let message = TaskMessage::new("chaos.work", &arguments, &json!({}));
-        world.redis.publish(QUEUE, &message);
-        world.expect(Job {
-            id: message.id,
+    let gate = world.folder().join("gate");
+    // Two run, and as many as it may hold wait behind them. Python does not know the long ones: would it get one, it
+    // would be lost.
+    for number in 0..LONG {
+        let arguments = json!([number, gate]);
+        publish(&mut world, "chaos.gate", number, &arguments);
+    }
+    for number in LONG..8 {
+        publish(
+            &mut world,
+            "chaos.work",
             number,
-            retries: 0,
-            eta: None,
-        });
-    };
-    // Two run, and as many as it may hold wait behind them.
-    for number in 0..8 {
-        publish(&mut world, number, if number < 2 { seconds } else { 0.0 });
+            &json!([number, 0.0, 0, 0.0]),
+        );
     }
     let mut begun = Vec::new();
     within(Duration::from_secs(10), "both long ones to run", || {
@@ -92,10 +100,22 @@ pub fn longer_than_visible(extent: Extent) -> Outcome {
         world.crew.launch_python();
     }
     world.crew.settle_in();
-    // They sweep while they work.
+    // They sweep from now on, and work meanwhile.
     for number in 8..20 {
-        publish(&mut world, number, 0.05);
+        publish(
+            &mut world,
+            "chaos.work",
+            number,
+            &json!([number, 0.05, 0, 0.0]),
+        );
     }
+    let time = Duration::from_secs(4 * VISIBILITY);
+    let oldest = oldest_score(&world.redis, time);
+    assert!(
+        oldest < Duration::from_secs(VISIBILITY),
+        "a held message looked {oldest:?} old: the next sweep would have taken it"
+    );
+    File::create(format!("{}.{rust}", gate.display())).expect("the folder is writable");
     let tally = world.conclude();
     assert_eq!(tally.repeated, 0, "{rust} held its messages all the time");
     Outcome::new(
@@ -103,6 +123,36 @@ pub fn longer_than_visible(extent: Extent) -> Outcome {
         tally,
     )
     .remark(format!(
-        "two tasks of {seconds} s and six held behind them, visibility_timeout {VISIBILITY} s"
+        "two tasks of over {time:?} and six held behind them, visibility_timeout {VISIBILITY} s; none looked older than {:.1} s",
+        oldest.as_secs_f64()
     ))
+}
+
+/// Watches for a while how old the oldest held message looks to a sweep: whether one falls into a gap is chance.
+fn oldest_score(redis: &RedisServer, time: Duration) -> Duration {
+    let (mut connection, started) = (redis.connection(), Instant::now());
+    let mut oldest = Duration::ZERO;
+    while started.elapsed() < time {
+        let first: Vec<(String, f64)> = redis::cmd("ZRANGE")
+            .arg(&["unacked_index", "0", "0", "WITHSCORES"])
+            .query(&mut connection)
+            .expect("ZRANGE works");
+        let at = Duration::from_micros(now());
+        for (_, score) in first {
+            oldest = oldest.max(at.saturating_sub(Duration::from_secs_f64(score)));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    oldest
+}
+
+fn publish(world: &mut World, task: &str, number: u64, arguments: &Value) {
+    let message = TaskMessage::new(task, arguments, &json!({}));
+    world.redis.publish(QUEUE, &message);
+    world.expect(Job {
+        id: message.id,
+        number,
+        retries: 0,
+        eta: None,
+    });
 }

@@ -135,8 +135,9 @@ impl World {
         within(TIDY, "the dead workers to be buried", || {
             (remains::workers(&self.redis).len() == living).then_some(())
         });
+        let with_python = living < self.crew.members().len();
         self.crew.dismiss_all();
-        let left = remains::left_over(&self.redis);
+        let left = remains::left_over(&self.redis, with_python);
         assert!(left.is_empty(), "these keys are left over: {left:?}");
         let results = self.results();
         let runs = self.ledger.runs();
