@@ -83,6 +83,7 @@ async fn run_all(data: PathBuf, mut plan: Plan) -> Result<u8, Failure> {
     let _ = output::line(Welcome {
         settings: &plan.settings,
         folder: Path::new(""),
+        own_redis: child.is_some(),
     });
     let Some(mut redis) = child else {
         serve(plan, &signals).await?;
@@ -106,6 +107,8 @@ struct Welcome<'a> {
     settings: &'a Settings,
     /// Where the sources would be.
     folder: &'a Path,
+    /// The broker is this program's child.
+    own_redis: bool,
 }
 
 impl Display for Welcome<'_> {
@@ -115,6 +118,12 @@ impl Display for Welcome<'_> {
         };
         let results = self.settings.results.place(broker);
         let program = program();
+        if !self.own_redis {
+            writeln!(
+                f,
+                "{FAINT}CELERY_BROKER_URL is set: that broker is used, and no Redis is started (unset it for one).{FAINT:#}"
+            )?;
+        }
         writeln!(
             f,
             "{HEADING}Lovage is up.{HEADING:#} In other terminals, use\n"
@@ -162,6 +171,7 @@ mod tests {
             let text = Welcome {
                 settings: &settings,
                 folder,
+                own_redis: true,
             }
             .to_string();
             anstream::adapter::strip_str(&text).to_string()

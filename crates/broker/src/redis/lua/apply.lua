@@ -167,11 +167,14 @@ function sections.C(item, a)
   end
   select(home)
 end
+local letters = 0
 local function letter(item)
   local id, key, values = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   if not lost[item] then
+    -- Time stands still within a script; a microsecond each keeps their order.
     local time = call('TIME')
-    local died = time[1] .. '.' .. string.format('%06d', time[2])
+    local died = string.format('%.6f', tonumber(time[1]) + (tonumber(time[2]) + letters) / 1000000)
+    letters = letters + 1
     call('HSET', key, 'at', died, unpack(ARGV, at + 4, at + 3 + values))
     call('ZADD', KEYS[6], died, id)
   end
