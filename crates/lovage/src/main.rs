@@ -2,10 +2,6 @@
 
 use std::process::ExitCode;
 
-/// A worker makes and drops some fifty small pieces of memory a task.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     lovage::main(Vec::new())
 }
