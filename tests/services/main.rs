@@ -9,10 +9,12 @@ mod crash;
 mod dead_letters;
 mod delays;
 mod hostile_input;
+mod limits;
 mod promises;
 mod queues;
 mod reconnect;
 mod shutdown;
+mod unique;
 
 use lovage_integration_tests::{RedisServer, TaskMessage};
 use serde_json::json;

@@ -12,6 +12,7 @@
 //! * [`rust_client`] — Lovage's client
 //! * [`message`] — task messages made by hand
 //! * [`result_feed`], [`dead_letters`](mod@dead_letters) — what came of them
+//! * [`gated_tasks`] — tasks that are unique or limited, for `test-tasks`
 //! * [`child`], [`log`], [`wait`], [`place`] — what the others are built from
 //!
 //! The three test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` Python's
@@ -19,6 +20,7 @@
 
 pub mod child;
 pub mod dead_letters;
+pub mod gated_tasks;
 pub mod log;
 pub mod lovage_worker;
 pub mod message;

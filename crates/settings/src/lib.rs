@@ -13,6 +13,7 @@
 //! | `broker`, `transport_options` | the broker, and kombu's options for it |
 //! | `results` | where results go and how long they stay |
 //! | `task`, `route` | what holds for every task, and which queue it takes |
+//! | `rate` | rate limits |
 //! | `worker` | concurrency, pool, leases, poison |
 //! | `telemetry` | the log |
 //! | `url`, `redis_url` | what a broker or result URL may look like |
@@ -38,6 +39,7 @@ mod fault;
 mod known;
 mod lookup;
 mod parse;
+mod rate;
 mod redis_url;
 mod results;
 mod route;
@@ -52,6 +54,7 @@ mod worker;
 
 pub use broker::BrokerSettings;
 pub use fault::{Fault, Faults, Warning};
+pub use rate::RateLimit;
 pub use redis_url::{RedisAddress, RedisUrl};
 pub use results::ResultSettings;
 pub use route::{Route, RoutePattern};

@@ -86,6 +86,8 @@ variables! {
             "Task name, pattern with *, or re:expression, to a queue's name or {\"queue\", \"priority\", \"routing_key\"}.";
         TASK_DEFAULT_PRIORITY = "CELERY_TASK_DEFAULT_PRIORITY", "", "0 to 255",
             "The priority of messages that have none; on Redis 0 is the highest.";
+        TASK_DEFAULT_RATE_LIMIT = "CELERY_TASK_DEFAULT_RATE_LIMIT", "", "10/s, 100/m, 5/h",
+            "How often one worker starts a task that has no rate limit of its own.";
         TASK_ACKS_LATE = "CELERY_TASK_ACKS_LATE", "true", "yes or no",
             "Acknowledge a task after it ran (Celery's default is false): a dead worker's task is run by another.";
         TASK_ACKS_ON_FAILURE_OR_TIMEOUT = "CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT", "true", "yes or no",
@@ -116,6 +118,8 @@ variables! {
         WORKER_PREFETCH_MULTIPLIER = "CELERY_WORKER_PREFETCH_MULTIPLIER", "4", "number",
             "Messages taken ahead, times concurrency; 0 takes without limit.";
         WORKER_POOL = "CELERY_WORKER_POOL", "async", "async or threads", "How tasks are run.";
+        WORKER_DISABLE_RATE_LIMITS = "CELERY_WORKER_DISABLE_RATE_LIMITS", "false", "yes or no",
+            "Start tasks however often they come, whatever their rate limits.";
         TASK_QUEUES = "CELERY_TASK_QUEUES", "", "list or JSON",
             "Queues of a worker without -Q; unset, the default queue.";
         MAX_DEATHS = "LOVAGE_MAX_DEATHS", "3", "number",

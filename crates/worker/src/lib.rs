@@ -12,6 +12,8 @@
 //! | `worker` | the whole: parts, start, run |
 //! | `engine` | when to fetch and what runs next |
 //! | `intake` | what to do with a message: run, refuse, delay, expire |
+//! | `gate` | what must hold before a task runs: uniqueness, limits |
+//! | `rate` | Celery's rate limits, per worker and task |
 //! | `unknown` | messages whose task is not registered here |
 //! | `attempt` | one message's life |
 //! | `handler`, `bridge`, `raw`, `panics` | calling the task's code |
@@ -34,6 +36,7 @@ mod commit;
 pub mod context;
 mod engine;
 mod error;
+mod gate;
 mod handler;
 mod hook;
 mod intake;
@@ -43,6 +46,7 @@ mod obituary;
 mod outcome;
 mod panics;
 mod policy;
+mod rate;
 mod raw;
 mod records;
 mod shutdown;
@@ -59,6 +63,7 @@ pub use hook::WorkerHandle;
 pub use layer::Layer;
 pub use module::{Module, TaskOptions};
 pub use outcome::{Failure, Outcome, Retry, When};
+pub use rate::{RateLimits, RateRefused};
 pub use raw::{RawCall, RawTask};
 pub use shutdown::Shutdown;
 pub use worker::{Worker, WorkerParts};

@@ -16,9 +16,11 @@ use crate::{
     commit::Starter,
     engine::{self, Size, Summary},
     error::{BuildError, Error},
+    gate::Gatekeeper,
     hook::{Hooks, WorkerHandle},
     module::Module,
     obituary, panics,
+    rate::{RateLimits, Turns},
     shutdown::Shutdown,
     unknown::Unknown,
 };
@@ -128,6 +130,12 @@ impl Worker {
         self.catalogue.names()
     }
 
+    /// The rate limits of its tasks, to be changed while it runs.
+    pub fn rate_limits(&self) -> RateLimits {
+        let disabled = self.parts.settings.worker.disable_rate_limits;
+        self.catalogue.rate_limits(disabled)
+    }
+
     /// Consumes until a shutdown is asked for and everything that began has ended. Calls `ready` once it consumes.
     ///
     /// # Errors
@@ -207,6 +215,8 @@ impl Worker {
             results_beside,
             chords_beside,
             starter: Starter::spawn(Arc::clone(&consumer)),
+            turns: Turns::default(),
+            gatekeeper: Gatekeeper::spawn(Arc::clone(&consumer), shutdown.clone()),
             consumer: Arc::clone(&consumer),
             joiner,
             unknown: Unknown::new(broker, forward, settings.worker.unknown_grace),

@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 use lovage_protocol::{Clock, Message, QueueName};
 
-use super::{MemoryResults, chord::Chords, lists::Lists};
-use crate::{ConsumerOptions, DeadLetter, Destination, Peer, Publish, Reason, envelope};
+use super::{MemoryResults, chord::Chords, gate::Gates, lists::Lists};
+use crate::{ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, envelope};
 
 /// The state.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) held_up: bool,
     /// Everything published since it was asked for, in order.
     pub(super) journal: Option<Vec<Publish>>,
+    delays: u64,
+    pub(super) gates: Gates,
 }
 
 /// A consumer, alive or dead.
@@ -57,6 +59,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(super) struct Delayed {
+    member: u64,
     pub(super) until: f64,
     pub(super) queue: QueueName,
     pub(super) payload: Bytes,
@@ -131,13 +134,33 @@ impl State {
         self.declared.extend(queues.iter().cloned());
     }
 
-    pub(super) fn delay(&mut self, until: f64, queue: &QueueName, payload: Bytes) {
+    /// Keeps a message for later, under the number given.
+    pub(super) fn delay(&mut self, until: f64, queue: &QueueName, payload: Bytes) -> u64 {
+        self.delays += 1;
         self.delayed.push(Delayed {
+            member: self.delays,
             until,
             queue: queue.clone(),
             payload,
         });
         self.delayed.sort_by(|a, b| a.until.total_cmp(&b.until));
+        self.delays
+    }
+
+    pub(super) fn is_parked(&self, member: u64) -> bool {
+        self.delayed.iter().any(|delayed| delayed.member == member)
+    }
+
+    /// Gives a delayed message back before its time.
+    pub(super) fn unpark(&mut self, member: u64) {
+        let at = self
+            .delayed
+            .iter()
+            .position(|delayed| delayed.member == member);
+        if let Some(at) = at {
+            let delayed = self.delayed.remove(at);
+            self.lists.restore(&delayed.queue, delayed.payload);
+        }
     }
 
     pub(super) fn forget_deaths(&mut self, raw: &Bytes) {
@@ -220,15 +243,20 @@ impl State {
         let held = std::mem::take(&mut worker.held);
         let options = worker.options.clone();
         // The oldest goes last, to the very head.
-        for holding in held.into_values().rev() {
+        for (number, holding) in held.into_iter().rev() {
+            let tag = (id.to_owned(), number);
+            let owner = envelope::identity(&holding.raw);
             let deaths = if holding.started {
                 self.count_death(&holding.raw)
             } else {
                 0
             };
             if holding.started && deaths > options.max_deaths {
+                self.leave(&tag, &Leave::End { owner });
                 self.give_up(holding, deaths, &options, results);
             } else {
+                let pause = Duration::ZERO;
+                self.leave(&tag, &Leave::Again { owner, pause });
                 let again = if holding.started {
                     envelope::after_death(&holding.raw, deaths, options.max_deaths)
                 } else {
