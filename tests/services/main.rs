@@ -12,6 +12,7 @@ mod hostile_input;
 mod promises;
 mod queues;
 mod reconnect;
+mod revokes;
 mod shutdown;
 
 use lovage_integration_tests::{RedisServer, TaskMessage};

@@ -8,6 +8,7 @@
 //! | module | knows |
 //! |---|---|
 //! | `transport` | the seam: traits and plain data |
+//! | [`revocation`] | the seam of what is not to be run |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
 //! | `priority`, `binding`, `rotation`, `backoff` | pure decisions |
@@ -43,6 +44,7 @@ mod priority;
 mod redis;
 #[cfg(feature = "testing")]
 pub mod redis_server;
+pub mod revocation;
 mod rotation;
 mod transport;
 
@@ -54,6 +56,7 @@ pub use self::{
     error::{Cause, Error},
     memory::{Contents, Held, MemoryBroker, MemoryResults},
     redis::RedisBroker,
+    revocation::{Recorded, Revocations, Revoke, Target},
     transport::{
         Ask, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,
         DeadLetters, Delivery, DeliveryTag, Destination, Finish, Finished, Obituary, Peer, Publish,

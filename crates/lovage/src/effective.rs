@@ -151,6 +151,11 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
             "LOVAGE_UNKNOWN_GRACE",
             optional(worker.unknown_grace.map(with_unit)),
         ),
+        ("CELERY_WORKER_REVOKES_MAX", worker.revokes.max.to_string()),
+        (
+            "CELERY_WORKER_REVOKE_EXPIRES",
+            seconds(worker.revokes.expires),
+        ),
         ("LOVAGE_DEMO_TASKS", worker.demo_tasks.to_string()),
         ("LOVAGE_MAX_MESSAGE_BYTES", size(worker.max_message_bytes)),
     ]

@@ -62,4 +62,4 @@ pub use telemetry::{TelemetrySettings, parse_level, start_tracing};
 pub use transport_options::{FanoutPrefix, QueueOrder, TransportOptions};
 pub use url::{BrokerUrl, ResultUrl, UrlError};
 pub use variable::{VariableDoc, documented, env_example};
-pub use worker::{Pool, WorkerSettings};
+pub use worker::{Pool, RevokeSettings, WorkerSettings};

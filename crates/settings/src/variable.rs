@@ -126,6 +126,10 @@ variables! {
             "Where tasks go that this worker does not know; unset, to the dead letters.";
         UNKNOWN_GRACE = "LOVAGE_UNKNOWN_GRACE", "", "duration",
             "How long a task that nobody knows waits for a worker that does; unset, not at all.";
+        WORKER_REVOKES_MAX = "CELERY_WORKER_REVOKES_MAX", "50000", "number",
+            "How many revoked tasks are remembered; beyond it the oldest are forgotten.";
+        WORKER_REVOKE_EXPIRES = "CELERY_WORKER_REVOKE_EXPIRES", "10800", "seconds",
+            "How long a revoked task is remembered.";
         DEMO_TASKS = "LOVAGE_DEMO_TASKS", "false", "yes or no",
             "Register the demo.* tasks; never in production, some of them kill the worker.";
         MAX_MESSAGE_BYTES = "LOVAGE_MAX_MESSAGE_BYTES", "64MiB", "size",

@@ -8,6 +8,7 @@ use crate::{
     variable::{
         DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES, TASK_QUEUES,
         UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER,
+        WORKER_REVOKE_EXPIRES, WORKER_REVOKES_MAX,
     },
 };
 
@@ -30,10 +31,30 @@ pub struct WorkerSettings {
     pub forward_unknown: Option<String>,
     /// `LOVAGE_UNKNOWN_GRACE`: how long a task nobody knows waits for a worker that does; None: not at all.
     pub unknown_grace: Option<Duration>,
+    /// How long revoked tasks are remembered, and how many.
+    pub revokes: RevokeSettings,
     /// `LOVAGE_DEMO_TASKS`: register the `demo.*` tasks; default false.
     pub demo_tasks: bool,
     /// `LOVAGE_MAX_MESSAGE_BYTES`: what a message may weigh once it is unpacked; default 64 MiB.
     pub max_message_bytes: usize,
+}
+
+/// How long what is revoked is remembered (`celery/worker/state.py`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevokeSettings {
+    /// `CELERY_WORKER_REVOKES_MAX`: how many; default 50,000. Beyond it the oldest are forgotten.
+    pub max: usize,
+    /// `CELERY_WORKER_REVOKE_EXPIRES`: how long, in seconds; default 10,800.
+    pub expires: Duration,
+}
+
+impl Default for RevokeSettings {
+    fn default() -> Self {
+        Self {
+            max: 50_000,
+            expires: Duration::from_secs(10_800),
+        }
+    }
 }
 
 /// How tasks are run.
@@ -57,6 +78,7 @@ impl Default for WorkerSettings {
             lease: Duration::from_secs(6),
             forward_unknown: None,
             unknown_grace: None,
+            revokes: RevokeSettings::default(),
             demo_tasks: false,
             max_message_bytes: 64 << 20,
         }
@@ -80,6 +102,16 @@ impl WorkerSettings {
         lookup.set(&LEASE, &mut settings.lease, lease);
         settings.forward_unknown = lookup.parsed(&FORWARD_UNKNOWN, parse::text);
         lookup.set(&UNKNOWN_GRACE, &mut settings.unknown_grace, grace);
+        lookup.set(
+            &WORKER_REVOKES_MAX,
+            &mut settings.revokes.max,
+            parse::positive_number,
+        );
+        lookup.set(
+            &WORKER_REVOKE_EXPIRES,
+            &mut settings.revokes.expires,
+            parse::positive_seconds,
+        );
         lookup.set(&DEMO_TASKS, &mut settings.demo_tasks, parse::boolean);
         lookup.set(
             &MAX_MESSAGE_BYTES,

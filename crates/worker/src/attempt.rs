@@ -21,10 +21,13 @@ use crate::{
     engine::Slot,
     handler::Call,
     intake::{self, Intake},
-    layer::{self, End},
+    interrupt::{Interrupt, Interrupts},
+    layer,
     outcome::{Outcome, When},
     policy::{self, Ending, Next, Record},
     records,
+    revoked::Revoked,
+    revoking,
     shutdown::Shutdown,
     unknown::Unknown,
     workflow,
@@ -50,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) joiner: Joiner,
     pub(crate) unknown: Unknown,
     pub(crate) shutdown: Shutdown,
+    pub(crate) interrupts: Interrupts,
+    pub(crate) revoked: Revoked,
 }
 
 /// A task read and ready to run.
@@ -73,14 +78,18 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
             warn!(code = reason.code, detail = reason.detail, queue = %delivery.queue, "message refused, see `lovage dlq`");
             settle(delivery, Settle::DeadLetter(reason))
         }
-        Intake::Delay(until) => settle(
-            delivery,
-            Settle::Delay {
+        Intake::Delay(until, message) => {
+            let delay = Settle::Delay {
                 until,
                 payload: None,
-            },
-        ),
-        Intake::Expired(message, body) => expired(&shared, delivery, &message, &body),
+            };
+            commit::finish(&shared, settle(delivery, delay)).await;
+            drop(ticket);
+            return Box::pin(revoking::recall_if_revoked(&shared, &message.headers)).await;
+        }
+        Intake::NotRun(why, message, body) => {
+            revoking::not_run(&shared, delivery, &message, &body, why, None)
+        }
         Intake::Unknown(message) => {
             Box::pin(shared.unknown.receive(&shared, delivery, &message)).await
         }
@@ -98,27 +107,6 @@ pub(crate) fn settle(delivery: Delivery, settle: Settle) -> Finish {
         results: Vec::new(),
         chord: None,
     }
-}
-
-fn expired(shared: &Shared, delivery: Delivery, message: &Message, body: &Body) -> Finish {
-    info!(task.id = %message.headers.id, task.name = %message.headers.task, "task expired before it began");
-    let exception = records::celery_exception("TaskRevokedError", "expired").to_value();
-    let task = shared.catalogue.get(message.headers.task.as_str());
-    if let Some(task) = task {
-        let end = End::Revoked("expired");
-        layer::tell(&task.layers, message, &delivery.queue, end, None);
-    }
-    let mut finish = settle(delivery, Settle::Ack);
-    finish.chord = workflow::chord_part(shared, message, body, &State::Revoked, &exception);
-    let rules = task.map(|task| task.rules);
-    if rules.is_none_or(|rules| {
-        policy::stores(message, &rules, &shared.settings.tasks, &State::Revoked)
-    }) {
-        let mut meta = records::meta(message, State::Revoked, exception, Vec::new());
-        intake::extend(shared, message, Some(body), &mut meta);
-        finish.results.extend(shared.results.encode(&meta));
-    }
-    finish
 }
 
 async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) -> Option<Finish> {
@@ -147,11 +135,11 @@ async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) ->
             return None;
         }
         // The broker may have been away for long.
-        if job
-            .expires
-            .is_some_and(|expires| expires <= shared.client.clock().now())
-        {
-            let mut finish = expired(shared, delivery.clone(), &job.message, &job.body);
+        let headers = &job.message.headers;
+        let now = shared.client.clock().now();
+        if let Some(why) = intake::not_to_run(shared, headers, job.expires, now) {
+            let mut finish =
+                revoking::not_run(shared, delivery.clone(), &job.message, &job.body, why, None);
             finish.settle.take_if(|_| !rules.acks_late);
             return Some(finish);
         }
@@ -231,8 +219,17 @@ async fn attempt(
     let begun = (!task.layers.is_empty()).then(Instant::now);
     let outcome = tokio::select! {
         outcome = execute(shared, &task, call, context.clone()) => outcome,
-        () = shared.shutdown.asked_cold() => {
+        interrupt = shared.interrupts.of(&message.headers) => {
             context.end();
+            if let Interrupt::Terminated(signal) = interrupt {
+                info!(signal, "task terminated");
+                let ran = begun.map(|begun| begun.elapsed());
+                let delivery = delivery.clone();
+                let mut finish =
+                    revoking::not_run(shared, delivery, &message, &kept, "terminated", ran);
+                finish.settle.take_if(|_| !rules.acks_late);
+                return Some(finish);
+            }
             if rules.acks_late {
                 info!("cold shutdown: the task is dropped, its message goes back");
                 return Some(settle(delivery.clone(), Settle::Restore));

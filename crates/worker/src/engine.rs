@@ -16,6 +16,7 @@ use crate::{
     commit::Ticket,
     error::Error,
     policy::{self, Load},
+    revoking::{Ear, Watch},
     shutdown::Shutdown,
 };
 
@@ -37,6 +38,8 @@ pub(crate) enum Event {
     SlotFree(Used),
     /// A message is out of our hands.
     Settled,
+    /// More is known to be revoked.
+    Revoked,
 }
 
 /// An occupied slot; dropping it frees it.
@@ -92,8 +95,10 @@ pub(crate) async fn run(
     consumer: Arc<dyn Consumer>,
     size: Size,
     shutdown: Shutdown,
+    ear: Ear,
 ) -> Result<Summary, Error> {
     let (sender, mut events) = mpsc::unbounded_channel();
+    let _watch = Watch::spawn(Arc::clone(&shared), ear, sender.downgrade());
     let fetcher = spawn_fetcher(Arc::clone(&consumer), sender.clone());
     let mut engine = Engine {
         shared,
@@ -158,7 +163,7 @@ pub(crate) async fn run(
             Event::Fetched(Ok(batch)) => {
                 summary.returned += restore(&*consumer, &shutdown, batch).await?;
             }
-            Event::Fetched(Err(_)) | Event::Settled => {}
+            Event::Fetched(Err(_)) | Event::Settled | Event::Revoked => {}
         }
     }
     let released = unless_stuck(&shutdown, give_back(&*consumer)).await;
@@ -302,6 +307,17 @@ impl Engine {
         }
     }
 
+    /// Messages that wait and are revoked need no slot: they are begun to be ended.
+    fn end_revoked(&mut self) {
+        let all = std::mem::take(&mut self.waiting).into_iter();
+        let (revoked, kept): (VecDeque<_>, VecDeque<_>) =
+            all.partition(|delivery| self.shared.revoked.has_raw(&delivery.raw));
+        self.waiting = kept;
+        for delivery in revoked {
+            self.begin(delivery);
+        }
+    }
+
     /// Asks for more when there is room, one fetch at a time.
     fn ask(&mut self) {
         if self.fetching {
@@ -330,6 +346,7 @@ impl Engine {
                 self.stirred = Some(Instant::now());
             }
             Event::Settled => self.held -= 1,
+            Event::Revoked => self.end_revoked(),
             Event::Fetched(batch) => {
                 self.fetching = false;
                 self.reserved = 0;

@@ -21,6 +21,8 @@
 //! | `policy` | pure decisions: ack, retry, limits, what is stored |
 //! | `workflow`, `chain`, `chord` | what follows a task |
 //! | `records`, `obituary` | the stored result of each state, and of a task that its workers died of |
+//! | `revoked`, `revoking` | what is not to be run: the copy in memory, and how it is learnt and applied |
+//! | `interrupt` | what cuts a running attempt short from outside |
 //! | `commit` | starts and ends in batches |
 //! | `module`, `catalogue` | which tasks there are |
 //! | `shutdown` | how to stop |
@@ -37,6 +39,7 @@ mod error;
 mod handler;
 mod hook;
 mod intake;
+mod interrupt;
 pub mod layer;
 mod module;
 mod obituary;
@@ -45,6 +48,8 @@ mod panics;
 mod policy;
 mod raw;
 mod records;
+mod revoked;
+mod revoking;
 mod shutdown;
 pub mod signal;
 mod unknown;

@@ -17,8 +17,9 @@ use crate::{
     engine::{self, Size, Summary},
     error::{BuildError, Error},
     hook::{Hooks, WorkerHandle},
+    interrupt::Interrupts,
     module::Module,
-    obituary, panics,
+    obituary, panics, revoking,
     shutdown::Shutdown,
     unknown::Unknown,
 };
@@ -182,6 +183,8 @@ impl Worker {
             results_beside,
             decode.clone(),
         ));
+        let life = settings.worker.revokes.expires;
+        let (revoked, ear) = revoking::begin(&broker, life, &shutdown).await?;
         let consumer = broker.consumer(options).await?;
         let joiner = Joiner {
             broker: Arc::clone(&broker),
@@ -211,15 +214,19 @@ impl Worker {
             joiner,
             unknown: Unknown::new(broker, forward, settings.worker.unknown_grace),
             shutdown: shutdown.clone(),
+            interrupts: Interrupts::default(),
+            revoked,
             settings,
         };
+        let shared = Arc::new(shared);
         ready();
         // On a task of its own: the thread that waits for `run` would otherwise be woken for every message.
         let engine = engine::run(
-            Arc::new(shared),
+            shared,
             Arc::clone(&consumer),
             size,
             shutdown.clone(),
+            ear,
         );
         let summary = tokio::spawn(engine)
             .await

@@ -10,6 +10,7 @@ pub mod fanout;
 pub mod fetching;
 pub mod finishing;
 pub mod letters;
+pub mod revocations;
 mod stage;
 pub mod starting;
 pub mod waiting;
@@ -48,6 +49,10 @@ macro_rules! conformance_suite {
             chords: {
                 the_last_part_claims_and_closes, a_part_counts_once, a_failed_chord_keeps_its_members,
                 the_claim_of_a_dead_worker_is_taken_over
+            }
+            revocations: {
+                what_was_revoked_is_known_to_who_asks_later, the_oldest_revocations_make_room, a_revocation_is_heard,
+                delayed_messages_of_a_task_are_recalled, delayed_messages_are_recalled_by_what_they_contain
             }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
         );

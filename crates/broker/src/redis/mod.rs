@@ -24,6 +24,7 @@ mod publish;
 mod reaper;
 mod reply;
 mod restore;
+mod revocation;
 mod scripts;
 mod servers;
 mod waiter;
@@ -44,7 +45,7 @@ use self::{
 };
 use crate::{
     Ask, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Error, Peer,
-    Publish, ResultPlace, binding::Binding,
+    Publish, ResultPlace, Revocations, binding::Binding,
 };
 
 /// A Redis server (or a fail-over list of them) in kombu's layout. Cheap to clone.
@@ -189,6 +190,14 @@ impl Broker for RedisBroker {
 
     fn dead_letters(&self) -> &dyn DeadLetters {
         self
+    }
+
+    fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    async fn release_delayed(&self) -> Result<u64, Error> {
+        mover::hand_back(&self.core).await
     }
 
     fn shares_server_with(&self, place: &ResultPlace) -> bool {

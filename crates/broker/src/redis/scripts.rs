@@ -33,8 +33,28 @@ pub(crate) static DECLARE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/declare.lua")));
 
 /// Puts due messages back into their lists.
-pub(crate) static DUE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("lua/due.lua")));
+pub(crate) static DUE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/move.lua"),
+        include_str!("lua/due.lua")
+    ))
+});
+
+/// Puts the delayed messages of tasks back into their lists, due or not.
+pub(crate) static RECALL: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/move.lua"),
+        include_str!("lua/recall.lua")
+    ))
+});
+
+/// Looks through the delayed messages.
+pub(crate) static SWEEP: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/sweep.lua")));
+
+/// Records revocations.
+pub(crate) static REVOKE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/revoke.lua")));
 
 /// Puts back what a Python worker held for longer than the visibility time-out.
 pub(crate) static RESTORE_FOREIGN: LazyLock<Script> =

@@ -7,6 +7,7 @@ pub(crate) mod dlq;
 pub(crate) mod list;
 pub(crate) mod purge;
 pub(crate) mod result;
+pub(crate) mod revoke;
 pub(crate) mod up;
 pub(crate) mod worker;
 
