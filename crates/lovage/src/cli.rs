@@ -7,7 +7,7 @@ use lovage_settings::Settings;
 use lovage_worker::Module;
 
 use crate::{
-    command::{call, completions, config, dlq, list, purge, result, revoke, up, worker},
+    command::{call, completions, config, dlq, list, purge, queue, result, revoke, up, worker},
     failure::Failure,
     output,
 };
@@ -49,6 +49,8 @@ enum Command {
     List(list::ListArgs),
     Purge(purge::PurgeArgs),
     #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -80,6 +82,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Revoke(args) => once(revoke::run(args, &settings()?)),
         Command::List(args) => list::run(&args, &settings()?, modules),
         Command::Purge(args) => once(purge::run(args, &settings()?)),
+        Command::Queue(command) => once(queue::run(command, &settings()?)),
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
         Command::Config(command) => config::run(&command),
         Command::Completions(args) => completions::run(&args),
@@ -138,6 +141,7 @@ mod tests {
         check("lovage call demo.add -2 -3.5");
         check("lovage result 0a8a3b9e --traceback");
         check("lovage purge -f -Q a,b -X b");
+        check("lovage queue release-eta -f --json");
         check("lovage revoke 0a8a3b9e 7c1e4c83 -t -s KILL");
         check("lovage revoke --stamp customer=acme --stamp day=monday");
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use celery::task::{Task, TaskOptions};
 use lovage_protocol::QueueName;
 
+use crate::RetryPolicy;
+
 /// The options that a task's definition gives; `None` leaves one to the settings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskDefaults {
@@ -31,6 +33,8 @@ pub struct TaskDefaults {
     pub min_retry_delay: Option<Duration>,
     /// The longest wait before a retry.
     pub max_retry_delay: Option<Duration>,
+    /// Which errors are retried beside those that are by their kind, and how long the pauses are.
+    pub retry: RetryPolicy,
     /// Whether `TaskError::UnexpectedError` is retried too.
     pub retry_for_unexpected: Option<bool>,
     /// Whether its message is acknowledged after it ran rather than before.

@@ -40,6 +40,7 @@
 
 pub mod bind;
 mod defaults;
+mod retry;
 mod schema;
 mod signature;
 mod spec;
@@ -49,6 +50,7 @@ mod task_return;
 pub use bind::{BindError, Binder, bind};
 pub use defaults::{InvalidRateLimit, RateLimit, TaskDefaults};
 pub use lovage_macros::task;
+pub use retry::RetryPolicy;
 /// Derive its `JsonSchema` for a parameter type, so that the type is described rather than "anything".
 pub use schemars;
 pub use spec::{Described, Param, StateNeed, TaskSpec};
@@ -58,6 +60,7 @@ pub use state::{MissingState, State, StateMap};
 #[doc(hidden)]
 pub mod __macro {
     pub use crate::defaults::RateLimit;
+    pub use crate::retry::RetryPolicy;
     pub use crate::schema::{AnySchema, KnownSchema, SchemaOf};
     pub use crate::spec::{Described, Param, StateNeed, TaskSpec};
     pub use crate::state::injected as state;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::bind::Binder;
 use crate::defaults::{RateLimit, TaskDefaults};
+use crate::retry::RetryPolicy;
 use crate::signature;
 
 /// A task that can say what it is; `#[lovage::task]` implements it.
@@ -150,6 +151,20 @@ impl TaskSpec {
     #[must_use]
     pub fn with_track_started(mut self, track: bool) -> Self {
         self.options.track_started = Some(track);
+        self
+    }
+
+    /// Sets which errors are retried, and how long the pauses are.
+    #[must_use]
+    pub fn with_retry(mut self, policy: RetryPolicy) -> Self {
+        self.options.retry = policy.or(self.options.retry);
+        self
+    }
+
+    /// Sets the longest pause before a retry.
+    #[must_use]
+    pub fn with_max_retry_delay(mut self, longest: Duration) -> Self {
+        self.options.max_retry_delay = Some(longest);
         self
     }
 

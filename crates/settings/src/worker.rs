@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     lookup::Lookup,
     parse::{self, Problem},
+    shutdown::ShutdownSettings,
     variable::{
         DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES, TASK_QUEUES,
         UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER,
@@ -33,6 +34,8 @@ pub struct WorkerSettings {
     pub unknown_grace: Option<Duration>,
     /// How long revoked tasks are remembered, and how many.
     pub revokes: RevokeSettings,
+    /// How it stops.
+    pub shutdown: ShutdownSettings,
     /// `LOVAGE_DEMO_TASKS`: register the `demo.*` tasks; default false.
     pub demo_tasks: bool,
     /// `LOVAGE_MAX_MESSAGE_BYTES`: what a message may weigh once it is unpacked; default 64 MiB.
@@ -79,6 +82,7 @@ impl Default for WorkerSettings {
             forward_unknown: None,
             unknown_grace: None,
             revokes: RevokeSettings::default(),
+            shutdown: ShutdownSettings::default(),
             demo_tasks: false,
             max_message_bytes: 64 << 20,
         }
@@ -112,6 +116,7 @@ impl WorkerSettings {
             &mut settings.revokes.expires,
             parse::positive_seconds,
         );
+        settings.shutdown = ShutdownSettings::read(lookup);
         lookup.set(&DEMO_TASKS, &mut settings.demo_tasks, parse::boolean);
         lookup.set(
             &MAX_MESSAGE_BYTES,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use lovage_client::OwnOptions;
 use lovage_protocol::TaskName;
-use lovage_registry::{StateMap, TaskSpec};
+use lovage_registry::{RetryPolicy, StateMap, TaskSpec};
 use lovage_settings::Settings;
 
 use crate::{
@@ -41,6 +41,7 @@ pub(crate) struct Rules {
     pub(crate) max_retries: Option<u32>,
     pub(crate) min_retry_delay: Duration,
     pub(crate) max_retry_delay: Duration,
+    pub(crate) retry: RetryPolicy,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) soft_time_limit: Option<Duration>,
 }
@@ -191,9 +192,16 @@ impl Rules {
             ignore_result: said.ignore_result.unwrap_or(tasks.ignore_result),
             max_retries: said.max_retries.unwrap_or(Some(3)),
             min_retry_delay: said.min_retry_delay.unwrap_or_default(),
+            retry: said.retry,
             max_retry_delay: said.max_retry_delay.unwrap_or(MAX_RETRY_DELAY),
             time_limit: said.time_limit.or(tasks.time_limit),
             soft_time_limit: said.soft_time_limit.or(tasks.soft_time_limit),
         }
+    }
+
+    /// Those of a task that says nothing.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self::resolve(&TaskOptions::default(), &Settings::default())
     }
 }

@@ -38,6 +38,8 @@ pub struct Failure {
     pub traceback: Option<String>,
     /// A hard time limit ended it: `acks_on_timeout` decides about the message.
     pub timed_out: bool,
+    /// Worth another attempt by its kind (`ExpectedError`), unless the task's `dont_retry_for` names it.
+    pub transient: bool,
 }
 
 /// A wish to run again.
@@ -83,6 +85,7 @@ impl Outcome {
             exception,
             traceback,
             timed_out: false,
+            transient: false,
         })
     }
 
@@ -92,6 +95,7 @@ impl Outcome {
             exception,
             traceback: None,
             timed_out,
+            transient: false,
         })
     }
 }

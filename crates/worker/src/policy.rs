@@ -10,7 +10,7 @@ use lovage_settings::TaskSettings;
 use crate::{
     catalogue::Rules,
     outcome::{Failure, Outcome, Retry, When, traceback},
-    records,
+    records, retrying,
 };
 
 /// What one attempt leads to.
@@ -60,6 +60,14 @@ pub(crate) fn conclude(
             }),
             next: Next::Continue(value),
         },
+        Outcome::Failure(failure) if retrying::is_retried(&failure, &rules.retry) => {
+            let retry = Retry {
+                cause: Some(failure.exception),
+                traceback: failure.traceback,
+                when: None,
+            };
+            retry_or_fail(retry, message, rules, settings, jitter)
+        }
         Outcome::Failure(failure) => fail(failure, message, settings),
         Outcome::Retry(retry) => retry_or_fail(retry, message, rules, settings, jitter),
         Outcome::Ignore => Ending {
@@ -82,6 +90,7 @@ pub(crate) fn conclude(
                 exception,
                 traceback: None,
                 timed_out: false,
+                transient: false,
             };
             let dead = Settle::DeadLetter(dead_letter(message, "rejected", &reason));
             Ending {
@@ -135,6 +144,7 @@ fn retry_or_fail(
                 exception,
                 traceback: Some(traceback),
                 timed_out: false,
+                transient: false,
             },
             message,
             settings,
@@ -142,7 +152,7 @@ fn retry_or_fail(
     }
     let when = retry
         .when
-        .unwrap_or_else(|| When::Countdown(backoff(retries, rules, jitter)));
+        .unwrap_or_else(|| When::Countdown(retrying::pause(retries, rules, jitter)));
     let record = Record {
         state: State::Retry,
         result: retry
@@ -168,18 +178,6 @@ fn retries_used_up(message: &Message) -> ExceptionInfo {
         headers.kwargsrepr.as_deref().unwrap_or("{}"),
     );
     records::celery_exception("MaxRetriesExceededError", &text)
-}
-
-/// Celery's exponential back-off with full jitter (`celery/utils/time.py`, `get_exponential_backoff_interval`): a whole
-/// number of seconds between 0 and min(maximum, 2^retries), but not under the task's own minimum.
-pub(crate) fn backoff(retries: u32, rules: &Rules, jitter: f64) -> Duration {
-    let ceiling = 2_u64
-        .checked_pow(retries)
-        .unwrap_or(u64::MAX)
-        .min(rules.max_retry_delay.as_secs());
-    let drawn =
-        Duration::from_secs(ceiling.saturating_add(1)).mul_f64(jitter.clamp(0.0, 0.999_999));
-    Duration::from_secs(drawn.as_secs()).max(rules.min_retry_delay)
 }
 
 /// The reason under which a readable message goes to the dead letters.

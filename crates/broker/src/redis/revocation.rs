@@ -102,7 +102,7 @@ impl Revocations for RedisBroker {
             let mut cmd = self.recall_call("members");
             let mut any = false;
             while let (Some(member), Some(kept)) = (found.next(), found.next()) {
-                if message_of(&kept).is_some_and(|message| choice(message)) {
+                if message_of(&kept).is_some_and(choice) {
                     cmd.arg(&member[..]);
                     any = true;
                 }

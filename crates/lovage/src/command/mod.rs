@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod dlq;
 pub(crate) mod list;
 pub(crate) mod purge;
+pub(crate) mod queue;
 pub(crate) mod result;
 pub(crate) mod revoke;
 pub(crate) mod up;
