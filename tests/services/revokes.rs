@@ -118,6 +118,29 @@ fn a_running_task_is_left_alone_unless_it_is_terminated() {
 }
 
 #[test]
+fn a_task_that_runs_in_one_of_several_workers_is_not_marked_as_revoked() {
+    let redis = RedisServer::start();
+    let worker = |name: &str| {
+        LovageWorker::builder(&redis)
+            .hostname(name)
+            .variable("CELERY_TASK_TRACK_STARTED", "1")
+            .start()
+    };
+    let mut workers = [worker("one@%h"), worker("two@%h")];
+    let running = sleep(1.5);
+    redis.publish("celery", &running);
+    redis.wait_for_state(&running.id, "STARTED");
+    revoke(&redis, &[&running.id]);
+    for worker in &mut workers {
+        worker.wait_for("flagged as revoked");
+    }
+    never_within(Duration::from_millis(300), "it is marked", || {
+        redis.state(&running.id) == "REVOKED"
+    });
+    redis.wait_for_state(&running.id, "SUCCESS");
+}
+
+#[test]
 fn a_revocation_outlives_every_worker() {
     let redis = RedisServer::start();
     let mut first = LovageWorker::on(&redis);

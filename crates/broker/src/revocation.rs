@@ -68,6 +68,9 @@ pub trait Revocations: Send + Sync {
     /// What was revoked after `since`, a unix time in seconds by the broker's clock.
     async fn recorded(&self, since: f64) -> Result<Recorded, Error>;
 
+    /// Whether a target was revoked no longer ago than `life`.
+    async fn is_revoked(&self, target: &Target, life: Duration) -> Result<bool, Error>;
+
     /// Puts the delayed messages of these tasks at the head of their queues now, and tells how many they were.
     async fn recall(&self, ids: &[TaskId]) -> Result<u64, Error>;
 

@@ -117,6 +117,20 @@ impl Client {
         }
         Ok(())
     }
+
+    /// Whether a task was revoked by its id and that is still remembered.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn is_revoked(&self, id: impl Into<TaskId>) -> Result<bool, Error> {
+        let target = Target::Task(id.into());
+        let life = self.revokes().expires;
+        Ok(self
+            .broker()
+            .revocations()
+            .is_revoked(&target, life)
+            .await?)
+    }
 }
 
 #[cfg(test)]

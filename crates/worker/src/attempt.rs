@@ -218,6 +218,8 @@ async fn attempt(
     };
     let begun = (!task.layers.is_empty()).then(Instant::now);
     let outcome = tokio::select! {
+        // A task that is quick enough never waits at the bell.
+        biased;
         outcome = execute(shared, &task, call, context.clone()) => outcome,
         interrupt = shared.interrupts.of(&message.headers) => {
             context.end();

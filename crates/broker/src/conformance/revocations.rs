@@ -75,6 +75,16 @@ pub async fn what_was_revoked_is_known_to_who_asks_later(stage: impl Stage) {
         .await
         .expect("the broker answers");
     assert_eq!(news.revoked.len(), 1, "{news:?}");
+    for (target, life, expected) in [
+        (task("1"), 600, true),
+        (stamp("acme"), 600, true),
+        (stamp("other"), 600, false),
+        (task("1"), 0, false),
+    ] {
+        let life = Duration::from_secs(life);
+        let revoked = revocations.is_revoked(&target, life).await;
+        assert_eq!(revoked.expect("the broker answers"), expected, "{target:?}");
+    }
     assert_eq!(news.revoked[0].0, task("2"));
     let (target, signal, _) = &news.terminated[0];
     assert_eq!((target, signal.as_str()), (&task("2"), "SIGKILL"));

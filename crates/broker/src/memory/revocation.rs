@@ -1,12 +1,14 @@
 //! Revocations in memory.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_protocol::TaskId;
 
 use super::MemoryBroker;
 use crate::{
-    Error, Recorded, Revocations, Revoke, envelope,
+    Error, Recorded, Revocations, Revoke, Target, envelope,
     revocation::{Choice, EXCHANGE, TERMINATION_LIFE},
 };
 
@@ -42,6 +44,13 @@ impl Revocations for MemoryBroker {
             revoked: revoked.cloned().collect(),
             terminated: terminated.cloned().collect(),
         })
+    }
+
+    async fn is_revoked(&self, target: &Target, life: Duration) -> Result<bool, Error> {
+        let oldest = unix_time() - life.as_secs_f64();
+        let state = self.inner.lock();
+        let mut revoked = state.revoked.iter();
+        Ok(revoked.any(|(revoked, at)| revoked == target && *at >= oldest))
     }
 
     async fn recall(&self, ids: &[TaskId]) -> Result<u64, Error> {

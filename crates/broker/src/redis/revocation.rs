@@ -1,6 +1,6 @@
 //! Revocations: a sorted set by time, and the delayed messages that they concern.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -74,6 +74,20 @@ impl Revocations for RedisBroker {
             revoked: revoked.collect(),
             terminated: terminated.collect(),
         })
+    }
+
+    async fn is_revoked(&self, target: &Target, life: Duration) -> Result<bool, Error> {
+        let mut pipeline = Pipeline::new();
+        let key = &self.core.keys.revoked;
+        pipeline.cmd("TIME");
+        pipeline.cmd("ZSCORE").arg(key).arg(target.to_text());
+        let request = Request::Many(&pipeline);
+        let answer = self.core.link.send(request, Patience::Bounded).await?;
+        let mut answers = reply::list(answer).into_iter();
+        let now = answers.next().and_then(time);
+        let at = answers.next().as_ref().and_then(reply::float);
+        let now = now.ok_or(Error::Misunderstood { what: "TIME" })?;
+        Ok(at.is_some_and(|at| at >= now - life.as_secs_f64()))
     }
 
     async fn recall(&self, ids: &[TaskId]) -> Result<u64, Error> {
