@@ -259,38 +259,55 @@ async fn soft_limit_is_a_failure() {
     assert_eq!(look(stage).await, expected);
 }
 
-#[tokio::test]
-async fn hard_limit_is_a_failure_and_without_acks_on_timeout_the_message_comes_again() {
-    let result = exception("billiard.exceptions", "TimeLimitExceeded", "[1]");
-    for (acks, waiting) in [("1", 0), ("0", 1)] {
-        let begun = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&begun);
-        let slow = RawTask::new("slow", move |_| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            async { std::future::pending().await }
-        });
-        let settings = [("CELERY_TASK_ACKS_ON_TIMEOUT", acks)];
-        let stage = Stage::with(&settings, Module::new("row").raw(slow)).await;
-        let sent = call(&stage, "slow").time_limit(Duration::from_secs(1));
-        sent.await
-            .expect("memory takes it")
-            .wait(PATIENCE)
-            .await
-            .expect("it ends");
-        if waiting == 1 {
-            while begun.load(Ordering::SeqCst) < 2 {
-                tokio::time::sleep(Duration::from_millis(2)).await;
+/// A task that never ends when it is run first, and at once when it is run again.
+fn slow_at_first(runs: &Arc<AtomicU32>) -> RawTask {
+    let runs = Arc::clone(runs);
+    RawTask::new("slow", move |_| {
+        let first = runs.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            if first {
+                std::future::pending::<()>().await;
             }
-            assert_eq!(stage.stop_coldly().await.returned, 0);
-            continue;
+            Ok(Value::Null)
         }
-        let expected = Seen {
-            stored: failed(&result, "null"),
-            errbacks: 1,
-            ..NOTHING
-        };
-        assert_eq!(look(stage).await, expected);
+    })
+}
+
+async fn run_into_the_limit(acks_on_timeout: &str, runs: &Arc<AtomicU32>) -> Stage {
+    let settings = [("CELERY_TASK_ACKS_ON_TIMEOUT", acks_on_timeout)];
+    let module = Module::new("row").raw(slow_at_first(runs));
+    let stage = Stage::with(&settings, module).await;
+    let sent = call(&stage, "slow").time_limit(Duration::from_secs(1));
+    let sent = sent.await.expect("memory takes it");
+    sent.wait(PATIENCE).await.expect("it ends");
+    stage
+}
+
+#[tokio::test]
+async fn hard_limit_is_a_failure() {
+    let runs = Arc::default();
+    let stage = run_into_the_limit("1", &runs).await;
+    let result = exception("billiard.exceptions", "TimeLimitExceeded", "[1]");
+    let expected = Seen {
+        stored: failed(&result, "null"),
+        errbacks: 1,
+        ..NOTHING
+    };
+    assert_eq!(look(stage).await, expected);
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn hard_limit_without_acks_on_timeout_sends_the_message_back() {
+    let runs = Arc::default();
+    let stage = run_into_the_limit("0", &runs).await;
+    while runs.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    let seen = look(stage).await;
+    assert_eq!((seen.waiting, seen.letters.len(), seen.errbacks), (0, 0, 1));
+    let stored = seen.stored.expect("it is stored");
+    assert!(stored.starts_with(r#"{"status": "SUCCESS""#), "{stored}");
 }
 
 #[tokio::test]

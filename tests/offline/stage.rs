@@ -40,12 +40,6 @@ impl Stage {
         }
     }
 
-    /// Ends the worker without waiting for running tasks, and returns what it counted.
-    pub(crate) async fn stop_coldly(self) -> Summary {
-        self.shutdown.cold();
-        self.stop().await
-    }
-
     /// Ends the worker and returns what it counted.
     pub(crate) async fn stop(self) -> Summary {
         let ended = tokio::time::timeout(PATIENCE, self.harness.stop()).await;

@@ -221,13 +221,7 @@ impl Worker {
         let shared = Arc::new(shared);
         ready();
         // On a task of its own: the thread that waits for `run` would otherwise be woken for every message.
-        let engine = engine::run(
-            shared,
-            Arc::clone(&consumer),
-            size,
-            shutdown.clone(),
-            ear,
-        );
+        let engine = engine::run(shared, Arc::clone(&consumer), size, shutdown.clone(), ear);
         let summary = tokio::spawn(engine)
             .await
             .unwrap_or_else(|error| Err(Error::Engine(error)));

@@ -47,8 +47,8 @@ impl Revocations for MemoryBroker {
     }
 
     async fn is_revoked(&self, target: &Target, life: Duration) -> Result<bool, Error> {
-        let oldest = unix_time() - life.as_secs_f64();
         let state = self.inner.lock();
+        let oldest = state.now() - life.as_secs_f64();
         let mut revoked = state.revoked.iter();
         Ok(revoked.any(|(revoked, at)| revoked == target && *at >= oldest))
     }
