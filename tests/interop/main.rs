@@ -10,6 +10,7 @@ mod own_tasks;
 mod retries;
 mod rust_to_python;
 mod scheduling;
+mod serializers;
 mod states;
 mod stored_results;
 mod unknown_names;

@@ -58,6 +58,10 @@ pub struct OwnOptions {
     pub priority: Option<i64>,
     /// How long after it is sent it is still worth running.
     pub expires: Option<Duration>,
+    /// The serializer of its body.
+    pub serializer: Option<String>,
+    /// The compression of its body.
+    pub compression: Option<String>,
 }
 
 impl From<&Settings> for ClientOptions {

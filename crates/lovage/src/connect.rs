@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lovage_broker::{Broker, MemoryBroker, RedisBroker};
 use lovage_client::{Client, ClientOptions, OwnOptions};
-use lovage_protocol::TaskName;
+use lovage_protocol::{QueueName, TaskName};
 use lovage_registry::TaskSpec;
 use lovage_results::ResultStore;
 use lovage_settings::{BrokerUrl, Settings};
@@ -168,7 +168,8 @@ async fn open(
         }
     };
     let mut options = ClientOptions::from(settings);
-    options.own = tasks.iter().map(own_options).collect();
+    let own = tasks.iter().map(|task| own_options(task, settings));
+    options.own = own.collect::<Result<_, _>>()?;
     let client = Client::new(Arc::clone(&broker), Arc::clone(&results), options);
     Ok(Connected {
         broker,
@@ -177,14 +178,30 @@ async fn open(
     })
 }
 
-/// What a task's attribute says of how it is sent.
-fn own_options(task: &TaskSpec) -> (TaskName, OwnOptions) {
-    let own = OwnOptions {
-        queue: task.options.queue.clone(),
-        priority: task.options.priority,
-        expires: task.options.expires,
+/// What a task's attribute says of how it is sent; annotations win over it.
+fn own_options(
+    task: &TaskSpec,
+    settings: &Settings,
+) -> Result<(TaskName, OwnOptions), ConnectError> {
+    let set = settings.tasks.annotations.of(&task.name);
+    let queue = match set.queue {
+        Some(name) => Some(QueueName::parse(&name).map_err(|error| {
+            let text = format!(
+                "CELERY_TASK_ANNOTATIONS: the queue {name:?} of {}: {error}",
+                task.name
+            );
+            ConnectError::Settings(text)
+        })?),
+        None => task.options.queue.clone(),
     };
-    (TaskName::from(task.name.as_str()), own)
+    let own = OwnOptions {
+        queue,
+        priority: set.priority.or(task.options.priority),
+        expires: set.expires.or(task.options.expires),
+        serializer: set.serializer,
+        compression: set.compression.flatten(),
+    };
+    Ok((TaskName::from(task.name.as_str()), own))
 }
 
 /// A broker that evicts keys loses messages without a word.
@@ -204,4 +221,27 @@ async fn refuse_eviction(redis: &RedisBroker, settings: &Settings) -> Result<(),
     Err(ConnectError::Settings(format!(
         "{text}; LOVAGE_ENV=production refuses such a broker"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(annotations: &str) -> Result<OwnOptions, ConnectError> {
+        let variables = [("CELERY_TASK_ANNOTATIONS".to_owned(), annotations.to_owned())];
+        let (settings, _) = Settings::from_lookup(variables).unwrap();
+        let mut task = TaskSpec::untyped("x", &[]);
+        task.options.priority = Some(3);
+        own_options(&task, &settings).map(|(_, own)| own)
+    }
+
+    #[test]
+    fn annotations_say_how_a_task_is_sent() {
+        assert_eq!(own("{}").unwrap().priority, Some(3));
+        let set = own(r#"{"x": {"priority": 7, "queue": "q", "serializer": "yaml"}}"#).unwrap();
+        assert_eq!(set.priority, Some(7));
+        assert_eq!(set.queue, QueueName::parse("q").ok());
+        assert_eq!(set.serializer.as_deref(), Some("yaml"));
+        assert!(own(r#"{"x": {"queue": "a\nb"}}"#).is_err());
+    }
 }

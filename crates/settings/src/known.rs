@@ -160,7 +160,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         &[
             "CELERY_ENABLE_UTC",
             "CELERY_RESULT_ACCEPT_CONTENT",
-            "CELERY_TASK_ANNOTATIONS",
             "CELERY_TASK_DEFAULT_RATE_LIMIT",
             "CELERY_TASK_CREATE_MISSING_QUEUES",
             "CELERY_TASK_ALLOW_ERROR_CB_ON_CHORD_HEADER",

@@ -13,6 +13,8 @@
 //! | `broker`, `transport_options` | the broker, and kombu's options for it |
 //! | `results` | where results go and how long they stay |
 //! | `task`, `route` | what holds for every task, and which queue it takes |
+//! | `annotation`, `rate` | what holds for tasks by name, and rate limits |
+//! | `serializer` | the names of serializers |
 //! | `worker` | concurrency, pool, leases, poison |
 //! | `telemetry` | the log |
 //! | `url`, `redis_url` | what a broker or result URL may look like |
@@ -33,15 +35,18 @@
 //! assert_eq!(settings.broker.url.expect("set").to_string(), "redis://:********@cache:6379/1");
 //! ```
 
+mod annotation;
 mod broker;
 mod fault;
 mod known;
 mod lookup;
 mod parse;
+mod rate;
 mod redis_url;
 mod results;
 mod route;
 mod secret;
+mod serializer;
 mod settings;
 mod task;
 mod telemetry;
@@ -50,8 +55,10 @@ mod url;
 mod variable;
 mod worker;
 
+pub use annotation::{Annotation, Annotations};
 pub use broker::BrokerSettings;
 pub use fault::{Fault, Faults, Warning};
+pub use rate::RateLimit;
 pub use redis_url::{RedisAddress, RedisUrl};
 pub use results::ResultSettings;
 pub use route::{Route, RoutePattern};

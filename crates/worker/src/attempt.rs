@@ -6,7 +6,7 @@ use celery::Celery;
 use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
 use lovage_client::{Client, context as sending};
-use lovage_protocol::{Body, DecodeOptions, Map, Message, State, TaskMeta, Value};
+use lovage_protocol::{Body, DecodeOptions, ExceptionInfo, Map, Message, State, TaskMeta, Value};
 use lovage_registry::StateMap;
 use lovage_results::ResultStore;
 use lovage_settings::{Pool, Settings};
@@ -21,7 +21,7 @@ use crate::{
     engine::Slot,
     handler::Call,
     intake::{self, Intake},
-    outcome::{Outcome, When},
+    outcome::{Failure, Outcome, When, traceback},
     policy::{self, Ending, Next, Record},
     records,
     shutdown::Shutdown,
@@ -315,6 +315,7 @@ fn conclude(
     context: &Context,
 ) -> Finish {
     let settings = &shared.settings.tasks;
+    let outcome = storable(shared, message, rules, outcome);
     let Ending {
         settle,
         record,
@@ -379,6 +380,28 @@ fn conclude(
         finish.chord = part;
     }
     finish
+}
+
+/// A value that cannot be stored makes a failure of its task before anything follows it, as in Celery the exception of
+/// kombu does that storing it raises.
+fn storable(shared: &Shared, message: &Message, rules: &Rules, outcome: Outcome) -> Outcome {
+    let Outcome::Success(value) = &outcome else {
+        return outcome;
+    };
+    let Some(error) = shared.results.refuses(value) else {
+        return outcome;
+    };
+    if !policy::stores(message, rules, &shared.settings.tasks, &State::Success) {
+        return outcome;
+    }
+    let text = vec![Value::Str(error.to_string())];
+    let exception = ExceptionInfo::new("kombu.exceptions", "EncodeError", text);
+    let traceback = traceback(message.headers.task.as_str(), &exception);
+    Outcome::Failure(Failure {
+        exception,
+        traceback: Some(traceback),
+        timed_out: false,
+    })
 }
 
 fn add(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {

@@ -37,6 +37,8 @@ pub(crate) struct Rules {
     pub(crate) max_retry_delay: Duration,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) soft_time_limit: Option<Duration>,
+    /// Starts per second; `None`: as many as there are.
+    pub(crate) rate_limit: Option<f64>,
 }
 
 /// Celery's `retry_backoff_max`.
@@ -114,7 +116,7 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
                 });
             }
             let registered = Registered {
-                rules: Rules::resolve(&entry.options, settings),
+                rules: Rules::resolve(&entry.spec, &entry.options, settings),
                 spec: entry.spec.clone(),
                 handler: Arc::clone(&entry.handler),
             };
@@ -152,18 +154,74 @@ async fn make_states(
 }
 
 impl Rules {
-    fn resolve(said: &TaskOptions, settings: &Settings) -> Self {
+    /// Annotations win over what the task says of itself, and that over the settings.
+    fn resolve(spec: &TaskSpec, said: &TaskOptions, settings: &Settings) -> Self {
         let tasks = &settings.tasks;
+        let set = tasks.annotations.of(&spec.name);
+        // Celery waits exactly this long before a retry that says nothing of its time.
+        let delay = set.default_retry_delay;
         Self {
             blocking: said.blocking.unwrap_or(true),
-            acks_late: said.acks_late.unwrap_or(tasks.acks_late),
-            track_started: said.track_started.unwrap_or(tasks.track_started),
-            ignore_result: said.ignore_result.unwrap_or(tasks.ignore_result),
-            max_retries: said.max_retries.unwrap_or(Some(3)),
-            min_retry_delay: said.min_retry_delay.unwrap_or_default(),
-            max_retry_delay: said.max_retry_delay.unwrap_or(MAX_RETRY_DELAY),
-            time_limit: said.time_limit.or(tasks.time_limit),
-            soft_time_limit: said.soft_time_limit.or(tasks.soft_time_limit),
+            acks_late: set.acks_late.or(said.acks_late).unwrap_or(tasks.acks_late),
+            track_started: set
+                .track_started
+                .or(said.track_started)
+                .unwrap_or(tasks.track_started),
+            ignore_result: set
+                .ignore_result
+                .or(said.ignore_result)
+                .unwrap_or(tasks.ignore_result),
+            max_retries: set.max_retries.or(said.max_retries).unwrap_or(Some(3)),
+            min_retry_delay: delay.or(said.min_retry_delay).unwrap_or_default(),
+            max_retry_delay: delay.or(said.max_retry_delay).unwrap_or(MAX_RETRY_DELAY),
+            time_limit: set
+                .time_limit
+                .unwrap_or(said.time_limit.or(tasks.time_limit)),
+            soft_time_limit: set
+                .soft_time_limit
+                .unwrap_or(said.soft_time_limit.or(tasks.soft_time_limit)),
+            rate_limit: match set.rate_limit {
+                Some(limit) => limit.map(|limit| limit.per_second),
+                None => spec
+                    .options
+                    .rate_limit
+                    .as_ref()
+                    .map(|limit| limit.per_second()),
+            },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(annotations: &str) -> Rules {
+        let variables = [
+            ("CELERY_TASK_ANNOTATIONS", annotations),
+            ("CELERY_TASK_TIME_LIMIT", "60"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let (settings, _) = Settings::from_lookup(variables).unwrap();
+        let said = TaskOptions::new().acks_late(true).max_retries(Some(9));
+        Rules::resolve(&TaskSpec::untyped("x", &[]), &said, &settings)
+    }
+
+    #[test]
+    fn an_annotation_wins_over_the_task_and_the_task_over_the_settings() {
+        let plain = rules("{}");
+        assert_eq!((plain.acks_late, plain.max_retries), (true, Some(9)));
+        assert_eq!(plain.time_limit, Some(Duration::from_secs(60)));
+        assert_eq!(plain.rate_limit, None);
+        let set = rules(
+            r#"{"x": {"acks_late": false, "max_retries": null, "time_limit": null, "rate_limit": "30/m",
+                "default_retry_delay": 5, "track_started": true, "ignore_result": true}}"#,
+        );
+        assert_eq!((set.acks_late, set.max_retries), (false, None));
+        assert_eq!((set.time_limit, set.rate_limit), (None, Some(0.5)));
+        assert!(set.track_started && set.ignore_result);
+        let delay = Duration::from_secs(5);
+        assert_eq!((set.min_retry_delay, set.max_retry_delay), (delay, delay));
+        assert_eq!(rules(r#"{"y": {"max_retries": 1}}"#), plain, "another task");
     }
 }

@@ -23,6 +23,7 @@ fn rules() -> Rules {
         max_retry_delay: Duration::from_secs(600),
         time_limit: None,
         soft_time_limit: None,
+        rate_limit: None,
     }
 }
 
