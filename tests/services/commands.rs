@@ -8,7 +8,7 @@ use crate::add;
 #[test]
 fn a_call_puts_a_message_into_its_queue() {
     let redis = RedisServer::start();
-    let output = lovage(&redis, &["call", "demo.add", "--args", "[2, 3]"]);
+    let output = lovage(&redis, &["call", "demo.add", "2", "3"]);
     assert!(
         output.status.success(),
         "{}",
@@ -49,7 +49,7 @@ fn an_unreachable_broker_ends_a_command_in_good_time() {
     let mut redis = RedisServer::start();
     redis.stop();
     let started = std::time::Instant::now();
-    let output = lovage(&redis, &["call", "demo.add", "--args", "[2, 3]"]);
+    let output = lovage(&redis, &["call", "demo.add", "2", "3"]);
     assert!(!output.status.success());
     assert!(
         started.elapsed() < std::time::Duration::from_secs(30),

@@ -8,10 +8,12 @@ mod connections;
 mod crash;
 mod dead_letters;
 mod delays;
+mod encryption;
 mod hostile_input;
 mod promises;
 mod queues;
 mod reconnect;
+mod sentinels;
 mod shutdown;
 
 use lovage_integration_tests::{RedisServer, TaskMessage};

@@ -12,11 +12,13 @@
 //! * [`rust_client`] — Lovage's client
 //! * [`message`] — task messages made by hand
 //! * [`result_feed`], [`dead_letters`](mod@dead_letters) — what came of them
+//! * [`authority`], [`sentinels`] — certificates, and a replicated Redis that is watched
 //! * [`child`], [`log`], [`wait`], [`place`] — what the others are built from
 //!
 //! The three test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` Python's
 //! Celery too. A missing tool fails the test and says what to run.
 
+pub mod authority;
 pub mod child;
 pub mod dead_letters;
 pub mod log;
@@ -28,9 +30,11 @@ pub mod python_worker;
 pub mod redis_server;
 pub mod result_feed;
 pub mod rust_client;
+pub mod sentinels;
 pub mod stage;
 pub mod wait;
 
+pub use authority::Authority;
 pub use dead_letters::{DeadLetter, dead_letters};
 pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage};
 pub use message::TaskMessage;
@@ -39,5 +43,6 @@ pub use python_worker::PythonWorker;
 pub use redis_server::RedisServer;
 pub use result_feed::ResultFeed;
 pub use rust_client::client_at;
+pub use sentinels::WatchedRedis;
 pub use stage::Stage;
 pub use wait::{eventually, never_within};

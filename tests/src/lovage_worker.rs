@@ -195,6 +195,21 @@ pub fn lovage(redis: &RedisServer, words: &[&str]) -> Output {
         .expect("the lovage binary can be started")
 }
 
+/// Runs a `lovage` command with these settings alone to its end.
+///
+/// # Panics
+/// When the binary cannot be started.
+pub fn lovage_with(variables: &[(&str, &str)], words: &[&str]) -> Output {
+    let variables: Vec<(String, String)> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    command(place::lovage(), &variables)
+        .args(words)
+        .output()
+        .expect("the lovage binary can be started")
+}
+
 /// Runs a `lovage` command that answers with JSON.
 ///
 /// # Panics

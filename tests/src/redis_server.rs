@@ -24,6 +24,7 @@ pub struct RedisServer {
     port: Option<u16>,
     durable: bool,
     password: Option<String>,
+    arguments: Vec<String>,
     process: Option<Child>,
 }
 
@@ -49,7 +50,16 @@ impl RedisServer {
         Self::new(true, false, Some(password))
     }
 
+    /// Starts one with a port and these arguments besides.
+    pub fn with_arguments(arguments: &[&str]) -> Self {
+        Self::build(true, false, None, arguments)
+    }
+
     fn new(port: bool, durable: bool, password: Option<&str>) -> Self {
+        Self::build(port, durable, password, &[])
+    }
+
+    fn build(port: bool, durable: bool, password: Option<&str>, arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("lovage-redis-")
             .tempdir()
@@ -59,6 +69,7 @@ impl RedisServer {
             port: port.then(free_port),
             durable,
             password: password.map(str::to_owned),
+            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
             process: None,
         };
         server.restart();
@@ -90,6 +101,7 @@ impl RedisServer {
         if let Some(password) = &self.password {
             command.arg("--requirepass").arg(password);
         }
+        command.args(&self.arguments);
         let mut process = Child::start(
             "redis-server",
             &mut command,

@@ -44,6 +44,14 @@ pub(crate) fn may_be_redelivered(raw: &[u8]) -> bool {
     MARK.is_match(raw)
 }
 
+/// The delivery tag that its producer gave it; any kombu message has one, also those that are no tasks.
+pub(crate) fn delivery_tag(raw: &[u8]) -> Option<String> {
+    let envelope: serde_json::Value = serde_json::from_slice(raw).ok()?;
+    envelope["properties"]["delivery_tag"]
+        .as_str()
+        .map(str::to_owned)
+}
+
 /// A name for the message that stays the same over redeliveries: the task's id, or one made from the bytes as they are
 /// once the message was marked.
 pub(crate) fn identity(raw: &Bytes) -> String {

@@ -53,7 +53,7 @@ use lovage_settings::{BrokerSettings, BrokerUrl};
 pub use self::{
     error::{Cause, Error},
     memory::{MemoryBroker, MemoryResults},
-    redis::RedisBroker,
+    redis::{Choice, RedisBroker, Servers},
     transport::{
         Ask, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,
         DeadLetters, Delivery, DeliveryTag, Destination, Finish, Finished, Obituary, Peer, Publish,

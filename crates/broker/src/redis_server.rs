@@ -128,6 +128,7 @@ impl RedisServer {
             username: None,
             password: None,
             database: 0,
+            tls: None,
         };
         BrokerSettings {
             url: Some(BrokerUrl::Redis(vec![url])),

@@ -3,8 +3,8 @@
 use std::{fmt::Display, time::Duration};
 
 use lovage_settings::{
-    BrokerUrl, Environment, FanoutPrefix, QueueOrder, Route, RoutePattern, Settings,
-    TransportOptions,
+    BrokerUrl, Environment, FanoutPrefix, QueueOrder, RedisTls, RedisUrl, ResultSettings,
+    ResultUrl, Route, RoutePattern, SentinelOptions, Settings, TransportOptions,
 };
 use serde_json::{Value, json};
 
@@ -45,6 +45,13 @@ fn general(settings: &Settings) -> Vec<(&'static str, String)> {
             transport_options(&broker.options),
         ),
         (
+            "CELERY_BROKER_USE_SSL",
+            use_ssl(match &broker.url {
+                Some(BrokerUrl::Redis(urls)) => Some(urls),
+                _ => None,
+            }),
+        ),
+        (
             "CELERY_BROKER_CONNECTION_TIMEOUT",
             seconds(broker.connect_timeout),
         ),
@@ -72,7 +79,14 @@ fn general(settings: &Settings) -> Vec<(&'static str, String)> {
         ),
         (
             "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS",
-            json!({"global_keyprefix": results.global_keyprefix}).to_string(),
+            result_options(results),
+        ),
+        (
+            "CELERY_REDIS_BACKEND_USE_SSL",
+            use_ssl(match &results.url {
+                Some(ResultUrl::Redis(urls)) => Some(urls),
+                _ => None,
+            }),
         ),
         ("LOVAGE_LOG", telemetry.level.clone()),
         (
@@ -189,12 +203,77 @@ fn transport_options(options: &TransportOptions) -> String {
             "socket_connect_timeout",
             options.socket_connect_timeout.map(number),
         ),
+        (
+            "sentinel_fanout_compat",
+            options.sentinel_fanout_compat.then(|| json!(true)),
+        ),
     ] {
         if let Some(set) = set {
             value[name] = set;
         }
     }
+    sentinel_options(&options.sentinel, &mut value);
     value.to_string()
+}
+
+fn result_options(results: &ResultSettings) -> String {
+    let mut value = json!({"global_keyprefix": results.global_keyprefix});
+    sentinel_options(&results.sentinel, &mut value);
+    value.to_string()
+}
+
+/// The options of sentinels, where a master is named; the password is masked.
+fn sentinel_options(options: &SentinelOptions, into: &mut serde_json::Value) {
+    if options.master_name.is_empty() {
+        return;
+    }
+    into["master_name"] = json!(options.master_name);
+    into["min_other_sentinels"] = json!(options.min_other_sentinels);
+    let mut kwargs = serde_json::Map::new();
+    for (name, set) in [
+        ("username", options.username.clone().map(|name| json!(name))),
+        (
+            "password",
+            options
+                .password
+                .as_ref()
+                .map(|secret| json!(secret.to_string())),
+        ),
+        ("socket_timeout", options.timeout.map(number)),
+        ("ssl", options.tls.is_some().then(|| json!(true))),
+    ] {
+        if let Some(set) = set {
+            kwargs.insert(name.to_owned(), set);
+        }
+    }
+    kwargs.extend(options.tls.iter().flat_map(tls_entries));
+    if !kwargs.is_empty() {
+        into["sentinel_kwargs"] = kwargs.into();
+    }
+}
+
+/// The encryption of a connection, as the `use_ssl` settings write it.
+fn tls_entries(tls: &RedisTls) -> Vec<(String, serde_json::Value)> {
+    tls.parameters()
+        .into_iter()
+        .map(|(name, value)| {
+            let value = tls
+                .check_hostname
+                .filter(|_| name == "ssl_check_hostname")
+                .map_or_else(|| json!(value), |check| json!(check));
+            (name.to_owned(), value)
+        })
+        .collect()
+}
+
+/// The encryption of the first server.
+fn use_ssl(urls: Option<&[RedisUrl]>) -> String {
+    urls.and_then(<[RedisUrl]>::first)
+        .and_then(|url| url.tls.as_ref())
+        .map_or_else(
+            || "false".to_owned(),
+            |tls| serde_json::Value::Object(tls_entries(tls).into_iter().collect()).to_string(),
+        )
 }
 
 /// A list of pairs, in the order of trying.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use lovage_broker::{ResultPlace, ResultWrite};
 use lovage_protocol::{State, TaskId, TaskMeta, Value};
-use lovage_settings::{RedisAddress, RedisUrl, ResultSettings};
+use lovage_settings::{RedisUrl, ResultSettings};
 use redis::{Pipeline, Script};
 
 use self::{link::Link, watcher::Watcher};
@@ -186,12 +186,8 @@ async fn fetch(link: &Link, keys: &[String]) -> Result<Vec<Option<Bytes>>, Error
 }
 
 fn place_of(url: &RedisUrl) -> ResultPlace {
-    let address = match &url.address {
-        RedisAddress::Tcp { host, port } => format!("{host}:{port}").into(),
-        RedisAddress::Unix(path) => path.to_string_lossy().into(),
-    };
     ResultPlace::Redis {
-        address,
+        address: url.address.label().into(),
         database: url.database,
     }
 }

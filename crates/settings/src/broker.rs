@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use crate::{
-    BrokerUrl, TransportOptions,
+    BrokerUrl, CertReqs, RedisTls, RedisUrl, TransportOptions,
+    complete::{self, Origin},
     lookup::Lookup,
-    parse, transport_options,
-    variable::{BROKER_CONNECTION_TIMEOUT, BROKER_TRANSPORT_OPTIONS, BROKER_URL, REDIS_URL},
+    parse, redis_tls, transport_options,
+    variable::{
+        BROKER_CONNECTION_TIMEOUT, BROKER_TRANSPORT_OPTIONS, BROKER_URL, BROKER_USE_SSL, REDIS_URL,
+        Variable,
+    },
 };
 
 /// The broker and how to speak to it.
@@ -33,6 +37,12 @@ impl Default for BrokerSettings {
     }
 }
 
+/// Where the parts of a broker's address are set.
+static BROKER: Origin = Origin {
+    options: &BROKER_TRANSPORT_OPTIONS,
+    use_ssl: &BROKER_USE_SSL,
+};
+
 impl BrokerSettings {
     pub(crate) fn read(lookup: &mut Lookup, production: bool) -> Self {
         let mut settings = Self {
@@ -49,6 +59,19 @@ impl BrokerSettings {
         if let Some(options) = lookup.text(&BROKER_TRANSPORT_OPTIONS) {
             settings.options = transport_options::read(lookup, &options);
         }
+        let use_ssl = redis_tls::read_use_ssl(lookup, &BROKER_USE_SSL);
+        if let Some(BrokerUrl::Redis(urls)) = &mut settings.url {
+            for url in urls {
+                complete::with_options(
+                    url,
+                    &settings.options.sentinel,
+                    use_ssl.as_ref(),
+                    lookup,
+                    &BROKER,
+                );
+                unverified_by_default(url, lookup, variable);
+            }
+        }
         lookup.set(
             &BROKER_CONNECTION_TIMEOUT,
             &mut settings.connect_timeout,
@@ -56,4 +79,15 @@ impl BrokerSettings {
         );
         settings
     }
+}
+
+/// kombu (kombu/connection.py): a `rediss://` broker of which nothing more is said is encrypted and not verified.
+fn unverified_by_default(url: &mut RedisUrl, lookup: &mut Lookup, variable: &'static Variable) {
+    let Some(tls) = url.tls.as_mut().filter(|tls| **tls == RedisTls::default()) else {
+        return;
+    };
+    tls.cert_reqs = Some(CertReqs::None);
+    let message = "is encrypted but the server's certificate is not verified, as with Celery; add \
+                   ?ssl_cert_reqs=required";
+    lookup.warn(variable, message.to_owned());
 }

@@ -66,13 +66,8 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "encrypted connections are not supported in this version",
-        &[
-            "CELERY_BROKER_USE_SSL",
-            "CELERY_REDIS_BACKEND_USE_SSL",
-            "CELERY_BROKER_LOGIN_METHOD",
-            "CELERY_SECURITY_*",
-        ],
+        "signed messages and SASL are not supported in this version",
+        &["CELERY_BROKER_LOGIN_METHOD", "CELERY_SECURITY_*"],
     ),
     (
         "this version has no such result store",

@@ -34,14 +34,17 @@
 //! ```
 
 mod broker;
+mod complete;
 mod fault;
 mod known;
 mod lookup;
 mod parse;
+mod redis_tls;
 mod redis_url;
 mod results;
 mod route;
 mod secret;
+mod sentinel;
 mod settings;
 mod task;
 mod telemetry;
@@ -52,10 +55,12 @@ mod worker;
 
 pub use broker::BrokerSettings;
 pub use fault::{Fault, Faults, Warning};
+pub use redis_tls::{CertReqs, RedisTls};
 pub use redis_url::{RedisAddress, RedisUrl};
 pub use results::ResultSettings;
 pub use route::{Route, RoutePattern};
 pub use secret::Secret;
+pub use sentinel::{SentinelOptions, Sentinels};
 pub use settings::{Environment, Settings};
 pub use task::TaskSettings;
 pub use telemetry::{TelemetrySettings, parse_level, start_tracing};

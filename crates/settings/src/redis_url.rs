@@ -1,10 +1,10 @@
-//! One Redis server: address, credentials, logical database.
+//! One Redis server: address, credentials, logical database, encryption.
 
 use std::{fmt, path::PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::{Secret, UrlError, secret::MASK};
+use crate::{RedisTls, Secret, Sentinels, UrlError, secret::MASK};
 
 /// One Redis server and the logical database to use there. Prints with the password masked.
 #[derive(Clone, PartialEq)]
@@ -17,10 +17,12 @@ pub struct RedisUrl {
     pub password: Option<Secret>,
     /// Logical database; default 0, never negative.
     pub database: i64,
+    /// How connections are encrypted; None: not at all.
+    pub tls: Option<RedisTls>,
 }
 
 /// Where a Redis server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RedisAddress {
     /// A host and a port.
     Tcp {
@@ -31,11 +33,49 @@ pub enum RedisAddress {
     },
     /// A socket in the file system.
     Unix(PathBuf),
+    /// Wherever these say that the master is.
+    Sentinel(Sentinels),
 }
+
+impl RedisAddress {
+    /// How messages name it, and by which two servers are told apart.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Unix(path) => path.display().to_string(),
+            Self::Sentinel(sentinels) => sentinels.label(),
+        }
+    }
+}
+
+/// What is said of parameters that begin with `ssl_`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Plain,
+    Encrypted,
+    Sentinel,
+}
+
+const REDIS_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
 
 impl RedisUrl {
     /// Reads what follows `redis://`.
     pub(crate) fn tcp(rest: &str) -> Result<Self, UrlError> {
+        Self::with_host(rest, Scheme::Plain)
+    }
+
+    /// Reads what follows `rediss://`.
+    pub(crate) fn encrypted(rest: &str) -> Result<Self, UrlError> {
+        Self::with_host(rest, Scheme::Encrypted)
+    }
+
+    /// Reads what follows one `sentinel://`; the address is the sentinel's.
+    pub(crate) fn sentinel(rest: &str) -> Result<Self, UrlError> {
+        Self::with_host(rest, Scheme::Sentinel)
+    }
+
+    fn with_host(rest: &str, scheme: Scheme) -> Result<Self, UrlError> {
         refuse_fragment(rest)?;
         let (rest, query) = split_query(rest);
         let (authority, path) = match rest.find('/') {
@@ -44,24 +84,45 @@ impl RedisUrl {
         };
         let (credentials, host) = split_credentials(authority);
         let (username, password) = read_credentials(credentials)?;
-        let (host, port) = read_host(host)?;
+        let default_port = if scheme == Scheme::Sentinel {
+            SENTINEL_PORT
+        } else {
+            REDIS_PORT
+        };
+        let (host, port) = read_host(host, default_port)?;
         let mut database = read_database(path)?;
+        let mut tls = RedisTls::default();
         for (name, value) in read_query(query)? {
             match name.as_str() {
                 "db" | "virtual_host" => database = read_database(&value)?,
-                name if name.starts_with("ssl_") => {
-                    return Err(UrlError::Malformed(
-                        "has ssl_ parameters, but redis:// is not encrypted",
-                    ));
-                }
+                ssl if ssl.starts_with("ssl_") => match scheme {
+                    Scheme::Plain => {
+                        return Err(UrlError::Malformed(
+                            "has ssl_ parameters, but redis:// is not encrypted",
+                        ));
+                    }
+                    Scheme::Sentinel => {
+                        return Err(UrlError::Malformed(
+                            "has ssl_ parameters, which for sentinel:// belong into the use_ssl setting",
+                        ));
+                    }
+                    Scheme::Encrypted if tls.set_parameter(ssl, &value)? => {}
+                    Scheme::Encrypted => return Err(parameter(name)),
+                },
                 _ => return Err(parameter(name)),
             }
+        }
+        if tls.keyfile.is_some() && tls.certfile.is_none() {
+            return Err(UrlError::Malformed(
+                "has an ssl_keyfile without an ssl_certfile",
+            ));
         }
         Ok(Self {
             address: RedisAddress::Tcp { host, port },
             username,
             password,
             database,
+            tls: (scheme == Scheme::Encrypted).then_some(tls),
         })
     }
 
@@ -99,6 +160,7 @@ impl RedisUrl {
             username,
             password,
             database,
+            tls: None,
         })
     }
 }
@@ -154,7 +216,7 @@ fn read_credentials(text: Option<&str>) -> Result<(Option<String>, Option<Secret
     Ok((present(user)?, present(password)?.map(Secret::new)))
 }
 
-fn read_host(text: &str) -> Result<(String, u16), UrlError> {
+fn read_host(text: &str, default_port: u16) -> Result<(String, u16), UrlError> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest
             .split_once(']')
@@ -164,7 +226,7 @@ fn read_host(text: &str) -> Result<(String, u16), UrlError> {
         text.split_once(':').unwrap_or((text, ""))
     };
     let port = match port {
-        "" => 6379,
+        "" => default_port,
         port => port
             .parse()
             .map_err(|_| UrlError::Malformed("has a port that is not a number from 0 to 65535"))?,
@@ -224,9 +286,11 @@ const PLAIN_PATH: &AsciiSet = &PLAIN.remove(b'/');
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.address {
-            RedisAddress::Tcp { .. } => "redis",
-            RedisAddress::Unix(_) => "redis+socket",
+        let scheme = match (&self.address, &self.tls) {
+            (RedisAddress::Unix(_), _) => "redis+socket",
+            (RedisAddress::Sentinel(_), _) => "sentinel",
+            (RedisAddress::Tcp { .. }, Some(_)) => "rediss",
+            (RedisAddress::Tcp { .. }, None) => "redis",
         };
         write!(f, "{scheme}://")?;
         if let Some(user) = &self.username {
@@ -240,11 +304,16 @@ impl fmt::Display for RedisUrl {
         }
         let database = self.database;
         match &self.address {
-            RedisAddress::Tcp { host, port } if host.contains(':') => {
-                write!(f, "[{host}]:{port}/{database}")
-            }
             RedisAddress::Tcp { host, port } => {
-                write!(f, "{}:{port}/{database}", utf8_percent_encode(host, PLAIN))
+                write_host(f, host, *port)?;
+                write!(f, "/{database}")?;
+                let parameters = self.tls.iter().flat_map(RedisTls::parameters);
+                for (index, (name, value)) in parameters.enumerate() {
+                    let between = if index == 0 { '?' } else { '&' };
+                    let value = utf8_percent_encode(&value, PLAIN_PATH);
+                    write!(f, "{between}{name}={value}")?;
+                }
+                Ok(())
             }
             RedisAddress::Unix(path) => {
                 let path = path.to_string_lossy();
@@ -254,7 +323,25 @@ impl fmt::Display for RedisUrl {
                     utf8_percent_encode(&path, PLAIN_PATH)
                 )
             }
+            RedisAddress::Sentinel(sentinels) => {
+                for (index, (host, port)) in sentinels.addresses.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str(";sentinel://")?;
+                    }
+                    write_host(f, host, *port)?;
+                    write!(f, "/{database}")?;
+                }
+                Ok(())
+            }
         }
+    }
+}
+
+fn write_host(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    if host.contains(':') {
+        write!(f, "[{host}]:{port}")
+    } else {
+        write!(f, "{}:{port}", utf8_percent_encode(host, PLAIN))
     }
 }
 
@@ -279,6 +366,7 @@ mod tests {
             username: None,
             password: None,
             database,
+            tls: None,
         }
     }
 

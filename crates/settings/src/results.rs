@@ -5,14 +5,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    BrokerUrl, ResultUrl,
+    BrokerUrl, RedisUrl, ResultUrl, SentinelOptions,
+    complete::{self, Origin},
     known::nearest,
     lookup::Lookup,
     parse::{self, Problem},
+    redis_tls, transport_options,
     variable::{
-        RESULT_BACKEND, RESULT_BACKEND_TRANSPORT_OPTIONS, RESULT_CHORD_EXPIRES,
-        RESULT_CHORD_JOIN_TIMEOUT, RESULT_COMPRESSION, RESULT_EXPIRES, RESULT_EXTENDED,
-        RESULT_FAILURE_EXPIRES, RESULT_SERIALIZER,
+        REDIS_BACKEND_USE_SSL, RESULT_BACKEND, RESULT_BACKEND_TRANSPORT_OPTIONS,
+        RESULT_CHORD_EXPIRES, RESULT_CHORD_JOIN_TIMEOUT, RESULT_COMPRESSION, RESULT_EXPIRES,
+        RESULT_EXTENDED, RESULT_FAILURE_EXPIRES, RESULT_SERIALIZER,
     },
 };
 
@@ -36,7 +38,15 @@ pub struct ResultSettings {
     /// `global_keyprefix` of `CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS`, as keys carry it: with the `_` that Celery adds
     /// when the prefix does not end in one of `:_-.` itself. Default none.
     pub global_keyprefix: String,
+    /// `master_name`, `min_other_sentinels`, `sentinel_kwargs` of the same: how a `sentinel://` store is asked for.
+    pub sentinel: SentinelOptions,
 }
+
+/// Where the parts of a result store's address are set.
+static RESULTS: Origin = Origin {
+    options: &RESULT_BACKEND_TRANSPORT_OPTIONS,
+    use_ssl: &REDIS_BACKEND_USE_SSL,
+};
 
 impl Default for ResultSettings {
     fn default() -> Self {
@@ -49,6 +59,7 @@ impl Default for ResultSettings {
             chord_expires: None,
             chord_join_timeout: Duration::from_secs(3),
             global_keyprefix: String::new(),
+            sentinel: SentinelOptions::default(),
         }
     }
 }
@@ -95,6 +106,13 @@ impl ResultSettings {
         if let Some(text) = lookup.text(&RESULT_BACKEND_TRANSPORT_OPTIONS) {
             settings.read_transport_options(lookup, &text);
         }
+        let use_ssl = redis_tls::read_use_ssl(lookup, &REDIS_BACKEND_USE_SSL);
+        if let Some(ResultUrl::Redis(urls)) = &mut settings.url {
+            for url in urls {
+                complete::with_options(url, &settings.sentinel, use_ssl.as_ref(), lookup, &RESULTS);
+                require_cert_reqs(url, lookup);
+            }
+        }
         settings
     }
 
@@ -111,18 +129,34 @@ impl ResultSettings {
                 ("global_keyprefix", other) => {
                     lookup.fault(variable, &other, "global_keyprefix is not a text", "a text");
                 }
-                (other, _) => {
-                    let known = ["global_keyprefix"];
-                    lookup.warn(
-                        variable,
-                        format!(
-                            "has the option {other}, which has no effect here{}",
-                            nearest(other, known)
-                        ),
-                    );
-                }
+                (other, value) => match self.sentinel.set(other, &value) {
+                    Ok(true) => {}
+                    Err(wrong) => transport_options::fault(lookup, variable, other, &value, &wrong),
+                    Ok(false) => {
+                        let known = ["global_keyprefix", "master_name", "sentinel_kwargs"];
+                        lookup.warn(
+                            variable,
+                            format!(
+                                "has the option {other}, which has no effect here{}",
+                                nearest(other, known)
+                            ),
+                        );
+                    }
+                },
             }
         }
+    }
+}
+
+/// Celery (celery/backends/redis.py) refuses an encrypted store of which nobody says what its certificate must be.
+fn require_cert_reqs(url: &RedisUrl, lookup: &mut Lookup) {
+    if url.tls.as_ref().is_some_and(|tls| tls.cert_reqs.is_none()) {
+        lookup.push_fault(
+            RESULT_BACKEND.name,
+            url.to_string(),
+            "is encrypted and does not say what is asked of the server's certificate",
+            "ssl_cert_reqs=required, optional or none, in the URL or in CELERY_REDIS_BACKEND_USE_SSL",
+        );
     }
 }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
+    SentinelOptions,
     known::nearest,
     lookup::Lookup,
     parse::{self, Problem},
-    variable::BROKER_TRANSPORT_OPTIONS,
+    secret::MASK,
+    variable::{BROKER_TRANSPORT_OPTIONS, Variable},
 };
 
 /// `CELERY_BROKER_TRANSPORT_OPTIONS`, a JSON object; names and defaults are kombu's.
@@ -42,6 +44,10 @@ pub struct TransportOptions {
     pub socket_timeout: Option<Duration>,
     /// `socket_connect_timeout`, seconds; None: `CELERY_BROKER_CONNECTION_TIMEOUT`.
     pub socket_connect_timeout: Option<Duration>,
+    /// `master_name`, `min_other_sentinels`, `sentinel_kwargs`: how a `sentinel://` broker is asked for.
+    pub sentinel: SentinelOptions,
+    /// `sentinel_fanout_compat`: with `sentinel://`, fanout also uses the channels of kombu before 5.4. Default false.
+    pub sentinel_fanout_compat: bool,
 }
 
 /// In which order a consumer looks at its queues.
@@ -69,6 +75,15 @@ pub enum FanoutPrefix {
 }
 
 impl FanoutPrefix {
+    /// The prefix before the database is put in.
+    pub fn template(&self) -> String {
+        match self {
+            Self::Default => "/{db}.".to_owned(),
+            Self::Off => String::new(),
+            Self::Custom(text) => text.clone(),
+        }
+    }
+
     /// The prefix for a logical database.
     pub fn text(&self, database: i64) -> String {
         match self {
@@ -96,12 +111,14 @@ impl Default for TransportOptions {
             fanout_patterns: true,
             socket_timeout: None,
             socket_connect_timeout: None,
+            sentinel: SentinelOptions::default(),
+            sentinel_fanout_compat: false,
         }
     }
 }
 
 /// Options that are read here.
-const OPTIONS: [&str; 14] = [
+const OPTIONS: [&str; 18] = [
     "visibility_timeout",
     "priority_steps",
     "sep",
@@ -116,6 +133,10 @@ const OPTIONS: [&str; 14] = [
     "fanout_patterns",
     "socket_timeout",
     "socket_connect_timeout",
+    "master_name",
+    "min_other_sentinels",
+    "sentinel_kwargs",
+    "sentinel_fanout_compat",
 ];
 
 /// kombu's options that change nothing that a peer could see, taken without a word: Lovage has one pipelined connection
@@ -146,17 +167,26 @@ pub(crate) fn read(lookup: &mut Lookup, text: &str) -> TransportOptions {
         match options.set(&name, &value) {
             Ok(true) => {}
             Ok(false) => warn(lookup, &name, &value),
-            Err(Problem { problem, expected }) => {
-                lookup.fault(
-                    &BROKER_TRANSPORT_OPTIONS,
-                    &value,
-                    &format!("{name} {problem}"),
-                    &expected,
-                );
-            }
+            Err(wrong) => fault(lookup, &BROKER_TRANSPORT_OPTIONS, &name, &value, &wrong),
         }
     }
     options
+}
+
+/// A fault of one option; what may hold a password is not shown.
+pub(crate) fn fault(
+    lookup: &mut Lookup,
+    variable: &'static Variable,
+    name: &str,
+    value: &Value,
+    Problem { problem, expected }: &Problem,
+) {
+    let problem = format!("{name} {problem}");
+    if name == "sentinel_kwargs" {
+        lookup.push_fault(variable.name, MASK.to_owned(), &problem, expected);
+    } else {
+        lookup.fault(variable, value, &problem, expected);
+    }
 }
 
 fn warn(lookup: &mut Lookup, name: &str, value: &Value) {
@@ -192,7 +222,8 @@ impl TransportOptions {
             "fanout_patterns" => self.fanout_patterns = flag(value)?,
             "socket_timeout" => self.socket_timeout = timeout(value)?,
             "socket_connect_timeout" => self.socket_connect_timeout = timeout(value)?,
-            _ => return Ok(false),
+            "sentinel_fanout_compat" => self.sentinel_fanout_compat = flag(value)?,
+            _ => return self.sentinel.set(name, value),
         }
         Ok(true)
     }
@@ -349,6 +380,7 @@ mod tests {
                 fanout_patterns: false,
                 socket_timeout: Some(Duration::from_secs(2)),
                 socket_connect_timeout: None,
+                ..TransportOptions::default()
             }
         );
         assert_eq!(warnings, []);
@@ -356,7 +388,7 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_a_warning_with_the_nearest_name() {
-        let (_, warnings) = read(r#"{"visibilty_timeout": 5, "master_name": "x"}"#).unwrap();
+        let (_, warnings) = read(r#"{"visibilty_timeout": 5, "stream_name": "x"}"#).unwrap();
         let messages: Vec<_> = warnings
             .iter()
             .map(|warning| warning.message.as_str())
@@ -364,7 +396,7 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "has the option master_name, which has no effect here",
+                "has the option stream_name, which has no effect here",
                 "has the option visibilty_timeout, which has no effect here; did you mean visibility_timeout?",
             ]
         );

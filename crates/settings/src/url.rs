@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{RedisUrl, parse::Problem};
+use crate::{RedisUrl, parse::Problem, sentinel};
 
 /// Why a URL cannot be used. No message holds a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,9 @@ pub enum UrlError {
         name: String,
     },
     /// A fail-over list names something that is not Redis.
-    #[error("a list of servers may hold redis:// and redis+socket:// only")]
+    #[error(
+        "a list of servers may hold redis://, rediss:// and redis+socket://, or sentinel:// alone"
+    )]
     MixedList,
 }
 
@@ -47,7 +49,9 @@ pub enum BrokerUrl {
 }
 
 impl BrokerUrl {
-    /// Reads `redis://`, `unix://`, `redis+socket://` (several with `;` between them) or `memory://`.
+    /// Reads `redis://`, `rediss://`, `unix://`, `redis+socket://` (several with `;` between them), a list of
+    /// `sentinel://`, or `memory://`. What the transport options and `use_ssl` settings say is added by
+    /// [`crate::Settings`].
     ///
     /// # Errors
     /// Says which part is wrong, never showing the password.
@@ -62,8 +66,8 @@ impl BrokerUrl {
     }
 
     pub(crate) fn of_setting(text: &str) -> Result<Self, Problem> {
-        let expected = "redis://[user:password@]host[:port][/db], redis+socket:///path?virtual_host=N, several of them \
-                        with ; between, or memory://";
+        let expected = "redis:// or rediss://[user:password@]host[:port][/db], redis+socket:///path?virtual_host=N, \
+                        several of them with ; between, sentinel://host[:port][/db] with ; between, or memory://";
         Self::parse(text).map_err(|error| Problem::new(error.to_string(), expected))
     }
 }
@@ -93,19 +97,17 @@ impl ResultUrl {
     }
 
     pub(crate) fn of_setting(text: &str) -> Result<Self, Problem> {
-        let expected = "redis://[user:password@]host[:port][/db], redis+socket:///path?virtual_host=N, memory:// or \
-                        disabled://";
+        let expected = "redis:// or rediss://[user:password@]host[:port][/db], redis+socket:///path?virtual_host=N, \
+                        sentinel://host[:port][/db] with ; between, memory:// or disabled://";
         Self::parse(text).map_err(|error| Problem::new(error.to_string(), expected))
     }
 }
 
 /// Schemes of Celery's brokers that are refused by name.
-const BROKER_SCHEMES: [&str; 13] = [
+const BROKER_SCHEMES: [&str; 11] = [
     "amqp",
     "amqps",
     "pyamqp",
-    "rediss",
-    "sentinel",
     "sqs",
     "kafka",
     "confluentkafka",
@@ -117,11 +119,9 @@ const BROKER_SCHEMES: [&str; 13] = [
 ];
 
 /// Schemes of Celery's result stores that are refused by name. Some are written without `://`.
-const RESULT_SCHEMES: [&str; 27] = [
+const RESULT_SCHEMES: [&str; 25] = [
     "rpc",
     "amqp",
-    "rediss",
-    "sentinel",
     "db",
     "database",
     "sqlalchemy",
@@ -161,8 +161,13 @@ impl Place {
             .map(str::trim)
             .filter(|part| !part.is_empty())
             .collect();
+        let sentinels = |part: &&str| {
+            part.get(..sentinel::SCHEME.len())
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case(sentinel::SCHEME))
+        };
         match parts.as_slice() {
             [] => Err(UrlError::NoScheme),
+            [first, ..] if sentinels(first) => Ok(Self::Redis(vec![sentinel::parse(&parts)?])),
             [one] => Self::parse_one(one, refused),
             many => many
                 .iter()
@@ -183,6 +188,9 @@ impl Place {
         let written = text.contains("://");
         match scheme.as_str() {
             "redis" if written => Ok(Self::Redis(vec![RedisUrl::tcp(rest)?])),
+            "rediss" if written => Ok(Self::Redis(vec![RedisUrl::encrypted(rest)?])),
+            // A list of them begins with one; here it stands among others.
+            "sentinel" if written => Err(UrlError::MixedList),
             "unix" | "redis+socket" | "redis+unix" | "socket" if written => {
                 Ok(Self::Redis(vec![RedisUrl::unix(rest)?]))
             }
@@ -283,7 +291,7 @@ mod tests {
                 scheme: scheme.to_owned(),
             })
         };
-        for scheme in ["rediss", "sentinel", "amqp", "amqps", "pyamqp"] {
+        for scheme in ["amqp", "amqps", "pyamqp"] {
             assert_eq!(
                 BrokerUrl::parse(&format!("{scheme}://u:p@h")),
                 unsupported(scheme)
@@ -304,8 +312,8 @@ mod tests {
         check("cache+memcached://h", "cache");
         check("file:///tmp", "file");
         assert_eq!(
-            BrokerUrl::parse("rediss://h").unwrap_err().to_string(),
-            "rediss:// is not supported in this version"
+            BrokerUrl::parse("amqp://h").unwrap_err().to_string(),
+            "amqp:// is not supported in this version"
         );
     }
 

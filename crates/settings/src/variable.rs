@@ -55,10 +55,12 @@ variables! {
     }
     "Broker" {
         BROKER_URL = "CELERY_BROKER_URL", "", "URL",
-            "Where messages are: redis://[user:password@]host[:port][/db], redis+socket:///path?virtual_host=N; a list with ; between is tried in order.", secret;
+            "Where messages are: redis:// or rediss://[user:password@]host[:port][/db], redis+socket:///path?virtual_host=N, a list with ; between is tried in order; sentinel://host[:port][/db], a list with ; between is asked for the master.", secret;
         REDIS_URL = "REDIS_URL", "", "URL", "The broker when CELERY_BROKER_URL is unset.", secret;
         BROKER_TRANSPORT_OPTIONS = "CELERY_BROKER_TRANSPORT_OPTIONS", "{}", "JSON object",
             "kombu's options, such as visibility_timeout or global_keyprefix; every peer must have the same.";
+        BROKER_USE_SSL = "CELERY_BROKER_USE_SSL", "false", "JSON object or false",
+            "Encrypts connections to the broker: ssl_cert_reqs, ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_check_hostname.";
         BROKER_CONNECTION_TIMEOUT = "CELERY_BROKER_CONNECTION_TIMEOUT", "4", "seconds",
             "How long connecting to the broker may take.";
     }
@@ -78,7 +80,9 @@ variables! {
             "How long collecting a chord's results may take; twice this is how long its claim holds.";
         RESULT_SERIALIZER = "CELERY_RESULT_SERIALIZER", "json", "json", "How results are written; only json is known.";
         RESULT_BACKEND_TRANSPORT_OPTIONS = "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS", "{}", "JSON object",
-            "Of Celery's options, global_keyprefix.";
+            "Of Celery's options, global_keyprefix and those of sentinels.";
+        REDIS_BACKEND_USE_SSL = "CELERY_REDIS_BACKEND_USE_SSL", "false", "JSON object or false",
+            "Encrypts connections to a CELERY_RESULT_BACKEND of its own, as CELERY_BROKER_USE_SSL; ssl_cert_reqs is mandatory.";
     }
     "Tasks" {
         TASK_DEFAULT_QUEUE = "CELERY_TASK_DEFAULT_QUEUE", "celery", "name", "The queue of tasks that have no route.";

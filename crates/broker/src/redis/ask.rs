@@ -33,10 +33,12 @@ pub(crate) async fn ask(core: &Core, request: &Ask) -> Result<Vec<Bytes>, Error>
         .arg("GT")
         .arg(deadline.to_string())
         .arg(&request.reply_exchange);
-    opening
-        .cmd("PUBLISH")
-        .arg(core.keys.channel(&request.exchange, ""))
-        .arg(&request.payload[..]);
+    for channel in core.keys.channels(&request.exchange, "") {
+        opening
+            .cmd("PUBLISH")
+            .arg(channel)
+            .arg(&request.payload[..]);
+    }
     core.link
         .send(Request::Many(&opening), Patience::Bounded)
         .await?;

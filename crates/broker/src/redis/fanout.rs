@@ -1,20 +1,28 @@
 //! Fanout exchanges: PUB/SUB, with kombu's channel names.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use redis::{RedisError, aio::PubSub};
+use redis::{Pipeline, RedisError, aio::PubSub};
 use tokio::sync::mpsc;
 
-use super::Core;
-use crate::{Broadcast, Error, backoff};
+use super::{
+    Choice, Core,
+    link::{Patience, Request},
+};
+use crate::{Broadcast, Error, backoff, envelope};
 
 /// A subscriber that is this far behind makes the next message wait in the connection.
 const BUFFER: usize = 1024;
+/// So many delivery tags are remembered where a message comes over two channels, as in kombu.
+const REMEMBERED: usize = 1000;
 
 pub(crate) async fn broadcast(
     core: &Core,
@@ -22,10 +30,14 @@ pub(crate) async fn broadcast(
     routing_key: &str,
     payload: &Bytes,
 ) -> Result<(), Error> {
-    let mut cmd = redis::cmd("PUBLISH");
-    cmd.arg(core.keys.channel(exchange, routing_key))
-        .arg(&payload[..]);
-    core.ask(&cmd).await.map(drop)
+    let mut pipeline = Pipeline::with_capacity(1);
+    for channel in core.keys.channels(exchange, routing_key) {
+        pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]);
+    }
+    core.link
+        .send(Request::Many(&pipeline), Patience::Bounded)
+        .await
+        .map(drop)
 }
 
 pub(crate) async fn subscribe(
@@ -33,11 +45,11 @@ pub(crate) async fn subscribe(
     exchange: &str,
     pattern: &str,
 ) -> Result<BoxStream<'static, Broadcast>, Error> {
-    let channel = core.keys.channel(exchange, &pattern.replace('#', "*"));
+    let channels = core.keys.channels(exchange, &pattern.replace('#', "*"));
     let began = std::time::Instant::now();
     let mut attempt = 0;
     let first = loop {
-        match open(core, &channel).await {
+        match open(core, &channels).await {
             Ok(subscription) => break subscription,
             Err(source) => {
                 let wait = backoff::delay(attempt, fastrand::f64());
@@ -56,7 +68,7 @@ pub(crate) async fn subscribe(
     tokio::spawn(listen(
         Arc::clone(core),
         exchange.to_owned(),
-        channel,
+        channels,
         first,
         sender,
     ));
@@ -66,25 +78,27 @@ pub(crate) async fn subscribe(
     Ok(broadcasts.boxed())
 }
 
-async fn open(core: &Core, channel: &str) -> Result<PubSub, RedisError> {
-    let mut subscription = core.servers.subscriber().await?;
-    subscription.psubscribe(channel).await?;
-    Ok(subscription)
+async fn open(core: &Core, channels: &[String]) -> Result<(Choice, PubSub), RedisError> {
+    let (server, mut subscription) = core.servers.subscriber().await?;
+    subscription.psubscribe(channels).await?;
+    Ok((server, subscription))
 }
 
 /// Passes messages on until nobody listens any more.
 async fn listen(
     core: Arc<Core>,
     exchange: String,
-    channel: String,
-    mut subscription: PubSub,
+    channels: Vec<String>,
+    (mut server, mut subscription): (Choice, PubSub),
     sender: mpsc::Sender<Broadcast>,
 ) {
+    let mut seen = (channels.len() > 1).then(Seen::default);
     loop {
         let mut messages = subscription.into_on_message();
         loop {
             let message = tokio::select! {
                 () = sender.closed() => return,
+                () = core.servers.moved() => None,
                 message = messages.next() => message,
             };
             let Some(message) = message else { break };
@@ -93,6 +107,9 @@ async fn listen(
                 .routing_key(&exchange, message.get_channel_name())
                 .to_owned();
             let payload = Bytes::copy_from_slice(message.get_payload_bytes());
+            if seen.as_mut().is_some_and(|seen| !seen.is_new(&payload)) {
+                continue;
+            }
             if sender
                 .send(Broadcast {
                     routing_key,
@@ -104,18 +121,44 @@ async fn listen(
                 return;
             }
         }
+        core.servers.lost(server);
         tracing::warn!(exchange, "the subscription was lost, subscribing again");
         let mut attempt = 0;
-        subscription = loop {
+        (server, subscription) = loop {
             tokio::select! {
                 () = sender.closed() => return,
                 () = tokio::time::sleep(backoff::delay(attempt, fastrand::f64())) => {}
             }
-            match open(&core, &channel).await {
+            match open(&core, &channels).await {
                 Ok(subscription) => break subscription,
                 Err(_) => attempt += 1,
             }
         };
         tracing::info!(exchange, "subscribed again");
+    }
+}
+
+/// The delivery tags heard of late. A message without one counts as new, as in kombu.
+#[derive(Debug, Default)]
+struct Seen {
+    order: VecDeque<String>,
+    tags: HashSet<String>,
+}
+
+impl Seen {
+    fn is_new(&mut self, payload: &[u8]) -> bool {
+        let Some(tag) = envelope::delivery_tag(payload) else {
+            return true;
+        };
+        if !self.tags.insert(tag.clone()) {
+            return false;
+        }
+        self.order.push_back(tag);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.tags.remove(&oldest);
+        }
+        true
     }
 }

@@ -54,6 +54,20 @@ struct Desk {
     drained: bool,
 }
 
+impl Desk {
+    /// A fetch of this size is sent.
+    fn send(&mut self, shared: &Shared, first: u64, count: usize) {
+        self.unread = Some((first, count));
+        shared.held.set_unread(Some(first));
+    }
+
+    /// Its answer was read, or it took nothing for certain.
+    fn answered(&mut self, shared: &Shared) {
+        self.unread = None;
+        shared.held.set_unread(None);
+    }
+}
+
 /// What the script said.
 enum Taken {
     Messages(Vec<Delivery>),
@@ -118,7 +132,8 @@ impl Fetcher {
                 Some(Taken::NoLease) => shared.wait_for_lease().await,
                 Some(Taken::GivenUp) => {
                     let mut desk = self.desk.lock().await;
-                    desk.unread = Some((desk.next, 0));
+                    let next = desk.next;
+                    desk.send(shared, next, 0);
                 }
             }
         }
@@ -155,7 +170,7 @@ impl Fetcher {
         if parked.is_some() {
             desk.next += to_u64(count);
             // Until its answer is read: whatever ends the wait otherwise, it is given up and asked what it took.
-            desk.unread = Some((first, count));
+            desk.send(shared, first, count);
         }
         desk.drained = false;
         drop(desk);
@@ -231,7 +246,7 @@ impl Fetcher {
             desk.next = first + to_u64(messages.len());
             desk.drained = messages.len() < want.max;
         }
-        desk.unread = None;
+        desk.answered(shared);
     }
 
     /// Runs the script once. `None`: the connection is to be mended, then try again.
@@ -246,7 +261,7 @@ impl Fetcher {
         let first = desk.next;
         let cmd = self.script(shared, desk, turn, fair, want);
         desk.next += to_u64(want.max);
-        desk.unread = Some((first, want.max));
+        desk.send(shared, first, want.max);
         match self.link.attempt(Request::Script(&FETCH, &cmd)).await {
             Ok(answer) => {
                 let taken = read(answer.value, turn, first, want.start)?;
@@ -258,7 +273,7 @@ impl Fetcher {
                 let error = self.link.classify(failure);
                 if unsent || !matches!(error, Error::Interrupted { .. }) {
                     // Nothing was sent, or the script refused, which it does before or after undoing everything.
-                    desk.unread = None;
+                    desk.answered(shared);
                 }
                 if !error.is_transient() {
                     return Err(error);
@@ -296,7 +311,6 @@ impl Fetcher {
                 .await?,
         );
         desk.epoch = epoch;
-        desk.unread = None;
         let messages: Vec<Delivery> = found.chunks_exact(3).filter_map(read_recovered).collect();
         if !messages.is_empty() {
             tracing::info!(
@@ -309,6 +323,7 @@ impl Fetcher {
                 .iter()
                 .map(|message| (message.tag.0, message.started)),
         );
+        desk.answered(shared);
         desk.ready.extend(messages);
         Ok(())
     }

@@ -1,14 +1,30 @@
 //! What a consumer believes to hold. The truth is in `unacked_index`; this is for refreshing and putting back.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 /// The deliveries of one consumer by sequence number. Locked once per batch.
-#[derive(Debug, Default)]
-pub(crate) struct Held(Mutex<BTreeMap<u64, Entry>>);
+#[derive(Debug)]
+pub(crate) struct Held {
+    entries: Mutex<BTreeMap<u64, Entry>>,
+    /// From this number on a fetch may have taken what it has not told us yet.
+    unread_from: AtomicU64,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self {
+            entries: Mutex::default(),
+            unread_from: AtomicU64::new(u64::MAX),
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -19,7 +35,22 @@ struct Entry {
 
 impl Held {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fetch is sent that takes numbers from this one on; None: the last one was answered, and added.
+    pub(crate) fn set_unread(&self, first: Option<u64>) {
+        self.unread_from
+            .store(first.unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Those of the numbers that are not held, and were not taken by a fetch that is still on its way.
+    pub(crate) fn unknown(&self, numbers: impl Iterator<Item = u64>) -> BTreeSet<u64> {
+        let held = self.lock();
+        let unread_from = self.unread_from.load(Ordering::Acquire);
+        numbers
+            .filter(|number| *number < unread_from && !held.contains_key(number))
+            .collect()
     }
 
     /// Adds what a fetch took: number, and whether it was started.
@@ -80,6 +111,18 @@ mod tests {
         held.remove([4].into_iter());
         assert_eq!(held.numbers(false), [1, 2, 3]);
         assert_eq!(held.numbers(true), [2]);
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_unknown() {
+        let held = Held::default();
+        held.add([(1, true), (3, false)].into_iter());
+        let unknown = || held.unknown(1..=5).into_iter().collect::<Vec<_>>();
+        assert_eq!(unknown(), [2, 4, 5]);
+        held.set_unread(Some(4));
+        assert_eq!(unknown(), [2]);
+        held.set_unread(None);
+        assert_eq!(unknown(), [2, 4, 5]);
     }
 
     #[test]

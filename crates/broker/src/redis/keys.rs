@@ -12,6 +12,8 @@ pub(crate) struct Keys {
     separator: String,
     fanout_prefix: String,
     fanout_patterns: bool,
+    /// What kombu before 5.4 has in place of the prefix when it asks sentinels: the template as it is.
+    old_fanout_prefix: Option<String>,
     pub(crate) steps: Steps,
     /// Hash: delivery tag to `[envelope, exchange, routing key]`.
     pub(crate) unacked: String,
@@ -30,13 +32,17 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(options: &TransportOptions, database: i64) -> Self {
+    /// `by_sentinel`: the broker is one that sentinels name.
+    pub(crate) fn new(options: &TransportOptions, database: i64, by_sentinel: bool) -> Self {
         let prefix = options.global_keyprefix.clone();
         let named = |name: &str| format!("{prefix}{name}");
         Self {
             separator: options.sep.clone(),
             fanout_prefix: options.fanout_prefix.text(database),
             fanout_patterns: options.fanout_patterns,
+            old_fanout_prefix: (by_sentinel && options.sentinel_fanout_compat)
+                .then(|| options.fanout_prefix.template())
+                .filter(|template| *template != options.fanout_prefix.text(database)),
             steps: Steps::new(&options.priority_steps),
             unacked: named(&options.unacked_key),
             unacked_index: named(&options.unacked_index_key),
@@ -126,7 +132,24 @@ impl Keys {
 
     /// The channel of a fanout exchange.
     pub(crate) fn channel(&self, exchange: &str, routing_key: &str) -> String {
-        let base = format!("{}{}{exchange}", self.prefix, self.fanout_prefix);
+        self.channel_after(&self.fanout_prefix, exchange, routing_key)
+    }
+
+    /// The channel that kombu before 5.4 uses in its place, where `sentinel_fanout_compat` asks for that.
+    pub(crate) fn old_channel(&self, exchange: &str, routing_key: &str) -> Option<String> {
+        let prefix = self.old_fanout_prefix.as_deref()?;
+        Some(self.channel_after(prefix, exchange, routing_key))
+    }
+
+    /// The channels of a fanout exchange: one, or both of the above.
+    pub(crate) fn channels(&self, exchange: &str, routing_key: &str) -> Vec<String> {
+        let mut channels = vec![self.channel(exchange, routing_key)];
+        channels.extend(self.old_channel(exchange, routing_key));
+        channels
+    }
+
+    fn channel_after(&self, prefix: &str, exchange: &str, routing_key: &str) -> String {
+        let base = format!("{}{prefix}{exchange}", self.prefix);
         if routing_key.is_empty() || !self.fanout_patterns {
             base
         } else {
@@ -136,10 +159,15 @@ impl Keys {
 
     /// The routing key in a channel of this exchange.
     pub(crate) fn routing_key<'a>(&self, exchange: &str, channel: &'a str) -> &'a str {
-        channel
-            .strip_prefix(self.channel(exchange, "").as_str())
-            .and_then(|rest| rest.strip_prefix('/'))
-            .unwrap_or("")
+        [
+            Some(self.channel(exchange, "")),
+            self.old_channel(exchange, ""),
+        ]
+        .iter()
+        .flatten()
+        .find_map(|base| channel.strip_prefix(base.as_str()))
+        .and_then(|rest| rest.strip_prefix('/'))
+        .unwrap_or("")
     }
 }
 
@@ -150,7 +178,7 @@ mod tests {
     use super::*;
 
     fn keys(options: &TransportOptions) -> Keys {
-        Keys::new(options, 2)
+        Keys::new(options, 2, false)
     }
 
     #[test]
@@ -204,5 +232,30 @@ mod tests {
             ..TransportOptions::default()
         });
         assert_eq!(flat.channel("celeryev", "a"), "/2.celeryev");
+    }
+
+    #[test]
+    fn old_peers_of_sentinels_are_met_on_their_channel_when_asked_to() {
+        let asked = TransportOptions {
+            sentinel_fanout_compat: true,
+            ..TransportOptions::default()
+        };
+        let both = Keys::new(&asked, 2, true);
+        let old = both.old_channel("celeryev", "a").unwrap();
+        assert_eq!(old, "/{db}.celeryev/a");
+        assert_eq!(both.routing_key("celeryev", &old), "a");
+        assert_eq!(both.routing_key("celeryev", "/2.celeryev/a"), "a");
+        assert_eq!(
+            Keys::new(&asked, 2, false).old_channel("celeryev", "a"),
+            None
+        );
+        let fixed = TransportOptions {
+            fanout_prefix: FanoutPrefix::Custom("/app.".into()),
+            ..asked
+        };
+        assert_eq!(
+            Keys::new(&fixed, 2, true).old_channel("celeryev", "a"),
+            None
+        );
     }
 }

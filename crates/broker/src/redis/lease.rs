@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{
     Core,
     held::Held,
-    link::{self, Patience, Request},
+    link::{Patience, Request},
     reply,
     scripts::{self, REFRESH, RENEW},
     servers::{Choice, Servers},
@@ -232,10 +232,8 @@ impl Work {
                 Ok(()) => third.saturating_sub(began.elapsed()),
                 Err(error) => {
                     tracing::debug!(worker = self.holder.id, %error, "the lease could not be renewed, trying again");
-                    if let Some((server, _)) = self.connection.take()
-                        && link::demoted(&error)
-                    {
-                        self.servers.give_up(server);
+                    if let Some((server, _)) = self.connection.take() {
+                        self.servers.ended(server, &error);
                     }
                     third.min(Duration::from_millis(250))
                 }

@@ -163,9 +163,7 @@ impl Link {
             Err(error) => {
                 if ends_connection(&error) {
                     self.drop_connection(current.number);
-                }
-                if demoted(&error) {
-                    self.servers.give_up(current.server);
+                    self.servers.ended(current.server, &error);
                 }
                 Err(Failure::Answer(error))
             }

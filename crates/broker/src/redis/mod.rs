@@ -19,33 +19,40 @@ mod lease;
 mod letters;
 mod link;
 mod mover;
+mod orphans;
 mod parked;
 mod publish;
 mod reaper;
 mod reply;
 mod restore;
 mod scripts;
+mod sentinel;
+mod server;
 mod servers;
 mod waiter;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use lovage_protocol::QueueName;
-use lovage_settings::{BrokerSettings, BrokerUrl, TransportOptions};
+use lovage_settings::{BrokerSettings, BrokerUrl, RedisAddress, TransportOptions};
 use redis::Cmd;
 
 use self::{
     keys::Keys,
     link::{Link, Patience, Request},
-    servers::Servers,
 };
 use crate::{
     Ask, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Error, Peer,
     Publish, ResultPlace, binding::Binding,
 };
+
+pub use self::servers::{Choice, Servers};
+
+/// How long an answer may take when `socket_timeout` does not say. Generous: a server may be busy with a large key.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A Redis server (or a fail-over list of them) in kombu's layout. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -74,9 +81,25 @@ impl RedisBroker {
                 why: "the URL is not one of Redis",
             });
         };
-        let servers = Servers::new(urls, settings)?;
+        if urls.is_empty() {
+            return Err(Error::NotConfigured {
+                why: "the list of Redis servers is empty",
+            });
+        }
+        let options = &settings.options;
+        let servers = Servers::new(
+            urls,
+            options
+                .socket_connect_timeout
+                .unwrap_or(settings.connect_timeout),
+            options.socket_timeout.unwrap_or(RESPONSE_TIMEOUT),
+        )
+        .map_err(|error| Error::Refused {
+            source: error.into(),
+        })?;
+        let by_sentinel = matches!(urls[0].address, RedisAddress::Sentinel(_));
         let core = Core {
-            keys: Keys::new(&settings.options, servers.database()),
+            keys: Keys::new(options, servers.database(), by_sentinel),
             options: settings.options.clone(),
             link: Link::new(&servers, "publish"),
             servers,

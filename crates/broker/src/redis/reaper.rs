@@ -19,7 +19,7 @@ use super::{
     consumer::Shared,
     foreign,
     link::{Patience, Request},
-    reply,
+    orphans, reply,
     restore::{self, Restore},
     scripts::{self, BURY, RELEASE_LOCK},
 };
@@ -36,11 +36,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut suspects = Suspects::default();
     let mut server = Server::default();
     let mut sweep = foreign::Sweep::default();
+    let mut search = orphans::Search::default();
     // Looks of many workers spread themselves.
     let pause = LOOK_EVERY.min(shared.holder.lease / 4);
     tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
     loop {
-        if let Err(error) = look(&shared, &mut suspects, &mut server, &mut sweep).await {
+        if let Err(error) = look(&shared, &mut suspects, &mut server, &mut sweep, &mut search).await
+        {
             suspects.clear();
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
@@ -56,6 +58,7 @@ async fn look(
     suspects: &mut Suspects,
     server: &mut Server,
     sweep: &mut foreign::Sweep,
+    search: &mut orphans::Search,
 ) -> Result<(), Error> {
     let keys = &shared.core.keys;
     let began = Instant::now();
@@ -90,7 +93,12 @@ async fn look(
         let since = if server.is_silent {
             answer.since
         } else {
-            server.note(answers.pop())
+            let known = server.run.is_some();
+            let since = server.note(answers.pop());
+            if known && since >= began {
+                search.arm();
+            }
+            since
         };
         if began.elapsed() > shared.holder.lease / 3
             || since.elapsed() < shared.holder.lease
@@ -116,6 +124,7 @@ async fn look(
     ) {
         reap(shared, &dead).await?;
     }
+    search.look(shared).await?;
     sweep.look(shared, &workers).await
 }
 
@@ -267,7 +276,7 @@ async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
 }
 
 /// What a worker holds, in the order in which it took it.
-async fn held_by(shared: &Shared, worker: &str) -> Result<Vec<Restore>, Error> {
+pub(crate) async fn held_by(shared: &Shared, worker: &str) -> Result<Vec<Restore>, Error> {
     let mut found = Vec::new();
     let mut cursor = String::from("0");
     loop {

@@ -90,3 +90,38 @@ async fn a_silent_server_is_told_to_all_callers_in_time() {
     server.resume().unwrap();
     broker.ping().await.unwrap();
 }
+
+/// What a replica that takes over, or a server that is restarted, has not heard of: the end of a delivery. Its entry is
+/// still there under the name of a worker that lives and does not hold it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_forgot_to_be_ended_goes_back_to_its_queue() {
+    let mut server = RedisServer::with_arguments(&["--save", "3600 1"]).unwrap();
+    let broker = RedisBroker::connect(&server.settings()).await.unwrap();
+    let consumer = consumer(&broker, "w", &["q"], LEASE).await;
+    broker
+        .publish(&[message("q", "ended"), message("q", "held")])
+        .await
+        .unwrap();
+    let taken = fetch(&*consumer, 2, 2).await;
+    // Only a server that was seen before can be found exchanged.
+    tokio::time::sleep(2 * LEASE).await;
+    ask::<()>(&server, &["SAVE"]);
+    let ended = consumer.finish(vec![end(&taken[0], Settle::Ack)]).await;
+    assert_eq!(ended.unwrap(), [DONE]);
+    server.restart().unwrap();
+    assert_eq!(ask::<usize>(&server, &["HLEN", "unacked"]), 2);
+    let again = fetch(&*consumer, 5, 5).await;
+    assert_eq!(
+        ids(&again),
+        ["ended"],
+        "what is still held stays where it is"
+    );
+    let ended = consumer
+        .finish(vec![
+            end(&again[0], Settle::Ack),
+            end(&taken[1], Settle::Ack),
+        ])
+        .await;
+    assert_eq!(ended.unwrap(), [DONE, DONE]);
+    assert_eq!(ask::<usize>(&server, &["HLEN", "unacked"]), 0);
+}

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use lovage_settings::{RedisAddress, RedisUrl};
+use lovage_broker::{Choice, Servers};
+use lovage_settings::RedisUrl;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
-    Pipeline, RedisConnectionInfo, RedisError, RetryMethod,
+    ErrorKind, FromRedisValue, Pipeline, RedisError, RetryMethod,
     aio::{MultiplexedConnection, PubSub},
 };
 use tokio::time::Instant;
@@ -26,47 +26,35 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// For how long a call tries to mend a broken connection before it fails.
 const MENDING: Duration = Duration::from_secs(4);
 
-/// The way to the servers of one store: the first that answers is used.
+/// The way to the server of one store: the first of a list that answers, or the master that sentinels name.
 pub(super) struct Link {
-    servers: Vec<Server>,
+    servers: Arc<Servers>,
     current: Mutex<Option<Connected>>,
     /// Held while connecting, so that a broken connection is mended once and not by every caller.
     connecting: tokio::sync::Mutex<()>,
     made: AtomicU64,
 }
 
-struct Server {
-    client: Client,
-    address: Arc<str>,
-}
-
 #[derive(Clone)]
 struct Connected {
     connection: MultiplexedConnection,
-    address: Arc<str>,
+    server: Choice,
     /// Tells a connection from the one that replaced it.
     number: u64,
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.servers.iter().map(|server| &server.address))
-            .finish()
+        self.servers.fmt(f)
     }
 }
 
 impl Link {
     pub(super) async fn open(urls: &[RedisUrl]) -> Result<Self, Error> {
-        let servers = urls
-            .iter()
-            .map(Server::new)
-            .collect::<Result<Vec<_>, _>>()?;
-        if servers.is_empty() {
-            return Err(Error::Settings(
-                "the result store's URL names no server".to_owned(),
-            ));
-        }
+        let servers = Servers::new(urls, CONNECT, ANSWER).map_err(|error| {
+            let address = urls.first().map(|url| url.address.label());
+            refused(&address.unwrap_or_default().into(), error)
+        })?;
         let link = Self {
             servers,
             current: Mutex::default(),
@@ -87,11 +75,13 @@ impl Link {
                     match commands.query_async::<T>(&mut connected.connection).await {
                         Ok(answer) => return Ok(answer),
                         Err(error) => {
-                            if !is_passing(&error) {
-                                return Err(refused(&connected.address, error));
+                            let address = self.address();
+                            let passing = is_passing(&error);
+                            if !self.servers.ended(connected.server, &error) && !passing {
+                                return Err(refused(&address, error));
                             }
                             self.discard(&connected);
-                            unreachable(&connected.address, error)
+                            unreachable(&address, error)
                         }
                     }
                 }
@@ -105,23 +95,39 @@ impl Link {
         }
     }
 
-    /// A connection of its own for subscriptions, with the address it leads to.
-    pub(super) async fn pubsub(&self) -> Result<(PubSub, Arc<str>), Error> {
-        let mut last = None;
-        for server in &self.servers {
-            let attempt = tokio::time::timeout(CONNECT, server.client.get_async_pubsub()).await;
-            match attempt {
-                Ok(Ok(pubsub)) => return Ok((pubsub, Arc::clone(&server.address))),
-                Ok(Err(error)) => last = Some(connect_failure(&server.address, error)),
-                Err(elapsed) => last = Some(unreachable(&server.address, elapsed)),
+    /// A connection of its own for subscriptions, to the server in use.
+    pub(super) async fn pubsub(&self) -> Result<Subscriber, Error> {
+        let mut tries = self.servers.count();
+        loop {
+            tries -= 1;
+            let address = self.address();
+            match self.servers.subscriber().await {
+                Ok((server, pubsub)) => {
+                    return Ok(Subscriber {
+                        pubsub,
+                        server,
+                        address: self.address(),
+                    });
+                }
+                Err(error) if tries == 0 => return Err(connect_failure(&address, error)),
+                Err(_) => {}
             }
         }
-        Err(last.expect("the list of servers is never empty"))
     }
 
-    /// The first server, to name in errors; `open` refuses an empty list.
+    /// Returns when another server than now is in use.
+    pub(super) async fn moved(&self) {
+        self.servers.moved().await;
+    }
+
+    /// A subscription to the server chosen then ended.
+    pub(super) fn lost(&self, server: Choice) {
+        self.servers.lost(server);
+    }
+
+    /// The server in use, to name in errors.
     pub(super) fn address(&self) -> Arc<str> {
-        Arc::clone(&self.servers[0].address)
+        self.servers.address().into()
     }
 
     async fn connected(&self) -> Result<Connected, Error> {
@@ -132,30 +138,32 @@ impl Link {
         if let Some(connected) = self.current() {
             return Ok(connected);
         }
-        let mut last = None;
-        for server in &self.servers {
-            match server.connect().await {
-                Ok(connection) => {
+        let mut tries = self.servers.count();
+        loop {
+            tries -= 1;
+            let address = self.address();
+            match self.servers.connect(Some(ANSWER)).await {
+                Ok((server, connection)) => {
                     let connected = Connected {
                         connection,
-                        address: Arc::clone(&server.address),
+                        server,
                         number: self.made.fetch_add(1, Ordering::Relaxed),
                     };
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) =
                         Some(connected.clone());
                     return Ok(connected);
                 }
-                Err(error) => last = Some(error),
+                Err(error) if tries == 0 => return Err(connect_failure(&address, error)),
+                Err(_) => {}
             }
         }
-        Err(last.expect("the list of servers is never empty"))
     }
 
+    /// The connection, unless it is one to a server that was left.
     fn current(&self) -> Option<Connected> {
-        self.current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.take_if(|connected| !self.servers.in_use(connected.server));
+        current.clone()
     }
 
     fn discard(&self, broken: &Connected) {
@@ -169,47 +177,12 @@ impl Link {
     }
 }
 
-impl Server {
-    fn new(url: &RedisUrl) -> Result<Self, Error> {
-        let (address, shown): (_, Arc<str>) = match &url.address {
-            RedisAddress::Tcp { host, port } => (
-                ConnectionAddr::Tcp(host.clone(), *port),
-                format!("{host}:{port}").into(),
-            ),
-            RedisAddress::Unix(path) => (
-                ConnectionAddr::Unix(path.clone()),
-                path.to_string_lossy().into(),
-            ),
-        };
-        let mut login = RedisConnectionInfo::default()
-            .set_db(url.database)
-            .set_skip_set_lib_name();
-        if let Some(username) = &url.username {
-            login = login.set_username(username);
-        }
-        if let Some(password) = &url.password {
-            login = login.set_password(password.expose());
-        }
-        let client = address
-            .into_connection_info()
-            .map(|info| info.set_redis_settings(login))
-            .and_then(Client::open)
-            .map_err(|error| refused(&shown, error))?;
-        Ok(Self {
-            client,
-            address: shown,
-        })
-    }
-
-    async fn connect(&self) -> Result<MultiplexedConnection, Error> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER));
-        self.client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| connect_failure(&self.address, error))
-    }
+/// A connection for subscriptions.
+pub(super) struct Subscriber {
+    pub(super) pubsub: PubSub,
+    pub(super) server: Choice,
+    /// Where it leads.
+    pub(super) address: Arc<str>,
 }
 
 /// Whether another try, perhaps on another connection, can help.

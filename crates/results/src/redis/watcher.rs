@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     fetch,
-    link::{Link, unreachable},
+    link::{Link, Subscriber, unreachable},
     mailbox::Mailbox,
 };
 use crate::Error;
@@ -41,7 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Watcher {
     orders: mpsc::UnboundedSender<Order>,
     trouble: Trouble,
-    address: Arc<str>,
+    link: Arc<Link>,
     made: AtomicU64,
 }
 
@@ -75,9 +75,8 @@ impl Watcher {
     pub(super) fn start(link: Arc<Link>) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
         let trouble = Trouble::default();
-        let address = link.address();
         let switchboard = Switchboard {
-            link,
+            link: Arc::clone(&link),
             inbox,
             trouble: Arc::clone(&trouble),
             watched: HashMap::new(),
@@ -87,7 +86,7 @@ impl Watcher {
         Self {
             orders,
             trouble,
-            address,
+            link,
             made: AtomicU64::default(),
         }
     }
@@ -114,14 +113,14 @@ impl Watcher {
         match timeout(PATIENCE, confirmed).await {
             Ok(Ok(confirmed)) => confirmed.map(|()| subscription),
             Ok(Err(_)) => Err(self.stopped()),
-            Err(elapsed) => Err(unreachable(&self.address, elapsed)),
+            Err(elapsed) => Err(unreachable(&self.link.address(), elapsed)),
         }
     }
 
     /// The task behind it ended, as when the runtime it was started on is gone.
     fn stopped(&self) -> Error {
         unreachable(
-            &self.address,
+            &self.link.address(),
             std::io::Error::other("the watching task was stopped"),
         )
     }
@@ -176,12 +175,17 @@ impl Switchboard {
             }
             self.take_waiting();
             let failure = match self.link.pubsub().await {
-                Ok((pubsub, address)) => {
+                Ok(Subscriber {
+                    pubsub,
+                    server,
+                    address,
+                }) => {
                     let (sink, stream) = pubsub.split();
                     let failure = match self.serve(sink, stream, &address, &mut pause).await {
                         Ok(()) => return,
                         Err(failure) => failure,
                     };
+                    self.link.lost(server);
                     tracing::warn!(%address, error = %failure, "lost the connection that hears of results");
                     failure
                 }
@@ -215,6 +219,9 @@ impl Switchboard {
                         return Err(unreachable(address, std::io::Error::other("connection closed")));
                     };
                     self.announce(message.get_channel_name(), message.get_payload_bytes());
+                }
+                () = self.link.moved() => {
+                    return Err(unreachable(address, std::io::Error::other("another server is in use now")));
                 }
                 order = self.inbox.recv() => {
                     let Some(order) = order else { return Ok(()) };

@@ -84,7 +84,7 @@ fn all_faults_come_in_one_list_in_the_order_of_the_example() {
     let faults = faults(&[
         ("LOVAGE_LEASE", "6"),
         ("CELERY_RESULT_BACKEND", "django-db"),
-        ("CELERY_BROKER_URL", "rediss://:hunter2@h"),
+        ("CELERY_BROKER_URL", "amqp://:hunter2@h"),
         ("CELERY_WORKER_CONCURRENCY", "many"),
         ("CELERY_TASK_ACKS_LATE", "perhaps"),
         ("CELERY_TIMEZONE", "Europe/Lausanne"),
@@ -98,8 +98,8 @@ fn all_faults_come_in_one_list_in_the_order_of_the_example() {
         [
             (
                 "CELERY_BROKER_URL",
-                "rediss://********",
-                "rediss:// is not supported in this version"
+                "amqp://********",
+                "amqp:// is not supported in this version"
             ),
             (
                 "CELERY_RESULT_BACKEND",
@@ -152,7 +152,7 @@ fn redis_url_is_the_broker_when_nothing_else_is() {
     ];
     assert_eq!(broker(&both).as_deref(), Some("redis://b:6379/0"));
     let others = [
-        ("REDIS_URL", "rediss://elsewhere"),
+        ("REDIS_URL", "amqp://elsewhere"),
         ("CELERY_BROKER_URL", "redis://b"),
     ];
     assert_eq!(broker(&others).as_deref(), Some("redis://b:6379/0"));
