@@ -3,9 +3,9 @@
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use lovage_integration_tests::{Authority, LovageWorker, lovage_worker::lovage_with};
+use lovage_integration_tests::{Authority, LovageWorker, eventually, lovage_worker::lovage_with};
 
-use crate::{add, assert_works};
+use crate::assert_works;
 
 /// One refusal takes no longer than connecting may, and then some for the start of the program.
 const BOUND: Duration = Duration::from_secs(10);
@@ -21,13 +21,11 @@ fn a_worker_runs_over_encrypted_connections_with_its_own_certificate() {
     );
     let _worker = LovageWorker::at(&url, &url).start();
     assert_works(&redis);
-    let clients: String = redis.command(&["CLIENT", "LIST"]);
-    let plain = clients
-        .lines()
-        .filter(|line| line.contains("name=") && !line.contains(&format!("laddr=127.0.0.1:{port}")))
-        .filter(|line| !line.contains("laddr=/") && !line.contains("sock"))
-        .count();
-    assert_eq!(plain, 0, "every connection is encrypted:\n{clients}");
+    // The thread that renews the lease blocks on a connection of its own: that one works too.
+    let keys: Vec<String> = redis.command(&["KEYS", "lovage:lease:*"]);
+    let life = || redis.command::<i64>(&["PTTL", &keys[0]]);
+    eventually("a lease that has aged", || life() < 5400);
+    eventually("a lease that was renewed", || life() > 5600);
 }
 
 #[test]
@@ -78,7 +76,7 @@ fn a_certificate_that_is_not_good_is_refused_in_one_line() {
         elsewhere.display()
     ));
     assert!(
-        line.contains("certificate") && line.contains("UnknownIssuer"),
+        line.contains("certificate") && line.contains("not accepted"),
         "{line}"
     );
 
@@ -121,5 +119,4 @@ fn a_server_that_wants_a_certificate_and_a_port_that_is_not_encrypted_are_named(
     let line = refused(&format!("redis://localhost:{port}/0"));
     assert!(line.contains(&format!("localhost:{port}")), "{line}");
     assert_eq!(redis.depth("celery"), 0);
-    let _ = add();
 }

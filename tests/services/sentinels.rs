@@ -133,7 +133,7 @@ fn an_old_master_that_is_demoted_is_left_and_a_result_is_heard_on_the_new_one() 
                 ("CELERY_BROKER_URL", url.as_str()),
                 ("CELERY_BROKER_TRANSPORT_OPTIONS", options.as_str()),
             ],
-            &["call", "demo.sleep", "6", "--wait", "--timeout", "40"],
+            &["call", "demo.sleep", "4", "--wait", "--timeout", "40"],
         )
     });
     eventually("the task runs", || watched.servers[0].unacked() == 1);
