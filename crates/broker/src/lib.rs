@@ -10,6 +10,7 @@
 //! | `transport` | the seam: traits and plain data |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
+//! | `topology` | the queues of the settings, and the exchanges they hang on |
 //! | `priority`, `binding`, `rotation`, `backoff` | pure decisions |
 //! | `envelope` | what is read from a message to move it |
 //! | `conformance`, `redis_server` | the shared suite, and a server to run it on (feature `testing`) |
@@ -44,6 +45,7 @@ mod redis;
 #[cfg(feature = "testing")]
 pub mod redis_server;
 mod rotation;
+mod topology;
 mod transport;
 
 use std::sync::Arc;
@@ -54,10 +56,11 @@ pub use self::{
     error::{Cause, Error},
     memory::{MemoryBroker, MemoryResults},
     redis::{Choice, RedisBroker, Servers},
+    topology::{BadQueue, Place, Topology},
     transport::{
-        Ask, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,
-        DeadLetters, Delivery, DeliveryTag, Destination, Finish, Finished, Obituary, Peer, Publish,
-        Reason, ResultPlace, ResultWrite, Settle, Start, Want,
+        Ask, Binding, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions,
+        DeadLetter, DeadLetters, Delivery, DeliveryTag, Destination, Exclusive, Finish, Finished,
+        Obituary, Peer, Publish, Reason, ResultPlace, ResultWrite, Settle, Start, Want,
     },
 };
 

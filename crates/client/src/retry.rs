@@ -67,7 +67,7 @@ pub fn prepare(
         replace_arguments(&mut again, body, options.args, options.kwargs);
     }
     let address = match options.queue {
-        Some(queue) => Address::Queue(queue),
+        Some(queue) => Address::queue(queue),
         None => Address::of(message, composer.router()),
     };
     Ok(next_attempt(

@@ -6,8 +6,8 @@ use crate::{
     lookup::Lookup,
     parse::{self, Problem},
     variable::{
-        DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES, TASK_QUEUES,
-        UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER,
+        DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES, UNKNOWN_GRACE,
+        WORKER_CONCURRENCY, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER,
     },
 };
 
@@ -20,7 +20,8 @@ pub struct WorkerSettings {
     pub prefetch_multiplier: usize,
     /// `CELERY_WORKER_POOL`; default [`Pool::Async`].
     pub pool: Pool,
-    /// `CELERY_TASK_QUEUES`: what a worker without `-Q` consumes. Empty: the default queue alone.
+    /// The names of `CELERY_TASK_QUEUES`, see [`crate::TaskSettings::queues`]: what a worker without `-Q` consumes. Empty:
+    /// the default queue alone.
     pub queues: Vec<String>,
     /// `LOVAGE_MAX_DEATHS`: how many workers a message may cost before it goes to the dead letters; default 3.
     pub max_deaths: u32,
@@ -73,9 +74,6 @@ impl WorkerSettings {
             parse::whole_number,
         );
         lookup.set(&WORKER_POOL, &mut settings.pool, Pool::parse);
-        if let Some(text) = lookup.text(&TASK_QUEUES) {
-            settings.queues = crate::route::read_queues(lookup, &text);
-        }
         lookup.set(&MAX_DEATHS, &mut settings.max_deaths, parse::positive_u32);
         lookup.set(&LEASE, &mut settings.lease, lease);
         settings.forward_unknown = lookup.parsed(&FORWARD_UNKNOWN, parse::text);

@@ -55,6 +55,9 @@ pub enum Error {
     /// The broker refused for good.
     #[error("the broker refused")]
     Broker(#[from] lovage_broker::Error),
+    /// The settings name a queue that cannot be.
+    #[error(transparent)]
+    Queue(#[from] lovage_broker::BadQueue),
     /// The engine ended by a fault of its own; what was held goes back when the lease ends.
     #[error("the worker's engine failed")]
     Engine(#[source] tokio::task::JoinError),

@@ -2,11 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use lovage_broker::{Broker, ConsumerOptions};
+use lovage_broker::{Binding, Broker, ConsumerOptions, Exclusive, Place, Topology};
 use lovage_client::{Client, rusty};
 use lovage_protocol::{DecodeOptions, NodeName, QueueName, Serializer};
 use lovage_results::ResultStore;
-use lovage_settings::{Pool, Settings};
+use lovage_settings::{Pool, Settings, TaskSettings};
 use tracing::info;
 
 use crate::{
@@ -137,8 +137,11 @@ impl Worker {
             size,
             pool,
         } = self.parts;
-        broker.declare(&queues).await?;
-        let mut options = ConsumerOptions::new(node.clone(), queues);
+        let (bindings, exclusive) = places(&queues, &settings.tasks)?;
+        broker.bind(&bindings).await?;
+        let shared_queues = bindings.into_iter().map(|binding| binding.queue).collect();
+        let mut options = ConsumerOptions::new(node.clone(), shared_queues);
+        options.exclusive = exclusive;
         options.tasks = self.catalogue.names();
         options.lease = settings.worker.lease;
         // Without requeue on loss, as Celery's default has it, the first death of a started task is its failure.
@@ -214,6 +217,24 @@ impl Worker {
         );
         Ok(summary)
     }
+}
+
+/// What is behind the names of queues: bindings of those that workers share, and a queue of our own for each broadcast.
+fn places(
+    queues: &[QueueName],
+    settings: &TaskSettings,
+) -> Result<(Vec<Binding>, Vec<Exclusive>), Error> {
+    let topology = Topology::new(settings)?;
+    let (mut bindings, mut exclusive) = (Vec::new(), Vec::new());
+    for queue in queues {
+        match topology.find(queue.as_str())? {
+            Some(Place::Shared(binding)) => bindings.push(binding),
+            Some(place) => exclusive.extend(place.exclusive()),
+            // Whoever named it has seen that it may not be made, and insists.
+            None => bindings.push(Binding::plain(queue)),
+        }
+    }
+    Ok((bindings, exclusive))
 }
 
 impl fmt::Debug for Worker {

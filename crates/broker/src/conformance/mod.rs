@@ -6,6 +6,7 @@
 pub mod chords;
 pub mod deaths;
 pub mod delays;
+pub mod exchanges;
 pub mod fanout;
 pub mod fetching;
 pub mod finishing;
@@ -50,6 +51,10 @@ macro_rules! conformance_suite {
                 the_claim_of_a_dead_worker_is_taken_over
             }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
+            exchanges: {
+                a_topic_exchange_matches_words, every_consumer_gets_a_broadcast_once,
+                a_queue_of_its_own_goes_with_its_consumer
+            }
         );
     };
     (@all $stage:expr; $($module:ident: { $($name:ident),* $(,)? })*) => {

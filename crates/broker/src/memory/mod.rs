@@ -22,8 +22,8 @@ use tokio::sync::Notify;
 
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
-    Ask, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Error, Peer,
-    Publish, ResultPlace,
+    Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters,
+    Destination, Error, Peer, Publish, ResultPlace,
 };
 
 pub use self::results::MemoryResults;
@@ -51,6 +51,17 @@ impl Inner {
             self.arrived.notify_waiters();
         }
         state
+    }
+
+    /// A broadcast is heard also by those who only listen.
+    fn tell_listeners(&self, publish: &Publish) {
+        if let Destination::Fanout {
+            exchange,
+            routing_key,
+        } = &publish.destination
+        {
+            self.fanout.send(exchange, routing_key, &publish.payload);
+        }
     }
 }
 
@@ -102,14 +113,15 @@ impl Broker for MemoryBroker {
         let mut state = self.inner.lock();
         for publish in batch {
             state.publish(publish);
+            self.inner.tell_listeners(publish);
         }
         drop(state);
         self.inner.arrived.notify_waiters();
         Ok(())
     }
 
-    async fn declare(&self, queues: &[QueueName]) -> Result<(), Error> {
-        self.inner.lock().declare(queues);
+    async fn bind(&self, bindings: &[Binding]) -> Result<(), Error> {
+        self.inner.lock().declare(bindings);
         Ok(())
     }
 
@@ -143,6 +155,8 @@ impl Broker for MemoryBroker {
         payload: Bytes,
     ) -> Result<(), Error> {
         self.inner.fanout.send(exchange, routing_key, &payload);
+        self.inner.lock().fan_out(exchange, routing_key, &payload);
+        self.inner.arrived.notify_waiters();
         Ok(())
     }
 
@@ -203,6 +217,7 @@ impl Broker for MemoryBroker {
         }
         for publish in &close.publishes {
             state.publish(publish);
+            self.inner.tell_listeners(publish);
         }
         for result in &close.results {
             self.inner.results.set(result);

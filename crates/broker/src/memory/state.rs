@@ -1,15 +1,19 @@
 //! Everything a memory broker knows, under one lock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use super::{MemoryResults, chord::Chords, lists::Lists};
 use bytes::Bytes;
 use lovage_protocol::{Message, QueueName};
+use lovage_settings::ExchangeType;
 
-use super::{MemoryResults, chord::Chords, lists::Lists};
-use crate::{ConsumerOptions, DeadLetter, Destination, Peer, Publish, Reason, envelope};
+use crate::{
+    Binding, ConsumerOptions, DeadLetter, Destination, Peer, Publish, Reason, binding::reaches,
+    envelope,
+};
 
 /// The state.
 #[derive(Debug, Default)]
@@ -20,7 +24,7 @@ pub(super) struct State {
     pub(super) letters: Vec<DeadLetter>,
     pub(super) workers: BTreeMap<String, Worker>,
     deaths: HashMap<String, u32>,
-    declared: BTreeSet<QueueName>,
+    declared: Vec<Binding>,
     /// Queues for replies, by exchange and routing key.
     bound: BTreeMap<(String, String), QueueName>,
     delayed: Vec<Delayed>,
@@ -74,17 +78,52 @@ impl State {
                 exchange,
                 routing_key,
             } => {
-                // A declared queue is bound to the exchange of its own name.
-                let declared = self
-                    .declared
-                    .get(routing_key.as_str())
-                    .filter(|_| exchange == routing_key);
+                let declared = self.declared.iter().filter(|binding| {
+                    binding.exchange == *exchange
+                        && reaches(binding.kind, &binding.routing_key, routing_key)
+                });
                 let bound = self.bound.get(&(exchange.clone(), routing_key.clone()));
-                if let Some(queue) = declared.or(bound).cloned() {
+                let mut queues: Vec<QueueName> = declared
+                    .map(|binding| &binding.queue)
+                    .chain(bound)
+                    .cloned()
+                    .collect();
+                queues.sort_unstable();
+                queues.dedup();
+                for queue in queues {
                     self.lists
                         .push_back(&queue, publish.priority, publish.payload.clone());
                 }
             }
+            Destination::Fanout {
+                exchange,
+                routing_key,
+            } => self.fan_out(exchange, routing_key, &publish.payload),
+        }
+    }
+
+    /// Gives a broadcast to every consumer that has a queue of its own on the exchange.
+    pub(super) fn fan_out(&mut self, exchange: &str, routing_key: &str, payload: &Bytes) {
+        let State { workers, lists, .. } = self;
+        let own = workers
+            .values()
+            .flat_map(|worker| &worker.options.exclusive)
+            .filter(|own| {
+                own.exchange == exchange
+                    && reaches(ExchangeType::Topic, &own.routing_key, routing_key)
+            });
+        for own in own {
+            lists.push_back(&own.queue, envelope::priority(payload), payload.clone());
+        }
+    }
+
+    /// Forgets a worker, and what is in the queues of its own.
+    pub(super) fn forget(&mut self, worker: &str) {
+        let Some(worker) = self.workers.remove(worker) else {
+            return;
+        };
+        for own in &worker.options.exclusive {
+            self.lists.empty(&own.queue);
         }
     }
 
@@ -99,8 +138,12 @@ impl State {
         self.lists.empty(queue)
     }
 
-    pub(super) fn declare(&mut self, queues: &[QueueName]) {
-        self.declared.extend(queues.iter().cloned());
+    pub(super) fn declare(&mut self, bindings: &[Binding]) {
+        for binding in bindings {
+            if !self.declared.contains(binding) {
+                self.declared.push(binding.clone());
+            }
+        }
     }
 
     pub(super) fn delay(&mut self, until: f64, queue: &QueueName, payload: Bytes) {
@@ -157,7 +200,7 @@ impl State {
             .filter(|(_, worker)| worker.ends.is_some_and(|ends| ends <= Instant::now()));
         for id in dead.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             moved |= self.expire(&id, results);
-            self.workers.remove(&id);
+            self.forget(&id);
         }
         moved
     }

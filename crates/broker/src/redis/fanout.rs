@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Choice, Core,
-    link::{Patience, Request},
+    link::{Link, Patience, Request},
 };
 use crate::{Broadcast, Error, backoff, envelope};
 
@@ -30,12 +30,24 @@ pub(crate) async fn broadcast(
     routing_key: &str,
     payload: &Bytes,
 ) -> Result<(), Error> {
+    let patience = Patience::Bounded;
+    send(core, &core.link, patience, exchange, routing_key, payload).await
+}
+
+/// As [`broadcast`], over a connection of the caller's.
+pub(crate) async fn send(
+    core: &Core,
+    link: &Link,
+    patience: Patience,
+    exchange: &str,
+    routing_key: &str,
+    payload: &Bytes,
+) -> Result<(), Error> {
     let mut pipeline = Pipeline::with_capacity(1);
     for channel in core.keys.channels(exchange, routing_key) {
         pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]);
     }
-    core.link
-        .send(Request::Many(&pipeline), Patience::Bounded)
+    link.send(Request::Many(&pipeline), patience)
         .await
         .map(drop)
 }

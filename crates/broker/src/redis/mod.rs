@@ -7,8 +7,10 @@
 mod apply;
 mod ask;
 mod batch;
+mod bindings;
 mod chord;
 mod consumer;
+mod exclusive;
 mod fanout;
 mod fetch;
 mod finisher;
@@ -41,12 +43,13 @@ use lovage_settings::{BrokerSettings, BrokerUrl, RedisAddress, TransportOptions}
 use redis::Cmd;
 
 use self::{
+    bindings::Expiring,
     keys::Keys,
     link::{Link, Patience, Request},
 };
 use crate::{
-    Ask, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Error, Peer,
-    Publish, ResultPlace, binding::Binding,
+    Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Error,
+    Peer, Publish, ResultPlace, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -67,6 +70,8 @@ pub(crate) struct Core {
     pub(crate) keys: Keys,
     pub(crate) options: TransportOptions,
     pub(crate) link: Link,
+    /// Queues that are forgotten when nobody uses them.
+    pub(crate) expiring: Expiring,
 }
 
 impl RedisBroker {
@@ -102,6 +107,7 @@ impl RedisBroker {
             keys: Keys::new(options, servers.database(), by_sentinel),
             options: settings.options.clone(),
             link: Link::new(&servers, "publish"),
+            expiring: Expiring::default(),
             servers,
         };
         core.ask(&redis::cmd("PING")).await?;
@@ -151,10 +157,10 @@ impl Core {
         let mut cmd = redis::cmd("SMEMBERS");
         cmd.arg(self.keys.binding(exchange));
         let members = reply::bytes_list(link.send(Request::One(&cmd), patience).await?);
-        let bindings: Vec<Binding> = members
+        let bindings: Vec<Member> = members
             .iter()
             .filter_map(|member| {
-                Binding::parse(&String::from_utf8_lossy(member), self.keys.separator())
+                Member::parse(&String::from_utf8_lossy(member), self.keys.separator())
             })
             .collect();
         Ok(crate::binding::queues_for(&bindings, routing_key))
@@ -167,8 +173,8 @@ impl Broker for RedisBroker {
         publish::publish(&self.core, batch).await
     }
 
-    async fn declare(&self, queues: &[QueueName]) -> Result<(), Error> {
-        publish::declare(&self.core, queues).await
+    async fn bind(&self, bindings: &[Binding]) -> Result<(), Error> {
+        bindings::bind(&self.core, bindings).await
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Arc<dyn Consumer>, Error> {
