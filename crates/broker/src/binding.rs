@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(member, "celery\u{6}\u{16}\u{6}\u{16}celery");
         assert_eq!(
             queues_for(&[Member::parse(&member, SEP).unwrap()], "celery"),
-            [queue.clone()]
+            std::slice::from_ref(&queue)
         );
         let topic = Binding {
             kind: ExchangeType::Topic,

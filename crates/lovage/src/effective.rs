@@ -221,7 +221,7 @@ fn transport_options(options: &TransportOptions) -> String {
         ),
         (
             "sentinel_fanout_compat",
-            options.sentinel_fanout_compat.then(|| json!(true)),
+            options.sentinel_fanout_compat.then_some(Value::Bool(true)),
         ),
     ] {
         if let Some(set) = set {
@@ -256,7 +256,7 @@ fn sentinel_options(options: &SentinelOptions, into: &mut serde_json::Value) {
                 .map(|secret| json!(secret.to_string())),
         ),
         ("socket_timeout", options.timeout.map(number)),
-        ("ssl", options.tls.is_some().then(|| json!(true))),
+        ("ssl", options.tls.is_some().then_some(Value::Bool(true))),
     ] {
         if let Some(set) = set {
             kwargs.insert(name.to_owned(), set);

@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path, process::Command, time::Duration};
 
-use lovage_settings::{RoutePattern, Settings};
+use lovage_settings::{ExchangeType, RoutePattern, Settings};
 
 #[test]
 fn a_celery_apps_settings_come_over() {
@@ -55,7 +55,18 @@ fn a_celery_apps_settings_come_over() {
         settings.tasks.soft_time_limit,
         Some(Duration::from_millis(540_500))
     );
-    assert_eq!(settings.worker.queues, ["shop", "mail", "reports"]);
+    assert_eq!(
+        settings.worker.queues,
+        ["shop", "mail", "reports", "everyone"]
+    );
+    let [shop, _, reports, everyone] = &settings.tasks.queues[..] else {
+        panic!("{:?}", settings.tasks.queues);
+    };
+    assert_eq!(shop.exchange, None, "the default one, as in Celery");
+    assert_eq!(reports.exchange.as_deref(), Some("office"));
+    assert_eq!(reports.exchange_type, Some(ExchangeType::Topic));
+    assert_eq!(reports.expires, Some(Duration::from_secs(60)));
+    assert!(everyone.broadcast);
     let patterns: Vec<_> = settings
         .tasks
         .routes

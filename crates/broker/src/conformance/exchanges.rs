@@ -8,7 +8,7 @@ use super::{
     Stage,
     stage::{end, fetch, id, queue},
 };
-use crate::{Binding, Broker, Consumer, Destination, Exclusive, Publish, Settle};
+use crate::{Binding, Consumer, Destination, Exclusive, Publish, Settle};
 
 fn to(destination: Destination, id: &str) -> Publish {
     let mut publish = super::stage::message("q", id, 0);

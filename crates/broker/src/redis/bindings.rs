@@ -25,8 +25,16 @@ const LEAST_TABLE_LIFE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub(crate) struct Expiring {
     any: AtomicBool,
-    /// List to all lists of its queue, and their life in milliseconds.
-    lists: RwLock<HashMap<String, (Arc<[String]>, u64)>>,
+    lists: RwLock<HashMap<String, Life>>,
+}
+
+/// What is known of the queue of a list.
+#[derive(Debug)]
+struct Life {
+    /// All its lists.
+    lists: Arc<[String]>,
+    /// In milliseconds.
+    life: u64,
 }
 
 impl Expiring {
@@ -36,8 +44,8 @@ impl Expiring {
             return;
         }
         let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((all, life)) = lists.get(list) {
-            for list in all.iter() {
+        if let Some(Life { lists, life }) = lists.get(list) {
+            for list in lists.iter() {
                 pipeline.cmd("PEXPIRE").arg(list).arg(*life);
             }
         }
@@ -49,8 +57,11 @@ impl Expiring {
         let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
         let mut new = false;
         for list in all.iter() {
-            let entry = (Arc::clone(&all), millis(life));
-            new |= lists.insert(list.clone(), entry).is_none();
+            let known = Life {
+                lists: Arc::clone(&all),
+                life: millis(life),
+            };
+            new |= lists.insert(list.clone(), known).is_none();
         }
         self.any.store(true, Ordering::Relaxed);
         new

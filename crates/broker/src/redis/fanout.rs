@@ -174,3 +174,22 @@ impl Seen {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{REMEMBERED, Seen};
+
+    #[test]
+    fn a_message_that_comes_over_both_channels_is_new_once() {
+        let tagged = |tag: usize| format!(r#"{{"properties": {{"delivery_tag": "{tag}"}}}}"#);
+        let mut seen = Seen::default();
+        for tag in 0..=REMEMBERED {
+            assert!(seen.is_new(tagged(tag).as_bytes()), "{tag}");
+            assert!(!seen.is_new(tagged(tag).as_bytes()), "{tag}");
+        }
+        assert!(seen.is_new(tagged(0).as_bytes()), "long forgotten");
+        for _ in 0..2 {
+            assert!(seen.is_new(b"no envelope"), "without a tag nobody can tell");
+        }
+    }
+}
