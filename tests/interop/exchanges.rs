@@ -29,7 +29,7 @@ fn worker(redis: &RedisServer, name: &str, queues: &str, selected: &str) -> Lova
     LovageWorker::builder(redis)
         .hostname(name)
         .queues(selected)
-        .flag("--loglevel", "debug")
+        .log_level("debug")
         .variable("CELERY_TASK_QUEUES", queues)
         .start()
 }
