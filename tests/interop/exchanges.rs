@@ -72,7 +72,9 @@ fn a_topic_queue_is_bound_as_celery_binds_it_and_python_reaches_it_through_its_e
         with app.connection() as connection:
             for queue in app.amqp.queues.values():
                 queue(connection.default_channel).declare()
-        direct = app.send_task("demo.add", [2, 3], exchange="media", routing_key="media.old.film.x")
+            # Another connection would take the exchange for a direct one, and drop the message.
+            direct = app.send_task("demo.add", [2, 3], exchange="media", routing_key="media.old.film.x",
+                                   producer=app.amqp.Producer(connection.default_channel))
         by_queue = app.send_task("demo.add", [3, 4], queue="films", routing_key="media.new.film.y")
         answer([direct.get(timeout=15), by_queue.get(timeout=15)])
         "#,
