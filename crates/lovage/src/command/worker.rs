@@ -35,8 +35,13 @@ pub(crate) struct RunArgs {
     /// Queues not to consume
     #[arg(short = 'X', long, value_name = "QUEUES")]
     exclude_queues: Option<QueueList>,
-    /// Node name; %h host, %n name, %d domain, %i process index [default: celery@%h]
-    #[arg(short = 'n', long, value_name = "NODE")]
+    // Not a doc comment: to rustdoc, what is in the brackets would be a link.
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "NODE",
+        help = "Node name; %h host, %n name, %d domain, %i process index [default: celery@%h]"
+    )]
     hostname: Option<String>,
     /// How tasks are run: async (many in one process), threads, prefork (child processes) or solo [default: async]
     #[arg(short = 'P', long, value_name = "POOL")]
