@@ -95,15 +95,7 @@ pub async fn the_death_of_one_process_counts_while_its_worker_lives(stage: impl 
     for round in 0..4 {
         let taken = fetch(&*consumer, 1, 1).await;
         assert_eq!(ids(&taken), ["killer"], "round {round}");
-        if !taken[0].started {
-            let start = crate::Start {
-                tag: taken[0].tag,
-                ack: false,
-                result: None,
-            };
-            let ours = consumer.start(vec![start]).await;
-            assert_eq!(ours.expect("the broker answers"), [true]);
-        }
+        begin(&*consumer, &taken[0]).await;
         let died = consumer.died(vec![taken[0].tag]).await;
         died.expect("the broker answers");
         let late = consumer.finish(vec![end(&taken[0], Settle::Ack)]).await;
@@ -141,15 +133,7 @@ pub async fn a_message_that_kills_is_given_up(stage: impl Stage) {
             .expect("the broker answers");
         let taken = fetch(&*consumer, 1, 1).await;
         assert_eq!(ids(&taken), ["killer"]);
-        if !taken[0].started {
-            let start = crate::Start {
-                tag: taken[0].tag,
-                ack: false,
-                result: None,
-            };
-            let ours = consumer.start(vec![start]).await;
-            assert_eq!(ours.expect("the broker answers"), [true]);
-        }
+        begin(&*consumer, &taken[0]).await;
         stage.kill(consumer, &format!("w{round}")).await;
     }
     let began = Instant::now();
@@ -244,4 +228,18 @@ pub async fn a_suspect_is_told_apart(stage: impl Stage) {
         stage.kill(consumer, &name).await;
     }
     keeper.close().await.expect("the broker answers");
+}
+
+/// Begins a delivery, unless the fetch has done so: it never does for a suspect.
+async fn begin(consumer: &dyn crate::Consumer, delivery: &crate::Delivery) {
+    if delivery.started {
+        return;
+    }
+    let start = crate::Start {
+        tag: delivery.tag,
+        ack: false,
+        result: None,
+    };
+    let ours = consumer.start(vec![start]).await;
+    assert_eq!(ours.expect("the broker answers"), [true]);
 }
