@@ -95,3 +95,37 @@ fn a_chain_may_end_in_a_group() {
     let results = seen("outcome(chain(add(1, 1), group(add(1), add(2))).apply_async())");
     assert_eq!(results, json!([3, 4]));
 }
+
+#[test]
+fn a_duplicate_in_a_header_counts_as_failed() {
+    let door = tempfile::tempdir().expect("the temporary folder is writable");
+    let path = door.path().join("door");
+    let mut stage = Stage::with(|worker| {
+        worker
+            .program(env!("CARGO_BIN_EXE_test-tasks"))
+            .variable("CELERY_TASK_TRACK_STARTED", "1")
+    });
+    let run = format!(
+        r#"
+first = signature("test.unique", args=(1, {path:?}), app=app, task_id="first")
+first.apply_async()
+while app.AsyncResult("first").state != "STARTED":
+    pass
+second = signature("test.unique", kwargs={{"door": "x", "account": 1}}, app=app, task_id="second")
+last = chord([add(1, 1), second])(echo)
+state = outcome(last)
+open({path:?}, "w").close()
+answer([state, outcome(app.AsyncResult("second")), app.AsyncResult("second").state, outcome(app.AsyncResult("first"))])
+"#
+    );
+    let answer = stage.python.run(&format!("{SENDER}{run}"));
+    assert_eq!(answer[0][0], "ChordError", "{answer}");
+    let text = answer[0][1].as_str().expect("a text");
+    assert!(
+        text.ends_with("raised TaskRevokedError('duplicate of first')"),
+        "{text}"
+    );
+    let second = json!(["TaskRevokedError", "duplicate of first"]);
+    assert_eq!((&answer[1], &answer[2]), (&second, &json!("REVOKED")));
+    assert_eq!(answer[3], json!(""));
+}

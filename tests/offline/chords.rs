@@ -150,6 +150,7 @@ async fn claim_and_die(stage: &Stage, part: lovage_broker::ChordPart) {
             publishes: Vec::new(),
             results: Vec::new(),
             chord: Some(part),
+            leave: None,
         }])
         .await
         .expect("memory does not fail");

@@ -1,7 +1,7 @@
 //! What a worker is built from: plain rusty-celery tasks, state, and what it refuses to start with.
 
-use lovage::State;
 use lovage::testing::{Error, Harness};
+use lovage::{Limit, State, Unique};
 use lovage_worker::{BuildError, Module, TaskOptions};
 
 mod plain {
@@ -85,4 +85,36 @@ async fn a_name_can_be_registered_once_only() {
             .all(|word| text.contains(word)),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_task_cannot_be_unique_or_limited_by_a_parameter_that_it_does_not_have() {
+    for options in [
+        TaskOptions::new().unique(Unique::by(["account"])),
+        TaskOptions::new().limit(Limit::at_once(5).per(["account"])),
+    ] {
+        let refused = refusal(vec![Module::new("plain").plain::<plain::add>(options)]).await;
+        assert_eq!(
+            refused.to_string(),
+            "task `plain.add` is to be unique or limited by `account`, but its parameters are: x, y"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_plain_task_can_be_made_unique_where_it_is_registered() {
+    let minute = std::time::Duration::from_secs(60);
+    let options = TaskOptions::new().unique(Unique::by(["x"]).for_time(minute));
+    let module = Module::new("plain").plain::<plain::add>(options);
+    let harness = Harness::start(module).await.unwrap();
+    assert_eq!(harness.call(plain::add::new(1, 2)).await.unwrap(), 3);
+    let refused = harness.client().send(plain::add::new(1, 5)).await;
+    let text = refused.unwrap_err().to_string();
+    assert!(
+        text.starts_with("plain.add was not sent: it is a duplicate of "),
+        "{text}"
+    );
+    assert_eq!(harness.call(plain::add::new(2, 2)).await.unwrap(), 4);
+    harness.advance(minute);
+    assert_eq!(harness.call(plain::add::new(1, 6)).await.unwrap(), 7);
 }

@@ -9,6 +9,7 @@ mod crash;
 mod dead_letters;
 mod delays;
 mod encryption;
+mod fleet_limits;
 mod hostile_input;
 mod limits;
 mod pools;
@@ -17,6 +18,7 @@ mod queues;
 mod reconnect;
 mod sentinels;
 mod shutdown;
+mod unique;
 
 use lovage_integration_tests::{RedisServer, TaskMessage};
 use serde_json::json;

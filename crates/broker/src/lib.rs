@@ -8,6 +8,7 @@
 //! | module | knows |
 //! |---|---|
 //! | `transport` | the seam: traits and plain data |
+//! | `admission` | what a delivery needs before it runs, as plain data |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
 //! | `priority`, `binding`, `rotation`, `backoff` | pure decisions |
@@ -32,6 +33,7 @@
 //! # }
 //! ```
 
+mod admission;
 mod backoff;
 mod binding;
 #[cfg(feature = "testing")]
@@ -51,6 +53,7 @@ use std::sync::Arc;
 use lovage_settings::{BrokerSettings, BrokerUrl};
 
 pub use self::{
+    admission::{Admit, Admitted, Claim, Hold, Leave, Line, Ration},
     error::{Cause, Error},
     memory::{Contents, Held, MemoryBroker, MemoryResults},
     redis::{Choice, RedisBroker, Servers},

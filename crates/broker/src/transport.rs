@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use lovage_protocol::{NodeName, QueueName, TaskId};
 
-use crate::Error;
+use crate::{Admit, Admitted, Claim, Error, Leave, Line};
 
 /// One broker: where messages are published, and from where consumers take them.
 #[async_trait]
@@ -19,6 +19,18 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Publishes a batch in one round trip, in order. Either every message of the batch was accepted or the error says
     /// how far it came; a batch that ended in an error may have been published in part.
     async fn publish(&self, batch: &[Publish]) -> Result<(), Error>;
+
+    /// Publishes a message whose task (`owner`) takes a lock in the same step. When another task has it, nothing is sent and
+    /// that task's id comes back. Through an exchange it is sent without a lock: then [`Consumer::admit`] is the judge.
+    async fn publish_unique(
+        &self,
+        publish: &Publish,
+        owner: &str,
+        claim: &Claim,
+    ) -> Result<Option<String>, Error>;
+
+    /// The keys for which tasks wait outside of their queues, see [`Admitted::Waits`].
+    async fn lines(&self) -> Result<Vec<Line>, Error>;
 
     /// Makes the queues known to peers (on Redis the binding tables that Python tools read).
     async fn declare(&self, queues: &[QueueName]) -> Result<(), Error>;
@@ -94,6 +106,15 @@ pub trait Consumer: fmt::Debug + Send + Sync {
     /// Records that these deliveries begin to run, and stores the STARTED results given. False: no longer ours, do not
     /// run it.
     async fn start(&self, batch: Vec<Start>) -> Result<Vec<bool>, Error>;
+
+    /// Takes back that these deliveries were recorded as started: they wait, and a death counts nothing for them. They need
+    /// [`Consumer::start`] before they run.
+    async fn unstart(&self, batch: Vec<DeliveryTag>) -> Result<(), Error>;
+
+    /// Decides which deliveries may run now. Each takes all that it asks for, or nothing; one that must wait leaves our
+    /// hands in the same step. What was taken is given up by [`Finish::leave`], and by whatever puts the message back or
+    /// buries it: the end of its worker's lease, [`Settle::Restore`], [`Settle::Requeue`], [`Settle::DeadLetter`].
+    async fn admit(&self, batch: Vec<Admit>) -> Result<Vec<Admitted>, Error>;
 
     /// Ends deliveries. For each of them the publishes, results and chord part happen, and it is settled, all or nothing
     /// and only if it is still ours. Retries over a lost connection until the broker answered: an item whose answer was
@@ -214,6 +235,9 @@ pub struct Finish {
     pub results: Vec<ResultWrite>,
     /// Its part of a chord.
     pub chord: Option<ChordPart>,
+    /// What its task gives up of what it was admitted with. Needed with [`Settle::Ack`], [`Settle::Delay`] and without a
+    /// settlement; else it follows from the settlement.
+    pub leave: Option<Leave>,
 }
 
 /// What becomes of a message.

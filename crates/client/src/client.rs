@@ -1,11 +1,11 @@
 //! The client: what it is made of and what it sends.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use celery::task::{Signature as RustySignature, Task};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use lovage_broker::{Broker, Publish};
+use lovage_broker::{Broker, Claim, Publish};
 use lovage_protocol::{Body, Clock, Message, QueueName, Signature, TaskId, TaskName, Value};
 use lovage_results::ResultStore;
 use lovage_settings::{Settings, TaskSettings};
@@ -54,7 +54,7 @@ pub struct ClientOptions {
 }
 
 /// What a task says of how it is sent.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct OwnOptions {
     /// Its queue.
     pub queue: Option<QueueName>,
@@ -62,6 +62,31 @@ pub struct OwnOptions {
     pub priority: Option<i64>,
     /// How long after it is sent it is still worth running.
     pub expires: Option<Duration>,
+    /// The lock that a call must have, when it is to be unique.
+    pub claim: Option<ClaimOf>,
+}
+
+/// Gives the lock that a call takes as it is sent; `None` for one that takes none.
+#[derive(Clone)]
+pub struct ClaimOf(Arc<MakeClaim>);
+
+type MakeClaim = dyn Fn(&Outgoing) -> Option<Claim> + Send + Sync;
+
+impl ClaimOf {
+    /// From a function of the call.
+    pub fn new(claim: impl Fn(&Outgoing) -> Option<Claim> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(claim))
+    }
+
+    pub(crate) fn of(&self, call: &Outgoing) -> Option<Claim> {
+        (self.0)(call)
+    }
+}
+
+impl fmt::Debug for ClaimOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClaimOf")
+    }
 }
 
 impl From<&Settings> for ClientOptions {
@@ -141,22 +166,38 @@ impl Client {
         Ok(handles)
     }
 
-    /// Sends one call.
+    /// Sends one call. One of a unique task takes its lock in the same step; calls sent by other ways take it when a worker
+    /// gets them. A duplicate of a task whose duplicates join is not sent: the handle is that of the first.
     ///
     /// # Errors
-    /// As the call's own [`SendBuilder`].
+    /// [`Error::Duplicate`] when it is the duplicate of another, and as the call's own [`SendBuilder`].
     pub async fn send_outgoing<R>(&self, mut call: Outgoing) -> Result<TaskHandle<R>, Error> {
         let sending = Sending::current();
         if let Some(sending) = &sending {
             sending.apply(&mut call);
         }
-        let prepared = self.compose(call)?;
+        let (prepared, claim) = self.compose_claimed(call)?;
         let handle = self.handle_of(&prepared);
-        let outcome = self
-            .inner
-            .publisher
-            .publish(std::slice::from_ref(&prepared.publish))
-            .await;
+        let outcome = match claim {
+            None => {
+                let batch = std::slice::from_ref(&prepared.publish);
+                self.inner.publisher.publish(batch).await
+            }
+            Some((task, claim)) => {
+                let publisher = &self.inner.publisher;
+                let owner = prepared.id.as_str();
+                let sent = publisher.publish_unique(&prepared.publish, owner, &claim);
+                match sent.await {
+                    Ok(None) => Ok(()),
+                    Ok(Some(of)) if claim.join => return Ok(self.handle(of)),
+                    Ok(Some(of)) => Err(Error::Duplicate {
+                        task: task.as_str().to_owned(),
+                        of: of.into(),
+                    }),
+                    Err(error) => Err(error),
+                }
+            }
+        };
         let told = outcome.as_ref().copied();
         self.inner
             .layers
@@ -179,6 +220,18 @@ impl Client {
     fn compose(&self, mut call: Outgoing) -> Result<Prepared, Error> {
         self.inner.layers.before(&mut call)?;
         self.inner.composer.compose(call)
+    }
+
+    /// As [`Client::compose`], with the task's name and the lock that the call takes, if it is one of a unique task.
+    fn compose_claimed(
+        &self,
+        mut call: Outgoing,
+    ) -> Result<(Prepared, Option<(TaskName, Claim)>), Error> {
+        self.inner.layers.before(&mut call)?;
+        let composer = &self.inner.composer;
+        let claim = composer.claim(&call);
+        let claim = claim.map(|claim| (call.task.clone(), claim));
+        Ok((composer.compose(call)?, claim))
     }
 
     /// Sends messages prepared before, in their order, and notes them as children of the task that runs here.

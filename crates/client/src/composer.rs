@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use lovage_broker::{Destination, Publish};
+use lovage_broker::{Claim, Destination, Publish};
 use lovage_protocol::{
     Body, Clock, Compression, Headers, Map, Message, Properties, QueueName, TaskId, TaskName,
     TimeLimit, Value, args_repr, compress, kwargs_repr,
@@ -110,6 +110,12 @@ impl Composer {
         let task = outgoing.task.clone();
         self.write(outgoing, self.clock.now())
             .map_err(|problem| Error::invalid(task, problem))
+    }
+
+    /// The lock that a call of a unique task takes.
+    pub(crate) fn claim(&self, call: &Outgoing) -> Option<Claim> {
+        let own = self.own.get(&call.task)?;
+        own.claim.as_ref()?.of(call)
     }
 
     fn write(&self, outgoing: Outgoing, now: DateTime<Utc>) -> Result<Prepared, String> {

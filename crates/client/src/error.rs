@@ -34,6 +34,14 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
     },
+    /// Nothing was sent: the task is unique, and another of the same key waits or runs.
+    #[error("{task} was not sent: it is a duplicate of {of}")]
+    Duplicate {
+        /// The task's name.
+        task: String,
+        /// The one that waits or runs.
+        of: TaskId,
+    },
     /// The result store failed.
     #[error(transparent)]
     Results(lovage_results::Error),

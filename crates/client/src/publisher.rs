@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use lovage_broker::{Broker, Destination, Publish};
+use lovage_broker::{Broker, Claim, Destination, Publish};
 use lovage_protocol::QueueName;
 use tokio::time::{Instant, timeout_at};
 
@@ -40,11 +40,51 @@ impl Default for PublishPolicy {
 }
 
 impl PublishPolicy {
+    fn begin(self) -> Trying {
+        Trying {
+            policy: self,
+            deadline: Instant::now() + self.patience,
+            failures: 0,
+        }
+    }
+
     /// The pause before repetition `number`, counted from 0.
     fn pause(&self, number: u32) -> Duration {
         self.interval_start
             .saturating_add(self.interval_step.saturating_mul(number))
             .min(self.interval_max.max(self.interval_start))
+    }
+}
+
+/// One publish under way: how often it failed, and until when it may be tried.
+struct Trying {
+    policy: PublishPolicy,
+    deadline: Instant,
+    failures: u32,
+}
+
+impl Trying {
+    /// Waits before the next attempt, or gives the failure back when there is to be none.
+    async fn bear(&mut self, failure: Error) -> Result<(), Error> {
+        if self.failures == self.policy.max_retries || !failure.is_transient() {
+            return Err(failure);
+        }
+        tracing::debug!(
+            error = &failure as &dyn std::error::Error,
+            "publishing again"
+        );
+        let pause = self.policy.pause(self.failures);
+        if Instant::now() + pause >= self.deadline {
+            return Err(failure);
+        }
+        tokio::time::sleep(pause).await;
+        self.failures += 1;
+        Ok(())
+    }
+
+    fn unanswered(&self) -> Error {
+        let waited = self.policy.patience;
+        Error::Unanswered { waited }
     }
 }
 
@@ -72,11 +112,10 @@ impl Publisher {
     /// Sends the batch in order. After an error that may pass the rest is sent again, so a message whose answer was lost
     /// can go out twice.
     pub(crate) async fn publish(&self, batch: &[Publish]) -> Result<(), Error> {
-        let deadline = Instant::now() + self.policy.patience;
         let mut rest = batch;
-        let mut failures = 0;
+        let mut trying = self.policy.begin();
         while !rest.is_empty() {
-            let failure = match timeout_at(deadline, self.attempt(rest)).await {
+            let failure = match timeout_at(trying.deadline, self.attempt(rest)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => {
                     if let lovage_broker::Error::Incomplete { accepted, .. } = &error {
@@ -84,29 +123,41 @@ impl Publisher {
                     }
                     Error::Broker(error)
                 }
-                Err(_) => {
-                    let waited = self.policy.patience;
-                    return Err(Error::Unanswered { waited });
-                }
+                Err(_) => return Err(trying.unanswered()),
             };
-            if failures == self.policy.max_retries || !failure.is_transient() {
-                return Err(failure);
-            }
-            tracing::debug!(
-                error = &failure as &dyn std::error::Error,
-                "publishing again"
-            );
-            let pause = self.policy.pause(failures);
-            if Instant::now() + pause >= deadline {
-                return Err(failure);
-            }
-            tokio::time::sleep(pause).await;
-            failures += 1;
+            trying.bear(failure).await?;
         }
         Ok(())
     }
 
+    /// Sends a message that takes a lock; the holder's id when another has it. Asked again, it is not sent twice.
+    pub(crate) async fn publish_unique(
+        &self,
+        publish: &Publish,
+        owner: &str,
+        claim: &Claim,
+    ) -> Result<Option<String>, Error> {
+        let mut trying = self.policy.begin();
+        loop {
+            let attempt = async {
+                self.declare(std::slice::from_ref(publish)).await?;
+                self.broker.publish_unique(publish, owner, claim).await
+            };
+            let failure = match timeout_at(trying.deadline, attempt).await {
+                Ok(Ok(holder)) => return Ok(holder),
+                Ok(Err(error)) => Error::Broker(error),
+                Err(_) => return Err(trying.unanswered()),
+            };
+            trying.bear(failure).await?;
+        }
+    }
+
     async fn attempt(&self, batch: &[Publish]) -> Result<(), lovage_broker::Error> {
+        self.declare(batch).await?;
+        self.broker.publish(batch).await
+    }
+
+    async fn declare(&self, batch: &[Publish]) -> Result<(), lovage_broker::Error> {
         let unknown = self.undeclared(batch);
         if !unknown.is_empty() {
             self.broker.declare(&unknown).await?;
@@ -115,7 +166,7 @@ impl Publisher {
                 .unwrap_or_else(PoisonError::into_inner)
                 .extend(unknown);
         }
-        self.broker.publish(batch).await
+        Ok(())
     }
 
     fn undeclared(&self, batch: &[Publish]) -> Vec<QueueName> {

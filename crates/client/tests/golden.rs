@@ -164,6 +164,7 @@ fn what_a_task_says_of_itself_holds_when_the_call_is_silent() {
         queue: Some(QueueName::parse("hot").unwrap()),
         priority: Some(6),
         expires: Some(std::time::Duration::from_secs(60)),
+        claim: None,
     };
     let options = ClientOptions {
         own: HashMap::from([("t.add".into(), own)]),

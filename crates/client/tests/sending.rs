@@ -3,16 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is the failed test")]
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use lovage_broker::{
-    Broker, Consumer, ConsumerOptions, Delivery, Finish, MemoryBroker, Settle, Want,
+    Broker, Claim, Consumer, ConsumerOptions, Delivery, Finish, Hold, MemoryBroker, Settle, Want,
     redis_server::RedisServer,
 };
 use lovage_client::{
-    Client, ClientOptions, Error, TaskHandle,
+    ClaimOf, Client, ClientOptions, Error, OwnOptions, TaskHandle,
     context::{SENDING, Sending},
     rusty,
 };
@@ -94,6 +95,7 @@ impl Bench {
             publishes: Vec::new(),
             results: self.results.encode(&meta).into_iter().collect(),
             chord: None,
+            leave: None,
         };
         self.consumer.finish(vec![finish]).await.unwrap();
     }
@@ -381,4 +383,44 @@ async fn a_broker_that_is_gone_is_an_error_within_seconds() {
     );
     server.restart().unwrap();
     client.send(tasks::add::new(1, 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_duplicate_of_a_unique_task_is_told_at_once_or_shares_the_handle() {
+    let claim = |join: bool| {
+        let claim = Claim {
+            key: format!("unique:{join}"),
+            hold: Hold::End,
+            waiting: Duration::from_secs(60),
+            join,
+        };
+        let claim = ClaimOf::new(move |_| Some(claim.clone()));
+        OwnOptions {
+            claim: Some(claim),
+            ..OwnOptions::default()
+        }
+    };
+    let own = HashMap::from([
+        ("once".into(), claim(false)),
+        ("joined".into(), claim(true)),
+    ]);
+    let broker = MemoryBroker::new();
+    let results = MemoryStore::new(&ResultSettings::default(), &broker).unwrap();
+    let options = ClientOptions {
+        own,
+        ..ClientOptions::default()
+    };
+    let client = Client::new(Arc::new(broker.clone()), Arc::new(results), options);
+    let first = client.send_task("once").await.unwrap();
+    let refused = client.send_task("once").await.unwrap_err();
+    assert!(!refused.is_transient());
+    assert_eq!(
+        refused.to_string(),
+        format!("once was not sent: it is a duplicate of {}", first.id())
+    );
+    let first = client.send_task("joined").await.unwrap();
+    let second = client.send_task("joined").await.unwrap();
+    assert_eq!(first.id(), second.id());
+    let queue = QueueName::parse("celery").unwrap();
+    assert_eq!(broker.depth(&[queue]).await.unwrap(), [2]);
 }

@@ -104,6 +104,14 @@ fn tasks(settings: &Settings) -> Vec<(&'static str, String)> {
             "CELERY_TASK_DEFAULT_PRIORITY",
             optional(tasks.default_priority),
         ),
+        (
+            "CELERY_TASK_DEFAULT_RATE_LIMIT",
+            optional(
+                tasks
+                    .default_rate_limit
+                    .map(|limit| format!("{}/s", limit.per_second)),
+            ),
+        ),
         ("CELERY_TASK_ACKS_LATE", tasks.acks_late.to_string()),
         (
             "CELERY_TASK_ACKS_ON_FAILURE",
@@ -165,6 +173,10 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
             optional(worker.max_memory_per_child),
         ),
         ("AUTOSCALE_KEEPALIVE", seconds(worker.autoscale_keepalive)),
+        (
+            "CELERY_WORKER_DISABLE_RATE_LIMITS",
+            worker.disable_rate_limits.to_string(),
+        ),
         ("CELERY_TASK_QUEUES", worker.queues.join(",")),
         ("LOVAGE_MAX_DEATHS", worker.max_deaths.to_string()),
         ("LOVAGE_LEASE", with_unit(worker.lease)),

@@ -9,11 +9,13 @@
 //! | module | knows |
 //! |---|---|
 //! | `options` | what may stand inside `#[lovage::task(...)]` |
+//! | `admission` | the options about when a task may run |
 //! | `rate` | the form of a rate limit |
 //! | `function` | what a task function may look like, and its parameters |
 //! | `rescope` | how a path changes when its tokens move into a nested module |
 //! | `expand` | the code that is generated |
 
+mod admission;
 mod expand;
 mod function;
 mod options;
@@ -56,6 +58,10 @@ use proc_macro::TokenStream;
 /// `on_failure`, `on_success`, `wrapper`, `params_type`. Lovage's own: `queue`, `priority` (0 to 255), `rate_limit`
 /// (`"10/s"`, `"100/m"`, `"5/h"`), `expires` (seconds), `ignore_result`, `track_started`. A switch may stand alone:
 /// `bind` is `bind = true`.
+///
+/// When it may run, over all workers: `unique` (by all arguments) or `unique = "account, day"` (by these parameters), with
+/// `unique_until = "start"`, `unique_for` (seconds) or `join`; `debounce` (seconds) with `debounce_by = "account"`; `limit`
+/// (`"5"` at once, `"100/m"`, `"5 per queue"`, `"5 per account"`, several with `;` between them).
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, function: TokenStream) -> TokenStream {
     expand::task(options.into(), function.into())

@@ -6,6 +6,7 @@ use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
 use syn::{Error, LitBool, LitInt, LitStr, Result, Token};
 
+use crate::admission::{self, Admission};
 use crate::rate;
 
 /// Every option there is, in the order in which a message lists them.
@@ -44,6 +45,7 @@ pub(crate) struct Options {
     pub(crate) passed_on: Vec<TokenStream>,
     /// Calls on a `TaskSpec` that record Lovage's own options.
     pub(crate) recorded: Vec<TokenStream>,
+    admission: Admission,
 }
 
 impl Parse for Options {
@@ -53,7 +55,7 @@ impl Parse for Options {
         while !input.is_empty() {
             let key = Ident::parse_any(input)?;
             let name = key.to_string();
-            if !NAMES.contains(&name.as_str()) {
+            if !names().any(|known| known == name) {
                 return Err(unknown(&key));
             }
             if seen.contains(&name) {
@@ -65,8 +67,14 @@ impl Parse for Options {
                 input.parse::<Token![,]>()?;
             }
         }
+        let admission = options.admission.recorded()?;
+        options.recorded.extend(admission);
         Ok(options)
     }
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain(admission::NAMES)
 }
 
 impl Options {
@@ -119,6 +127,7 @@ impl Options {
                     .with_expires(::core::time::Duration::from_secs(#seconds))
                 });
             }
+            name if admission::NAMES.contains(&name) => self.admission.take(key, name, input)?,
             _ => return Err(unknown(key)),
         }
         Ok(())
@@ -188,14 +197,16 @@ fn queue_name(input: ParseStream<'_>) -> Result<LitStr> {
 
 fn unknown(key: &Ident) -> Error {
     let given = key.to_string();
-    let nearest = NAMES
-        .iter()
+    let nearest = names()
         .map(|name| (strsim::damerau_levenshtein(&given, name), name))
         .min()
         .filter(|(distance, name)| *distance <= name.len() / 2);
     let message = match nearest {
         Some((_, name)) => format!("unknown option `{given}`; did you mean `{name}`?"),
-        None => format!("unknown option `{given}`; there are: {}", NAMES.join(", ")),
+        None => format!(
+            "unknown option `{given}`; there are: {}",
+            names().collect::<Vec<_>>().join(", ")
+        ),
     };
     Error::new(key.span(), message)
 }
@@ -228,6 +239,35 @@ mod tests {
             let (key, value) = (Ident::new(name, Span::call_site()), samples(name));
             syn::parse2::<Options>(quote!(#key = #value)).unwrap_or_else(|e| panic!("{name}: {e}"));
         }
+    }
+
+    #[test]
+    fn options_about_when_it_may_run_are_recorded() {
+        let recorded = |tokens| {
+            let options: Options = syn::parse2(tokens).unwrap_or_else(|e| panic!("{e}"));
+            let calls = options
+                .recorded
+                .iter()
+                .map(|call| call.to_string().replace(' ', ""));
+            calls.collect::<String>()
+        };
+        assert_eq!(
+            recorded(quote!(unique = "a, b", join, limit = "5 per a; 100/m")),
+            concat!(
+                r#".with_unique(::lovage::__macro::Unique::by(["a","b"]).join())"#,
+                r#".with_limit(::lovage::__macro::Limit::parse("5pera").expect("themacrohasreadit"))"#,
+                r#".with_limit(::lovage::__macro::Limit::parse("100/m").expect("themacrohasreadit"))"#
+            )
+        );
+        assert!(
+            recorded(quote!(unique, unique_until = "start")).contains("by_all().until_start()")
+        );
+        assert!(recorded(quote!(debounce = 5, debounce_by = "a")).contains("By::Names"));
+        assert_eq!(
+            message(quote!(join)),
+            "this option says something about `unique`, which is not given"
+        );
+        assert!(message(quote!(limit = "5/d")).starts_with("`5/d` is no limit: "));
     }
 
     #[test]

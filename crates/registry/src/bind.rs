@@ -226,6 +226,18 @@ impl Binder {
         }
     }
 
+    /// The task's whole name.
+    #[must_use]
+    pub fn task(&self) -> &str {
+        &self.task
+    }
+
+    /// Whether the task takes whatever arguments come.
+    #[must_use]
+    pub fn is_variadic(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// The name by which Python's texts call the task: the last part of its name.
     #[must_use]
     pub fn function(&self) -> &str {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use celery::task::{Task, TaskOptions};
 use lovage_protocol::QueueName;
 
+use crate::admission::Admission;
+
 /// The options that a task's definition gives; `None` leaves one to the settings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskDefaults {
@@ -35,6 +37,8 @@ pub struct TaskDefaults {
     pub retry_for_unexpected: Option<bool>,
     /// Whether its message is acknowledged after it ran rather than before.
     pub acks_late: Option<bool>,
+    /// Uniqueness, debouncing and limits over all workers.
+    pub admission: Admission,
 }
 
 impl TaskDefaults {
@@ -74,26 +78,25 @@ impl RateLimit {
     ///
     /// # Errors
     ///
-    /// The text is not a number with `/s`, `/m`, `/h` or nothing after it.
+    /// The text is not a number with `/s`, `/m`, `/h` or nothing after it, or the number is negative, with which Celery would
+    /// never start the task.
     pub fn parse(text: &str) -> Result<Option<Self>, InvalidRateLimit> {
         if text.is_empty() {
             return Ok(None);
         }
         let invalid = || InvalidRateLimit(text.to_owned());
         let (count, divisor) = match text.split_once('/') {
-            None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
+            None => (text, 1.0),
+            Some((count, "s")) => (count, 1.0),
             Some((count, "m")) => (count, 60.0),
             Some((count, "h")) => (count, 3600.0),
             Some(_) => return Err(invalid()),
         };
-        // Rust's parser also reads `inf`, `nan` and exponents; no one means those as a rate.
-        if !count
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.')
-        {
+        // Python's float() allows blanks around the number.
+        let number: f64 = count.trim().parse().map_err(|_| invalid())?;
+        if !number.is_finite() || number < 0.0 {
             return Err(invalid());
         }
-        let number: f64 = count.parse().map_err(|_| invalid())?;
         let limit = Self {
             text: text.to_owned(),
             per_second: number / divisor,
@@ -122,6 +125,13 @@ impl RateLimit {
     pub fn per_second(&self) -> f64 {
         self.per_second
     }
+
+    /// The time from one start to the next; a century at most.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        const CENTURY: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
+        Duration::from_secs_f64((1.0 / self.per_second).min(CENTURY))
+    }
 }
 
 impl fmt::Display for RateLimit {
@@ -149,6 +159,8 @@ mod tests {
         check("10", Some(10.0));
         check("90/m", Some(1.5));
         check("900/h", Some(0.25));
+        check(" 10 /m", Some(10.0 / 60.0));
+        check("1e2/m", Some(100.0 / 60.0));
         check("0", None);
         check("0/m", None);
         check("", None);
@@ -157,7 +169,7 @@ mod tests {
     #[test]
     fn refuses_other_texts() {
         for text in [
-            "x", "/s", "10/d", "-1/s", "1e3", "inf", "nan", "1.2.3", "10/s/s", "10/", " 1",
+            "x", "/s", "10/d", "-1/s", "inf", "nan", "1.2.3", "10/s/s", "10/",
         ] {
             assert!(RateLimit::parse(text).is_err(), "{text:?} was accepted");
         }

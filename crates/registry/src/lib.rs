@@ -7,6 +7,7 @@
 //! | module | knows |
 //! |---|---|
 //! | `spec` | what is known of one task, and of its parameters |
+//! | `admission`, `limit` | uniqueness, debouncing and limits, and the keys that follow from a call |
 //! | `defaults` | a task's options, before settings and messages override them |
 //! | [`bind`](mod@bind) | how `args` and `kwargs` become parameters, and how Python complains |
 //! | `signature` | a task's call signature as text |
@@ -38,16 +39,20 @@
 //! }
 //! ```
 
+mod admission;
 pub mod bind;
 mod defaults;
+mod limit;
 mod schema;
 mod signature;
 mod spec;
 pub mod state;
 mod task_return;
 
+pub use admission::{Admission, By, Debounce, Lock, Unique, Until, Wanted};
 pub use bind::{BindError, Binder, bind};
 pub use defaults::{InvalidRateLimit, RateLimit, TaskDefaults};
+pub use limit::{InvalidLimit, Limit, Scope};
 pub use lovage_macros::task;
 /// Derive its `JsonSchema` for a parameter type, so that the type is described rather than "anything".
 pub use schemars;
@@ -57,7 +62,9 @@ pub use state::{MissingState, State, StateMap};
 /// What the expansion of `#[lovage::task]` names. Not for use by hand: it changes with the macro.
 #[doc(hidden)]
 pub mod __macro {
+    pub use crate::admission::{By, Debounce, Unique};
     pub use crate::defaults::RateLimit;
+    pub use crate::limit::Limit;
     pub use crate::schema::{AnySchema, KnownSchema, SchemaOf};
     pub use crate::spec::{Described, Param, StateNeed, TaskSpec};
     pub use crate::state::injected as state;

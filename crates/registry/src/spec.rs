@@ -8,8 +8,10 @@ use lovage_protocol::QueueName;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::admission::{Debounce, Unique};
 use crate::bind::Binder;
 use crate::defaults::{RateLimit, TaskDefaults};
+use crate::limit::Limit;
 use crate::signature;
 
 /// A task that can say what it is; `#[lovage::task]` implements it.
@@ -136,6 +138,27 @@ impl TaskSpec {
     #[must_use]
     pub fn with_rate_limit(mut self, limit: RateLimit) -> Self {
         self.options.rate_limit = Some(limit);
+        self
+    }
+
+    /// Lets no two calls of the same arguments wait or run at once.
+    #[must_use]
+    pub fn with_unique(mut self, unique: Unique) -> Self {
+        self.options.admission.unique = Some(unique);
+        self
+    }
+
+    /// Lets only the last of several calls in a row run.
+    #[must_use]
+    pub fn with_debounce(mut self, debounce: Debounce) -> Self {
+        self.options.admission.debounce = Some(debounce);
+        self
+    }
+
+    /// Adds a limit over all workers.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Limit) -> Self {
+        self.options.admission.limits.push(limit);
         self
     }
 

@@ -75,6 +75,19 @@ pub mod tasks {
         Ok(x + y)
     }
 
+    /// Builds a report, once for each account and not too often.
+    #[lovage::task(
+        name = "report.build",
+        unique = "account",
+        join,
+        debounce = 5,
+        debounce_by = "account, day",
+        limit = "5 per account; 100/m"
+    )]
+    pub fn report(account: i64, day: String) -> TaskResult<String> {
+        Ok(format!("{account} {day}"))
+    }
+
     #[lovage::task]
     pub(super) async fn greet(
         mut name: String,
@@ -382,4 +395,22 @@ fn a_task_describes_itself() {
     );
     assert_eq!(tasks::BusyTask::spec().params[0].name, "type");
     assert_eq!(tasks::BusyTask::NAME, "busy");
+}
+
+#[test]
+fn what_a_task_says_of_when_it_may_run_is_recorded() {
+    let admission = tasks::report::spec().options.admission;
+    assert_eq!(
+        admission.unique,
+        Some(lovage::Unique::by(["account"]).join())
+    );
+    let debounce = admission.debounce.unwrap();
+    assert_eq!(debounce.window, std::time::Duration::from_secs(5));
+    assert_eq!(
+        debounce.by,
+        lovage::By::Names(vec!["account".into(), "day".into()])
+    );
+    let limits: Vec<String> = admission.limits.iter().map(ToString::to_string).collect();
+    assert_eq!(limits, ["5 per account", "100/m"]);
+    assert!(tasks::greet::spec().options.admission.is_free());
 }

@@ -13,6 +13,7 @@
 //! | `broker`, `transport_options` | the broker, and kombu's options for it |
 //! | `results` | where results go and how long they stay |
 //! | `task`, `route` | what holds for every task, and which queue it takes |
+//! | `rate` | rate limits |
 //! | `worker` | concurrency, pool, leases, poison |
 //! | `telemetry` | the log |
 //! | `url`, `redis_url` | what a broker or result URL may look like |
@@ -40,6 +41,7 @@ mod known;
 mod lookup;
 mod parse;
 mod redis_tls;
+mod rate;
 mod redis_url;
 mod results;
 mod route;
@@ -56,6 +58,7 @@ mod worker;
 pub use broker::BrokerSettings;
 pub use fault::{Fault, Faults, Warning};
 pub use redis_tls::{CertReqs, RedisTls};
+pub use rate::RateLimit;
 pub use redis_url::{RedisAddress, RedisUrl};
 pub use results::ResultSettings;
 pub use route::{Route, RoutePattern};

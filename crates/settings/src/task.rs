@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Route,
+    RateLimit, Route,
     lookup::Lookup,
     parse::{self, Problem},
     results::{compression, only_json},
@@ -11,7 +11,7 @@ use crate::{
     variable::{
         ACCEPT_CONTENT, TASK_ACKS_LATE, TASK_ACKS_ON_FAILURE, TASK_ACKS_ON_FAILURE_OR_TIMEOUT,
         TASK_ACKS_ON_TIMEOUT, TASK_COMPRESSION, TASK_DEFAULT_PRIORITY, TASK_DEFAULT_QUEUE,
-        TASK_IGNORE_RESULT, TASK_INHERIT_PARENT_PRIORITY, TASK_PROTOCOL,
+        TASK_DEFAULT_RATE_LIMIT, TASK_IGNORE_RESULT, TASK_INHERIT_PARENT_PRIORITY, TASK_PROTOCOL,
         TASK_REJECT_ON_WORKER_LOST, TASK_RETRY_ON_WORKER_LOST, TASK_ROUTES, TASK_SERIALIZER,
         TASK_SOFT_TIME_LIMIT, TASK_STORE_ERRORS_EVEN_IF_IGNORED, TASK_TIME_LIMIT,
         TASK_TRACK_STARTED,
@@ -27,6 +27,8 @@ pub struct TaskSettings {
     pub routes: Vec<Route>,
     /// `CELERY_TASK_DEFAULT_PRIORITY`, 0 to 255; None: messages carry 0.
     pub default_priority: Option<i64>,
+    /// `CELERY_TASK_DEFAULT_RATE_LIMIT`: how often one worker starts a task without a limit of its own; None: always.
+    pub default_rate_limit: Option<RateLimit>,
     /// `CELERY_TASK_ACKS_LATE`; default true (Celery: false), so that a dead worker's task is run by another.
     pub acks_late: bool,
     /// `CELERY_TASK_ACKS_ON_FAILURE`: acknowledge a task that failed; default true.
@@ -61,6 +63,7 @@ impl Default for TaskSettings {
             default_queue: "celery".to_owned(),
             routes: Vec::new(),
             default_priority: None,
+            default_rate_limit: None,
             acks_late: true,
             acks_on_failure: true,
             acks_on_timeout: true,
@@ -93,6 +96,11 @@ impl TaskSettings {
             &TASK_DEFAULT_PRIORITY,
             &mut settings.default_priority,
             |text| parse::priority(text).map(Some),
+        );
+        lookup.set(
+            &TASK_DEFAULT_RATE_LIMIT,
+            &mut settings.default_rate_limit,
+            rate_limit,
         );
         lookup.set(&TASK_ACKS_LATE, &mut settings.acks_late, parse::boolean);
         // The older setting is the default of the two that replaced it, as in Celery 5.7.
@@ -171,6 +179,10 @@ impl TaskSettings {
             );
         }
     }
+}
+
+fn rate_limit(text: &str) -> Result<Option<RateLimit>, Problem> {
+    RateLimit::read(&text.into())
 }
 
 fn accept_content(text: &str) -> Result<Vec<String>, Problem> {

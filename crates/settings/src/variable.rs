@@ -90,6 +90,8 @@ variables! {
             "Task name, pattern with *, or re:expression, to a queue's name or {\"queue\", \"priority\", \"routing_key\"}.";
         TASK_DEFAULT_PRIORITY = "CELERY_TASK_DEFAULT_PRIORITY", "", "0 to 255",
             "The priority of messages that have none; on Redis 0 is the highest.";
+        TASK_DEFAULT_RATE_LIMIT = "CELERY_TASK_DEFAULT_RATE_LIMIT", "", "10/s, 100/m, 5/h",
+            "How often one worker starts a task that has no rate limit of its own.";
         TASK_ACKS_LATE = "CELERY_TASK_ACKS_LATE", "true", "yes or no",
             "Acknowledge a task after it ran (Celery's default is false): a dead worker's task is run by another.";
         TASK_ACKS_ON_FAILURE_OR_TIMEOUT = "CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT", "true", "yes or no",
@@ -129,6 +131,8 @@ variables! {
             "Replace a child of the prefork pool that has used more, after its task; unset, never.";
         AUTOSCALE_KEEPALIVE = "AUTOSCALE_KEEPALIVE", "30", "seconds",
             "How long --autoscale waits without need before it shrinks the pool.";
+        WORKER_DISABLE_RATE_LIMITS = "CELERY_WORKER_DISABLE_RATE_LIMITS", "false", "yes or no",
+            "Start tasks however often they come, whatever their rate limits.";
         TASK_QUEUES = "CELERY_TASK_QUEUES", "", "list or JSON",
             "Queues of a worker without -Q; unset, the default queue.";
         MAX_DEATHS = "LOVAGE_MAX_DEATHS", "3", "number",

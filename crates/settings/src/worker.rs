@@ -7,7 +7,7 @@ use crate::{
     parse::{self, Problem},
     variable::{
         AUTOSCALE_KEEPALIVE, DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES,
-        TASK_QUEUES, UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_MAX_MEMORY_PER_CHILD,
+        TASK_QUEUES, UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_DISABLE_RATE_LIMITS, WORKER_MAX_MEMORY_PER_CHILD,
         WORKER_MAX_TASKS_PER_CHILD, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER,
     },
 };
@@ -41,6 +41,8 @@ pub struct WorkerSettings {
     pub demo_tasks: bool,
     /// `LOVAGE_MAX_MESSAGE_BYTES`: what a message may weigh once it is unpacked; default 64 MiB.
     pub max_message_bytes: usize,
+    /// `CELERY_WORKER_DISABLE_RATE_LIMITS`: start tasks however often they come; default false.
+    pub disable_rate_limits: bool,
 }
 
 /// How tasks are run.
@@ -73,6 +75,7 @@ impl Default for WorkerSettings {
             unknown_grace: None,
             demo_tasks: false,
             max_message_bytes: 64 << 20,
+            disable_rate_limits: false,
         }
     }
 }
@@ -114,6 +117,11 @@ impl WorkerSettings {
             &MAX_MESSAGE_BYTES,
             &mut settings.max_message_bytes,
             parse::size,
+        );
+        lookup.set(
+            &WORKER_DISABLE_RATE_LIMITS,
+            &mut settings.disable_rate_limits,
+            parse::boolean,
         );
         settings
     }

@@ -9,7 +9,7 @@ use lovage_client::Client;
 use lovage_protocol::{Body, DecodeOptions, Map, Message, State, TaskMeta, Value};
 use lovage_results::ResultStore;
 use lovage_settings::Settings;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::{
@@ -17,13 +17,15 @@ use crate::{
     chord::Joiner,
     commit::{self, Starter, Ticket},
     context::Context,
-    engine::Slot,
+    engine::{Event, Slot},
+    gate::{self, Gatekeeper, Passed},
     handler::Call,
     intake::{self, Intake},
     layer::{self, End},
     outcome::{Outcome, When},
     policy::{self, Ending, Fate, Next, Record},
     pool::{self, Place, Pool, Ran, prefork::Death},
+    rate::{Turn, Turns},
     records,
     shutdown::Shutdown,
     unknown::Unknown,
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) chords_beside: bool,
     pub(crate) consumer: Arc<dyn Consumer>,
     pub(crate) starter: Starter,
+    pub(crate) gatekeeper: Gatekeeper,
+    pub(crate) turns: Turns,
     pub(crate) joiner: Joiner,
     pub(crate) unknown: Unknown,
     pub(crate) shutdown: Shutdown,
@@ -58,15 +62,36 @@ pub(crate) struct Job {
     pub(crate) body: Body,
     /// Not to be run after.
     pub(crate) expires: Option<DateTime<Utc>>,
+    /// Unix time before which it only asks for its lock.
+    pub(crate) not_before: Option<f64>,
 }
 
 /// Lives one message to its end.
 pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot, ticket: Ticket) {
     slot.begin();
-    let finish = match intake::read(&shared, &delivery, shared.client.clock().now()) {
-        Intake::Run(job) => match run(&shared, &delivery, *job, slot).await {
-            Some(finish) => finish,
-            None => return,
+    let now = shared.client.clock().now();
+    let finish = match intake::read(&shared, &delivery, now) {
+        Intake::Run(job) => match shared.turns.of(&job, &delivery) {
+            Turn::Now => match run(&shared, &delivery, *job, slot).await {
+                Some(finish) => finish,
+                None => return,
+            },
+            Turn::Away(time) => {
+                let until = intake::unix(add(now, time));
+                settle(
+                    delivery,
+                    Settle::Delay {
+                        until,
+                        payload: None,
+                    },
+                )
+            }
+            Turn::Here => {
+                drop(slot);
+                let engine = ticket.engine.clone();
+                drop(ticket);
+                return Box::pin(wait_for_turn(&shared, delivery, &job.task, &engine)).await;
+            }
         },
         Intake::Refuse(reason) => {
             warn!(code = reason.code, detail = reason.detail, queue = %delivery.queue, "message refused, see `lovage dlq`");
@@ -79,13 +104,52 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
                 payload: None,
             },
         ),
-        Intake::Expired(message, body) => expired(&shared, delivery, &message, &body),
+        Intake::Expired(message, body) => not_run(&shared, delivery, &message, &body, "expired"),
         Intake::Unknown(message) => {
             Box::pin(shared.unknown.receive(&shared, delivery, &message)).await
         }
     };
     commit::finish(&shared, finish).await;
     drop(ticket);
+}
+
+/// Waits for the task's rate limit, in nobody's way: the message is then in the engine's line again. At a shutdown it goes back
+/// like all that has not begun.
+async fn wait_for_turn(
+    shared: &Shared,
+    mut delivery: Delivery,
+    task: &Registered,
+    engine: &mpsc::UnboundedSender<Event>,
+) {
+    let turn = async {
+        tokio::select! {
+            biased;
+            () = shared.shutdown.asked() => false,
+            () = task.bucket.wait() => true,
+        }
+    };
+    let back = async {
+        if delivery.started {
+            shared.consumer.unstart(vec![delivery.tag]).await
+        } else {
+            Ok(())
+        }
+    };
+    // The place in the line is taken first.
+    let (may_run, waits) = tokio::join!(turn, back);
+    match waits {
+        Ok(()) => delivery.started = false,
+        Err(error) => debug!(
+            error = &error as &dyn std::error::Error,
+            "a message that waited counts as started"
+        ),
+    }
+    if !may_run {
+        return;
+    }
+    shared.turns.granted(delivery.tag);
+    // An engine that has ended gives back what has not begun.
+    let _ = engine.send(Event::Turned(delivery));
 }
 
 /// A finish that only settles.
@@ -96,20 +160,34 @@ pub(crate) fn settle(delivery: Delivery, settle: Settle) -> Finish {
         publishes: Vec::new(),
         results: Vec::new(),
         chord: None,
+        leave: None,
     }
 }
 
-fn expired(shared: &Shared, delivery: Delivery, message: &Message, body: &Body) -> Finish {
-    info!(task.id = %message.headers.id, task.name = %message.headers.task, "task expired before it began");
-    let exception = records::celery_exception("TaskRevokedError", "expired").to_value();
+/// The end of a task that does not run, for this reason.
+pub(crate) fn not_run(
+    shared: &Shared,
+    delivery: Delivery,
+    message: &Message,
+    body: &Body,
+    why: &str,
+) -> Finish {
+    info!(task.id = %message.headers.id, task.name = %message.headers.task, why, "task is not run");
+    let exception = records::celery_exception("TaskRevokedError", why).to_value();
     let task = shared.catalogue.get(message.headers.task.as_str());
     if let Some(task) = task {
-        let end = End::Revoked("expired");
+        let end = End::Revoked(why);
         layer::tell(&task.layers, message, &delivery.queue, end, None);
     }
     let mut finish = settle(delivery, Settle::Ack);
     finish.chord = workflow::chord_part(shared, message, body, &State::Revoked, &exception);
     let rules = task.map(|task| task.rules);
+    finish.leave = gate::leave(
+        message,
+        rules.is_some_and(|rules| rules.gated),
+        finish.settle.as_ref(),
+        None,
+    );
     if rules.is_none_or(|rules| {
         policy::stores(message, &rules, &shared.settings.tasks, &State::Revoked)
     }) {
@@ -122,6 +200,14 @@ fn expired(shared: &Shared, delivery: Delivery, message: &Message, body: &Body) 
 
 async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) -> Option<Finish> {
     let rules = job.task.rules;
+    if rules.gated {
+        // Boxed, so that tasks that do not pass here need no room for it.
+        match Box::pin(gate::pass(shared, delivery, &job)).await {
+            Passed::Yes => {}
+            Passed::Gone => return None,
+            Passed::Ends(finish) => return Some(*finish),
+        }
+    }
     let Some(place) = shared.pool.place().await else {
         debug!(task.id = %job.message.headers.id, "the worker stops before there was a child process for the task");
         return Some(settle(delivery.clone(), Settle::Restore));
@@ -154,7 +240,7 @@ async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) ->
             .expires
             .is_some_and(|expires| expires <= shared.client.clock().now())
         {
-            let mut finish = expired(shared, delivery.clone(), &job.message, &job.body);
+            let mut finish = not_run(shared, delivery.clone(), &job.message, &job.body, "expired");
             finish.settle.take_if(|_| !rules.acks_late);
             return Some(finish);
         }
@@ -200,6 +286,7 @@ async fn attempt(
         message,
         body,
         expires: _,
+        not_before: _,
     } = job;
     let rules = task.rules;
     let context = Context::new(
@@ -297,7 +384,7 @@ async fn after_death(
     }
 }
 
-fn conclude(
+pub(crate) fn conclude(
     shared: &Shared,
     delivery: &Delivery,
     body: &Body,
@@ -321,18 +408,25 @@ fn conclude(
         publishes: Vec::new(),
         results: Vec::new(),
         chord: None,
+        leave: None,
     };
     let mut record = record;
     let mut children = Vec::new();
+    let mut retry_in = None;
     match next {
         Next::Nothing => {}
         Next::Retry(when) => {
-            let eta = match when {
+            let eta: Option<DateTime<Utc>> = match when {
                 When::Eta(eta) => Some(eta.min(LAST_MOMENT)),
                 // Celery takes a countdown of 0 for none.
                 When::Countdown(Duration::ZERO) => None,
                 When::Countdown(wait) => Some(add(shared.client.clock().now(), wait)),
             };
+            retry_in = Some(eta.map_or(Duration::ZERO, |eta| {
+                (eta - shared.client.clock().now())
+                    .to_std()
+                    .unwrap_or_default()
+            }));
             // It was decoded once already, so it can be again.
             let again = message
                 .decode_body(&shared.decode)
@@ -360,6 +454,7 @@ fn conclude(
         let end = layer::end(record.as_ref(), rejected);
         layer::tell(&task.layers, message, &delivery.queue, end, ran);
     }
+    finish.leave = gate::leave(message, rules.gated, finish.settle.as_ref(), retry_in);
     if let Some(Record {
         state,
         result,

@@ -15,7 +15,7 @@ use celery::{
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use futures::{FutureExt, future::BoxFuture};
 use lovage_protocol::{ExceptionInfo, Map, Value};
-use lovage_registry::{Binder, TaskSpec};
+use lovage_registry::{Admission, Binder, TaskSpec};
 use serde::Serialize;
 
 use crate::{
@@ -53,7 +53,21 @@ pub(crate) fn options<T: Task>(said: TaskOptions, spec: &TaskSpec) -> TaskOption
         max_retry_delay: said.max_retry_delay.or(own.max_retry_delay.map(seconds)),
         time_limit: said.time_limit.or(own.hard_time_limit.map(seconds)),
         soft_time_limit: said.soft_time_limit.or(own.time_limit.map(seconds)),
-        ..said
+        retry_on_worker_lost: said.retry_on_worker_lost,
+        rate_limit: said.rate_limit.or_else(|| spec.options.rate_limit.clone()),
+        admission: admission(said.admission, &spec.options.admission),
+    }
+}
+
+fn admission(said: Admission, own: &Admission) -> Admission {
+    Admission {
+        unique: said.unique.or_else(|| own.unique.clone()),
+        debounce: said.debounce.or_else(|| own.debounce.clone()),
+        limits: if said.limits.is_empty() {
+            own.limits.clone()
+        } else {
+            said.limits
+        },
     }
 }
 

@@ -2,17 +2,19 @@
 
 use std::{any::TypeId, collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use lovage_client::OwnOptions;
+use lovage_client::{ClaimOf, OwnOptions};
 use lovage_protocol::TaskName;
-use lovage_registry::{MissingState, StateMap, TaskSpec};
+use lovage_registry::{MissingState, RateLimit, StateMap, TaskSpec};
 use lovage_settings::Settings;
 
 use crate::{
     error::BuildError,
+    gate::{self, Gate},
     handler::Handler,
     layer::{self, Layer, Layers},
     module::{Module, TaskOptions},
     pool::limits::{Limits, TaskLimits},
+    rate::{Bucket, RateLimits},
 };
 
 /// Every task of a worker, by name.
@@ -31,6 +33,8 @@ pub(crate) struct Registered {
     pub(crate) layers: Layers,
     /// Its time limits, which can be changed while the worker runs.
     pub(crate) limits: TaskLimits,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) bucket: Arc<Bucket>,
 }
 
 /// A task's options after the settings have been asked for what the task leaves open.
@@ -46,6 +50,8 @@ pub(crate) struct Rules {
     pub(crate) max_retry_delay: Duration,
     pub(crate) reject_on_worker_lost: bool,
     pub(crate) retry_on_worker_lost: bool,
+    /// It is unique or limited: it passes the gate before it runs.
+    pub(crate) gated: bool,
 }
 
 /// Celery's `retry_backoff_max`.
@@ -125,6 +131,7 @@ impl Catalogue {
                 queue: task.options.queue.clone(),
                 priority: task.options.priority,
                 expires: task.options.expires,
+                claim: gate::claims(task).map(ClaimOf::new),
             };
             (TaskName::from(task.name.as_str()), own)
         });
@@ -137,6 +144,15 @@ impl Catalogue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
+    }
+
+    /// The rate limits of all tasks.
+    pub(crate) fn rate_limits(&self, disabled: bool) -> RateLimits {
+        let buckets = self
+            .tasks
+            .iter()
+            .map(|(name, task)| (name.clone(), Arc::clone(&task.bucket)));
+        RateLimits::new(buckets, disabled)
     }
 
     /// The names, sorted.
@@ -181,8 +197,11 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
                     second: module.name().to_owned(),
                 });
             }
+            check_names(&entry.spec)?;
+            let gate = Gate::of(&entry.spec);
+            let mut rules = Rules::resolve(&entry.options, settings);
+            rules.gated = gate.is_some();
             let registered = Registered {
-                rules: Rules::resolve(&entry.options, settings),
                 limits: TaskLimits::new(Limits {
                     hard: entry.options.time_limit.or(settings.tasks.time_limit),
                     soft: entry
@@ -190,6 +209,9 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
                         .soft_time_limit
                         .or(settings.tasks.soft_time_limit),
                 }),
+                rules,
+                gate,
+                bucket: Arc::new(Bucket::new(rate_limit(&entry.options, settings))),
                 spec: entry.spec.clone(),
                 handler: layer::wrap(&name, &layers, Arc::clone(&entry.handler)),
                 layers: Arc::clone(&layers),
@@ -208,6 +230,39 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
         }
     }
     Ok((tasks, provided))
+}
+
+/// What the task says of itself wins over the setting.
+fn rate_limit(said: &TaskOptions, settings: &Settings) -> Option<RateLimit> {
+    if settings.worker.disable_rate_limits {
+        return None;
+    }
+    let default = settings.tasks.default_rate_limit;
+    let default = default.map(|limit| limit.per_second);
+    said.rate_limit
+        .clone()
+        .or_else(|| default.map(|rate| RateLimit::checked(&format!("{rate}/s"), rate)))
+}
+
+/// A name that is none would make all calls equal.
+fn check_names(spec: &TaskSpec) -> Result<(), BuildError> {
+    let params: Vec<&str> = spec
+        .params
+        .iter()
+        .map(|param| param.name.as_str())
+        .collect();
+    // A raw handler takes any keyword.
+    if params.is_empty() && !spec.typed {
+        return Ok(());
+    }
+    match spec.options.admission.unknown_names(&params).next() {
+        None => Ok(()),
+        Some(name) => Err(BuildError::UnknownParameter {
+            task: spec.name.clone(),
+            name: name.to_owned(),
+            has: params.join(", "),
+        }),
+    }
 }
 
 async fn make_states(
@@ -243,6 +298,7 @@ impl Rules {
             retry_on_worker_lost: said
                 .retry_on_worker_lost
                 .unwrap_or(tasks.retry_on_worker_lost),
+            gated: false,
         }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) enum Event {
     Resized,
     /// A message is out of our hands.
     Settled,
+    /// A message that waited for its task's rate limit, outside of slots and prefetch, may run now.
+    Turned(Delivery),
 }
 
 /// An occupied slot; dropping it frees it.
@@ -156,7 +158,7 @@ pub(crate) async fn run(
             Event::Fetched(Ok(batch)) => {
                 summary.returned += restore(&*consumer, &shutdown, batch).await?;
             }
-            Event::Fetched(Err(_)) | Event::Settled | Event::Resized => {}
+            Event::Fetched(Err(_)) | Event::Settled | Event::Resized | Event::Turned(_) => {}
         }
     }
     let released = unless_stuck(&shutdown, give_back(&*consumer)).await;
@@ -330,6 +332,11 @@ impl Engine {
             Event::Settled => self.held -= 1,
             // The next look at the slots sees it.
             Event::Resized => {}
+            Event::Turned(delivery) => {
+                self.held += 1;
+                // It came before those that wait for a slot.
+                self.waiting.push_front(delivery);
+            }
             Event::Fetched(batch) => {
                 self.fetching = false;
                 self.reserved = 0;

@@ -29,6 +29,16 @@ pub enum BuildError {
         /// The other.
         second: String,
     },
+    /// Uniqueness or a limit of a task is declared by a parameter that the task does not have.
+    #[error("task `{task}` is to be unique or limited by `{name}`, but its parameters are: {has}")]
+    UnknownParameter {
+        /// The task.
+        task: String,
+        /// The name given.
+        name: String,
+        /// The names there are.
+        has: String,
+    },
     /// Tasks need state that nobody provides; all of them are named.
     #[error("{}", .0.join("\n"))]
     MissingState(Vec<String>),

@@ -9,6 +9,7 @@ use crate::{
     catalogue::Catalogue,
     error::ControlError,
     pool::{Autoscale, KillSignal, Pool, Terminated, limits::Limits},
+    rate::RateLimits,
 };
 
 /// Controls a worker, from before it runs on. Cloning shares it; nothing here takes a lock that a task waits for.
@@ -16,6 +17,7 @@ use crate::{
 pub struct WorkerHandle {
     pool: Arc<Pool>,
     catalogue: Catalogue,
+    rates: RateLimits,
 }
 
 /// How a worker's pool stands.
@@ -39,8 +41,12 @@ pub struct PoolState {
 }
 
 impl WorkerHandle {
-    pub(crate) fn new(pool: Arc<Pool>, catalogue: Catalogue) -> Self {
-        Self { pool, catalogue }
+    pub(crate) fn new(pool: Arc<Pool>, catalogue: Catalogue, rates: RateLimits) -> Self {
+        Self {
+            pool,
+            catalogue,
+            rates,
+        }
     }
 
     /// How the pool stands now.
@@ -79,6 +85,11 @@ impl WorkerHandle {
         }
         registered.limits.set(Limits { hard, soft });
         Ok(())
+    }
+
+    /// The rate limits of its tasks, to be read and changed (`celery/worker/control.py`, `rate_limit`).
+    pub fn rate_limits(&self) -> &RateLimits {
+        &self.rates
     }
 
     /// Lets so many more tasks run at once, and tells how many may now.

@@ -66,8 +66,19 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
         Ok(expires) => expires,
         Err(text) => return Intake::Refuse(invalid(&message, "expires", &text)),
     };
+    let mut not_before = None;
     match moment(shared, message.headers.eta.as_deref()) {
-        Ok(Some(eta)) if eta > now => return Intake::Delay(unix(eta)),
+        Ok(Some(eta)) if eta > now => {
+            // Others of its key are duplicates from now on.
+            if task
+                .gate
+                .as_ref()
+                .is_none_or(|gate| !gate.comes_before_its_time())
+            {
+                return Intake::Delay(unix(eta));
+            }
+            not_before = Some(unix(eta));
+        }
         Ok(_) => {}
         Err(text) => return Intake::Refuse(invalid(&message, "eta", &text)),
     }
@@ -76,6 +87,7 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
         message: Arc::new(message),
         body,
         expires,
+        not_before,
     }))
 }
 
@@ -94,7 +106,7 @@ fn moment(shared: &Shared, text: Option<&str>) -> Result<Option<DateTime<Utc>>, 
         .map_err(|error| error.to_string())
 }
 
-fn unix(at: DateTime<Utc>) -> f64 {
+pub(crate) fn unix(at: DateTime<Utc>) -> f64 {
     crate::unknown::unix(at)
 }
 

@@ -12,6 +12,8 @@
 //! | `worker` | the whole: parts, start, run |
 //! | `engine` | when to fetch and what runs next |
 //! | `intake` | what to do with a message: run, refuse, delay, expire |
+//! | `gate` | what must hold before a task runs: uniqueness, limits |
+//! | `rate` | Celery's rate limits, per worker and task |
 //! | `unknown` | messages whose task is not registered here |
 //! | `attempt` | one message's life |
 //! | `pool` | where tasks run: executor, threads, child processes; limits and size |
@@ -37,6 +39,7 @@ pub mod context;
 mod engine;
 mod error;
 mod handle;
+mod gate;
 mod handler;
 mod hook;
 mod intake;
@@ -47,6 +50,7 @@ mod outcome;
 mod panics;
 mod policy;
 mod pool;
+mod rate;
 mod raw;
 mod records;
 mod shutdown;
@@ -68,6 +72,7 @@ pub use outcome::{Failure, Outcome, Retry, When};
 pub use pool::{
     Autoscale, ChildCommand, ChildParts, KillSignal, Terminated, UnknownSignal, serve_child,
 };
+pub use rate::{RateLimits, RateRefused};
 pub use raw::{RawCall, RawTask};
 pub use shutdown::Shutdown;
 pub use soft_limit::SoftLimit;

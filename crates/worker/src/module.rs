@@ -11,7 +11,9 @@ use std::{
 use celery::task::Task;
 use futures::{FutureExt, future::BoxFuture};
 use lovage_client::PublishLayer;
-use lovage_registry::{Described, StateMap, TaskSpec};
+use lovage_registry::{
+    Admission, Debounce, Described, Limit, RateLimit, StateMap, TaskSpec, Unique,
+};
 use lovage_settings::Settings;
 use serde::Serialize;
 
@@ -65,7 +67,7 @@ pub(crate) struct Provider {
 
 /// What the task's own macro cannot say, and what a worker may overrule. Every field's default is "as the task or the
 /// settings say".
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct TaskOptions {
     pub(crate) blocking: Option<bool>,
     pub(crate) acks_late: Option<bool>,
@@ -77,6 +79,8 @@ pub struct TaskOptions {
     pub(crate) time_limit: Option<Duration>,
     pub(crate) soft_time_limit: Option<Duration>,
     pub(crate) retry_on_worker_lost: Option<bool>,
+    pub(crate) admission: Admission,
+    pub(crate) rate_limit: Option<RateLimit>,
 }
 
 impl TaskOptions {
@@ -112,6 +116,31 @@ impl TaskOptions {
     /// How often it may be run again; `None` for ever. Default 3.
     pub fn max_retries(mut self, retries: Option<u32>) -> Self {
         self.max_retries = Some(retries);
+        self
+    }
+
+    /// How often this worker starts it, as Celery's `rate_limit`. Setting: `CELERY_TASK_DEFAULT_RATE_LIMIT`.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.rate_limit = Some(limit);
+        self
+    }
+
+    /// No two calls with the same arguments wait or run at once, over all workers.
+    pub fn unique(mut self, unique: Unique) -> Self {
+        self.admission.unique = Some(unique);
+        self
+    }
+
+    /// Only the last of several calls in a row runs.
+    pub fn debounce(mut self, debounce: Debounce) -> Self {
+        self.admission.debounce = Some(debounce);
+        self
+    }
+
+    /// So many at once or in a period, over all workers. May be given more than once; any given here replace those of the
+    /// task's own attribute.
+    pub fn limit(mut self, limit: Limit) -> Self {
+        self.admission.limits.push(limit);
         self
     }
 
@@ -171,8 +200,9 @@ impl Module {
         T: Described + 'static,
         T::Returns: Serialize,
     {
-        let spec = T::spec();
+        let mut spec = T::spec();
         let options = bridge::options::<T>(options, &spec);
+        spec.options.admission = options.admission.clone();
         self.tasks.push(Entry {
             handler: bridge::handler::<T>(&spec),
             spec,
@@ -188,8 +218,9 @@ impl Module {
         T: Task + 'static,
         T::Returns: Serialize,
     {
-        let spec = TaskSpec::untyped(T::NAME, T::ARGS);
+        let mut spec = TaskSpec::untyped(T::NAME, T::ARGS);
         let options = bridge::options::<T>(options, &spec);
+        spec.options.admission = options.admission.clone();
         self.tasks.push(Entry {
             handler: bridge::handler::<T>(&spec),
             spec,
@@ -208,6 +239,7 @@ impl Module {
         } = task;
         let mut spec = TaskSpec::variadic(&name);
         spec.doc = doc;
+        spec.options.admission = options.admission.clone();
         self.tasks.push(Entry {
             handler: Arc::new(RawHandler::new(&spec, run)),
             spec,

@@ -17,6 +17,7 @@ use crate::{
     commit::Starter,
     engine::{self, Summary},
     error::{BuildError, Error},
+    gate::Gatekeeper,
     handle::WorkerHandle,
     hook::{Hooks, Started},
     intake,
@@ -26,6 +27,7 @@ use crate::{
         Autoscale, ChildCommand, Pool, Size, in_process::Runner, prefork::Prefork,
         threads::Abandoned,
     },
+    rate::Turns,
     shutdown::Shutdown,
     unknown::Unknown,
 };
@@ -173,7 +175,9 @@ impl Worker {
 
     /// Its controls, for as long as it runs.
     pub fn handle(&self) -> WorkerHandle {
-        WorkerHandle::new(Arc::clone(&self.pool), self.catalogue.clone())
+        let disabled = self.parts.settings.worker.disable_rate_limits;
+        let rates = self.catalogue.rate_limits(disabled);
+        WorkerHandle::new(Arc::clone(&self.pool), self.catalogue.clone(), rates)
     }
 
     /// Consumes until a shutdown is asked for and everything that began has ended. Calls `ready` once it consumes.
@@ -256,6 +260,8 @@ impl Worker {
             results_beside,
             chords_beside,
             starter: Starter::spawn(Arc::clone(&consumer)),
+            turns: Turns::default(),
+            gatekeeper: Gatekeeper::spawn(Arc::clone(&consumer), shutdown.clone()),
             consumer: Arc::clone(&consumer),
             joiner,
             unknown: Unknown::new(broker, forward, settings.worker.unknown_grace),

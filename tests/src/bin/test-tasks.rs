@@ -178,5 +178,5 @@ fn main() -> ExitCode {
         .task::<parent>()
         .task::<always_retries>()
         .task::<turn>();
-    lovage::main(vec![tests])
+    lovage::main(vec![tests, lovage_integration_tests::gated_tasks::module()])
 }

@@ -1,20 +1,12 @@
 //! Messages that are away for a while.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::{
     Stage,
-    stage::{end, envelope, fetch, finds_nothing, id, ids, queue},
+    stage::{end, envelope, fetch, finds_nothing, id, ids, in_future, queue},
 };
 use crate::{Finished, Settle};
-
-fn in_future(seconds: f64) -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs_f64()
-        + seconds
-}
 
 /// It comes back in time, and to the head of its queue, whoever is there then.
 pub async fn a_delayed_message_is_away_until_it_is_due(stage: impl Stage) {

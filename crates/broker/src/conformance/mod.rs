@@ -3,6 +3,7 @@
 //!
 //! Failures are panics, as in any test.
 
+mod asking;
 pub mod chords;
 pub mod deaths;
 pub mod delays;
@@ -10,6 +11,8 @@ pub mod fanout;
 pub mod fetching;
 pub mod finishing;
 pub mod letters;
+pub mod limits;
+pub mod locks;
 mod stage;
 pub mod starting;
 pub mod waiting;
@@ -31,7 +34,8 @@ macro_rules! conformance_suite {
                 close_ends_a_waiting_fetch, a_waiting_fetch_holds_nobody_up
             }
             starting: {
-                start_keeps_and_early_ack_settles, start_of_what_was_lost_is_refused, start_or_release_wins_but_not_both
+                start_keeps_and_early_ack_settles, start_of_what_was_lost_is_refused, start_or_release_wins_but_not_both,
+                a_start_can_be_taken_back
             }
             finishing: {
                 ack_removes_and_does_everything_else, a_lost_delivery_does_nothing, a_second_finish_is_lost,
@@ -48,6 +52,18 @@ macro_rules! conformance_suite {
             chords: {
                 the_last_part_claims_and_closes, a_part_counts_once, a_failed_chord_keeps_its_members,
                 the_claim_of_a_dead_worker_is_taken_over
+            }
+            locks: {
+                a_lock_is_held_until_its_task_has_ended, a_retry_keeps_its_lock,
+                a_dead_workers_lock_waits_for_the_redelivery, the_lock_of_a_lost_task_is_free,
+                a_lock_may_end_at_the_start_or_after_a_time, who_joins_waits_for_the_end_of_the_first,
+                only_the_last_call_runs_after_the_window, what_was_lost_is_not_admitted,
+                a_duplicate_is_refused_as_it_is_sent
+            }
+            limits: {
+                a_full_limit_lets_wait_in_order_of_arrival, the_slots_of_a_dead_worker_are_freed,
+                a_rate_spreads_starts_over_time, the_last_to_close_gives_back_who_waits,
+                who_is_called_and_does_not_run_lets_the_next_one_go
             }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
         );

@@ -1,6 +1,9 @@
 //! What a test of the suite acts on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -238,5 +241,12 @@ pub(super) fn end(delivery: &Delivery, settle: Settle) -> Finish {
         publishes: vec![],
         results: vec![],
         chord: None,
+        leave: None,
     }
+}
+
+/// A unix time so many seconds from now.
+pub(super) fn in_future(seconds: f64) -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_secs_f64() + seconds
 }

@@ -134,3 +134,17 @@ pub async fn start_or_release_wins_but_not_both(stage: impl Stage) {
             .expect("the broker answers");
     }
 }
+
+/// What waits in a worker again counts as waiting, and goes back with the rest of what has not begun.
+pub async fn a_start_can_be_taken_back(stage: impl Stage) {
+    stage.publish("q", &["1", "2"]).await;
+    let consumer = stage.consumer("w", &["q"]).await;
+    let taken = fetch(&*consumer, 2, 2).await;
+    consumer
+        .unstart(vec![taken[0].tag])
+        .await
+        .expect("the broker answers");
+    let released = consumer.release_unstarted().await;
+    assert_eq!(released.expect("the broker answers"), 1);
+    assert_eq!(ids(&fetch(&*consumer, 2, 0).await), ["1"]);
+}

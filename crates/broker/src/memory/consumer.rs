@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,8 +17,8 @@ use super::{
     state::{Holding, State, Worker},
 };
 use crate::{
-    Consumer, ConsumerOptions, Delivery, DeliveryTag, Error, Finish, Finished, Start, Want,
-    envelope, rotation::Rotation,
+    Admit, Admitted, Consumer, ConsumerOptions, Delivery, DeliveryTag, Error, Finish, Finished,
+    Leave, Start, Want, envelope, rotation::Rotation,
 };
 
 /// See the module of the broker.
@@ -91,18 +92,24 @@ impl MemoryConsumer {
     }
 
     fn put_back(&self, state: &mut State, waiting_only: bool) -> u64 {
-        let State { lists, workers, .. } = state;
-        let Some(worker) = workers.get_mut(&self.id) else {
+        let Some(worker) = state.workers.get_mut(&self.id) else {
             return 0;
         };
+        let held = std::mem::take(&mut worker.held);
+        let (kept, back): (BTreeMap<_, _>, BTreeMap<_, _>) = held
+            .into_iter()
+            .partition(|(_, holding)| waiting_only && holding.started);
+        worker.held = kept;
         let mut count = 0;
-        for (tag, holding) in std::mem::take(&mut worker.held).into_iter().rev() {
-            if waiting_only && holding.started {
-                worker.held.insert(tag, holding);
-            } else {
-                lists.restore(&holding.queue, envelope::redelivered(&holding.raw));
-                count += 1;
-            }
+        for (number, holding) in back.into_iter().rev() {
+            let leave = Leave::Again {
+                owner: envelope::identity(&holding.raw),
+                pause: Duration::ZERO,
+            };
+            state.leave(&(self.id.clone(), number), &leave);
+            let again = envelope::redelivered(&holding.raw);
+            state.lists.restore(&holding.queue, again);
+            count += 1;
         }
         count
     }
@@ -161,6 +168,29 @@ impl Consumer for MemoryConsumer {
         settle::start(&self.inner, &self.id, &batch)
     }
 
+    async fn unstart(&self, batch: Vec<DeliveryTag>) -> Result<(), Error> {
+        self.check_open()?;
+        let mut state = self.inner.lock();
+        let worker = state.workers.get_mut(&self.id).ok_or(Error::Closed)?;
+        for tag in batch {
+            if let Some(holding) = worker.held.get_mut(&tag.0) {
+                holding.started = false;
+            }
+        }
+        Ok(())
+    }
+
+    async fn admit(&self, batch: Vec<Admit>) -> Result<Vec<Admitted>, Error> {
+        self.check_open()?;
+        let mut state = self.inner.lock();
+        let decided = batch.iter().map(|admit| state.admit(&self.id, admit));
+        let decided = decided.collect();
+        drop(state);
+        // Whoever waits for messages must learn of new times.
+        self.inner.arrived.notify_waiters();
+        Ok(decided)
+    }
+
     async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>, Error> {
         self.check_open()?;
         settle::finish(&self.inner, &self.id, batch)
@@ -179,8 +209,9 @@ impl Consumer for MemoryConsumer {
         held.sort_by_key(|(tag, _)| *tag);
         let options = worker.options.clone();
         // The oldest goes last, to the very head.
-        for (_, holding) in held.into_iter().rev() {
-            state.after_death(holding, &options, &self.inner.results);
+        for (number, holding) in held.into_iter().rev() {
+            let tag = (self.id.clone(), number);
+            state.after_death(&tag, holding, &options, &self.inner.results);
         }
         drop(state);
         self.inner.arrived.notify_waiters();

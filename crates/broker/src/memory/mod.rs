@@ -6,6 +6,7 @@
 mod chord;
 mod consumer;
 mod fanout;
+mod gate;
 mod inspect;
 mod letters;
 mod lists;
@@ -23,8 +24,8 @@ use tokio::sync::Notify;
 
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
-    Ask, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Error, Peer,
-    Publish, ResultPlace,
+    Ask, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters, Destination,
+    Error, Line, Peer, Publish, ResultPlace,
 };
 
 pub use self::{
@@ -123,6 +124,27 @@ impl Broker for MemoryBroker {
         drop(state);
         self.inner.arrived.notify_waiters();
         Ok(())
+    }
+
+    async fn publish_unique(
+        &self,
+        publish: &Publish,
+        owner: &str,
+        claim: &Claim,
+    ) -> Result<Option<String>, Error> {
+        let mut state = self.inner.lock();
+        let to_queue = matches!(publish.destination, Destination::Queue(_));
+        if to_queue && let Some(holder) = state.claim(owner, claim) {
+            return Ok(Some(holder));
+        }
+        state.publish(publish);
+        drop(state);
+        self.inner.arrived.notify_waiters();
+        Ok(None)
+    }
+
+    async fn lines(&self) -> Result<Vec<Line>, Error> {
+        Ok(self.inner.lock().lines())
     }
 
     async fn declare(&self, queues: &[QueueName]) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Starts and ends of deliveries in memory.
 
 use super::{Inner, check_place, state::State};
-use crate::{Error, Finish, Finished, Settle, Start, envelope};
+use crate::{Error, Finish, Finished, Settle, Start, admission, envelope};
 
 /// See [`crate::Consumer::start`].
 pub(super) fn start(inner: &Inner, id: &str, batch: &[Start]) -> Result<Vec<bool>, Error> {
@@ -57,6 +57,7 @@ fn finish_one(state: &mut State, inner: &Inner, id: &str, item: Finish) -> Resul
         publishes,
         results,
         chord,
+        leave,
     } = item;
     let worker = state.workers.get_mut(id).ok_or(Error::Closed)?;
     if settle.is_some() && worker.held.remove(&delivery.tag.0).is_none() {
@@ -76,6 +77,9 @@ fn finish_one(state: &mut State, inner: &Inner, id: &str, item: Finish) -> Resul
         && envelope::may_be_redelivered(&delivery.raw)
     {
         state.forget_deaths(&delivery.raw);
+    }
+    if let Some(leave) = leave.or_else(|| admission::implied(settle.as_ref(), &delivery.raw)) {
+        state.leave(&(id.to_owned(), delivery.tag.0), &leave);
     }
     match settle {
         None | Some(Settle::Ack) => {}

@@ -8,8 +8,13 @@ use std::{
 use bytes::Bytes;
 use lovage_protocol::{Clock, Message, QueueName};
 
-use super::{MemoryResults, chord::Chords, lists::Lists};
-use crate::{ConsumerOptions, DeadLetter, Destination, Peer, Publish, Reason, envelope};
+use super::{
+    MemoryResults,
+    chord::Chords,
+    gate::{Gates, Tag},
+    lists::Lists,
+};
+use crate::{ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, envelope};
 
 /// The state.
 #[derive(Debug, Default)]
@@ -29,6 +34,8 @@ pub(super) struct State {
     pub(super) held_up: bool,
     /// Everything published since it was asked for, in order.
     pub(super) journal: Option<Vec<Publish>>,
+    delays: u64,
+    pub(super) gates: Gates,
 }
 
 /// A consumer, alive or dead.
@@ -57,6 +64,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(super) struct Delayed {
+    member: u64,
     pub(super) until: f64,
     pub(super) queue: QueueName,
     pub(super) payload: Bytes,
@@ -131,13 +139,33 @@ impl State {
         self.declared.extend(queues.iter().cloned());
     }
 
-    pub(super) fn delay(&mut self, until: f64, queue: &QueueName, payload: Bytes) {
+    /// Keeps a message for later, under the number given.
+    pub(super) fn delay(&mut self, until: f64, queue: &QueueName, payload: Bytes) -> u64 {
+        self.delays += 1;
         self.delayed.push(Delayed {
+            member: self.delays,
             until,
             queue: queue.clone(),
             payload,
         });
         self.delayed.sort_by(|a, b| a.until.total_cmp(&b.until));
+        self.delays
+    }
+
+    pub(super) fn is_parked(&self, member: u64) -> bool {
+        self.delayed.iter().any(|delayed| delayed.member == member)
+    }
+
+    /// Gives a delayed message back before its time.
+    pub(super) fn unpark(&mut self, member: u64) {
+        let at = self
+            .delayed
+            .iter()
+            .position(|delayed| delayed.member == member);
+        if let Some(at) = at {
+            let delayed = self.delayed.remove(at);
+            self.lists.restore(&delayed.queue, delayed.payload);
+        }
     }
 
     pub(super) fn forget_deaths(&mut self, raw: &Bytes) {
@@ -220,10 +248,16 @@ impl State {
         let held = std::mem::take(&mut worker.held);
         let options = worker.options.clone();
         // The oldest goes last, to the very head.
-        for holding in held.into_values().rev() {
+        for (number, holding) in held.into_iter().rev() {
+            let tag = (id.to_owned(), number);
             if holding.started {
-                self.after_death(holding, &options, results);
+                self.after_death(&tag, holding, &options, results);
             } else {
+                let leave = Leave::Again {
+                    owner: envelope::identity(&holding.raw),
+                    pause: Duration::ZERO,
+                };
+                self.leave(&tag, &leave);
                 let again = envelope::redelivered(&holding.raw);
                 self.lists.restore(&holding.queue, again);
             }
@@ -234,14 +268,19 @@ impl State {
     /// Counts a death of a message whose process died while it ran, and puts it back or gives it up.
     pub(super) fn after_death(
         &mut self,
+        tag: &Tag,
         holding: Holding,
         options: &ConsumerOptions,
         results: &MemoryResults,
     ) {
         let deaths = self.count_death(&holding.raw);
+        let owner = envelope::identity(&holding.raw);
         if deaths > options.max_deaths {
+            self.leave(tag, &Leave::End { owner });
             self.give_up(holding, deaths, options, results);
         } else {
+            let pause = Duration::ZERO;
+            self.leave(tag, &Leave::Again { owner, pause });
             let again = envelope::after_death(&holding.raw, deaths, options.max_deaths);
             self.lists.restore(&holding.queue, again);
         }

@@ -9,7 +9,7 @@ use super::{
     reply,
     scripts::APPLY,
 };
-use crate::{Error, Start};
+use crate::{DeliveryTag, Error, Start};
 
 /// A row of batches, each with its number, of which one at a time is under way. The server keeps the answer to the last.
 #[derive(Debug)]
@@ -109,4 +109,22 @@ pub(crate) async fn start(
         ours.extend(answers);
     }
     Ok(ours)
+}
+
+/// See [`crate::Consumer::unstart`].
+pub(crate) async fn unstart(
+    shared: &Shared,
+    numbered: &mut Numbered,
+    batch: &[DeliveryTag],
+) -> Result<(), Error> {
+    for chunk in batch.chunks(MOST_ITEMS) {
+        let mut call = Batch::new(&shared.core.keys, shared.core.servers.database());
+        for tag in chunk {
+            let item = call.fenced(shared.tag(tag.0));
+            call.unstart(item);
+        }
+        numbered.run(shared, call, Settling::Keep).await?;
+        shared.held.unstart(chunk.iter().map(|tag| tag.0));
+    }
+    Ok(())
 }

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use redis::Cmd;
 
 use super::{
+    gate,
     keys::Keys,
     scripts::{self, APPLY},
 };
-use crate::{ChordPart, Error, Reason, ResultPlace, ResultWrite};
+use crate::{ChordPart, Error, Leave, Reason, ResultPlace, ResultWrite};
 
 /// So many items at most go into one script, so that nobody else waits long for the server.
 pub(crate) const MOST_ITEMS: usize = 500;
@@ -76,11 +77,13 @@ pub(crate) struct Batch<'k> {
     results: Vec<ResultRow>,
     pushes: Vec<(usize, usize, End, Bytes)>,
     starts: Vec<usize>,
+    unstarts: Vec<usize>,
     acks: Vec<usize>,
     delays: Vec<(usize, f64, String, Vec<u8>)>,
     letters: Vec<(usize, Vec<Bytes>)>,
     deaths: Vec<(usize, String, Duration)>,
     forgotten: Vec<(usize, String)>,
+    leaves: Vec<(usize, String, Leave)>,
     chords: Vec<(usize, ChordPart, i64, String)>,
 }
 
@@ -94,11 +97,13 @@ impl<'k> Batch<'k> {
             results: Vec::new(),
             pushes: Vec::new(),
             starts: Vec::new(),
+            unstarts: Vec::new(),
             acks: Vec::new(),
             delays: Vec::new(),
             letters: Vec::new(),
             deaths: Vec::new(),
             forgotten: Vec::new(),
+            leaves: Vec::new(),
             chords: Vec::new(),
         }
     }
@@ -141,6 +146,10 @@ impl<'k> Batch<'k> {
 
     pub(crate) fn start(&mut self, Item(item): Item) {
         self.starts.push(item);
+    }
+
+    pub(crate) fn unstart(&mut self, Item(item): Item) {
+        self.unstarts.push(item);
     }
 
     pub(crate) fn ack(&mut self, Item(item): Item) {
@@ -191,6 +200,11 @@ impl<'k> Batch<'k> {
 
     pub(crate) fn forget_deaths(&mut self, Item(item): Item, key: String) {
         self.forgotten.push((item, key));
+    }
+
+    /// `tag` is the delivery that leaves; an item that is not fenced does not say.
+    pub(crate) fn leave(&mut self, Item(item): Item, tag: String, leave: Leave) {
+        self.leaves.push((item, tag, leave));
     }
 
     pub(crate) fn chord(
@@ -269,6 +283,9 @@ impl<'k> Batch<'k> {
         section(&mut cmd, "S", &self.starts, |cmd, item| {
             cmd.arg(item);
         });
+        section(&mut cmd, "U", &self.unstarts, |cmd, item| {
+            cmd.arg(item);
+        });
         section(
             &mut cmd,
             "D",
@@ -288,6 +305,14 @@ impl<'k> Batch<'k> {
         });
         section(&mut cmd, "K", &self.forgotten, |cmd, (item, key)| {
             cmd.arg(item).arg(key);
+        });
+        section(&mut cmd, "G", &self.leaves, |cmd, (item, tag, leave)| {
+            let (owner, how, pause) = match leave {
+                Leave::End { owner } => (owner, "end", 0),
+                Leave::Again { owner, pause } => (owner, "again", gate::millis(*pause)),
+            };
+            cmd.arg(item).arg(keys.root()).arg(owner).arg(tag);
+            cmd.arg(how).arg(pause);
         });
         section(
             &mut cmd,

@@ -16,6 +16,7 @@ use super::{
     batch::Settling,
     fetch::Fetcher,
     finisher::Finishers,
+    gate,
     held::Held,
     lease::{self, Holder, Keeper, Pulse},
     link::{Link, Patience},
@@ -23,8 +24,8 @@ use super::{
     restore::{self, Restore},
 };
 use crate::{
-    Consumer, ConsumerOptions, Delivery, DeliveryTag, Error, Finish, Finished, Start, Want,
-    rotation::Rotation,
+    Admit, Admitted, Consumer, ConsumerOptions, Delivery, DeliveryTag, Error, Finish, Finished,
+    Start, Want, rotation::Rotation,
 };
 
 /// How long a close tries when the broker has not been heard of for a lease.
@@ -170,6 +171,18 @@ impl Consumer for RedisConsumer {
             apply::start(&self.shared, &mut numbered, &batch).await
         })
         .await
+    }
+
+    async fn unstart(&self, batch: Vec<DeliveryTag>) -> Result<(), Error> {
+        self.while_open(async {
+            let mut numbered = self.starting.lock().await;
+            apply::unstart(&self.shared, &mut numbered, &batch).await
+        })
+        .await
+    }
+
+    async fn admit(&self, batch: Vec<Admit>) -> Result<Vec<Admitted>, Error> {
+        self.while_open(gate::admit(&self.shared, &batch)).await
     }
 
     async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>, Error> {

@@ -15,7 +15,7 @@ use super::{
     link::Patience,
     publish::{self, Pushed},
 };
-use crate::{Error, Finish, Finished, Settle, envelope};
+use crate::{Error, Finish, Finished, Settle, admission, envelope};
 
 /// So many batches may be under way at once: while the server works on one, the next is written.
 const WINDOW: usize = 3;
@@ -237,6 +237,7 @@ fn write(
         publishes: _,
         results,
         chord,
+        leave,
     } = item;
     let at = match settle {
         Some(_) => batch.fenced(shared.tag(delivery.tag.0)),
@@ -294,6 +295,12 @@ fn write(
             at,
             shared.core.keys.deaths(&envelope::identity(&delivery.raw)),
         );
+    }
+    if let Some(leave) = leave
+        .clone()
+        .or_else(|| admission::implied(settle.as_ref(), &delivery.raw))
+    {
+        batch.leave(at, shared.tag(delivery.tag.0), leave);
     }
     let Some(part) = chord else { return Ok(None) };
     shared.core.check_place(&part.place)?;

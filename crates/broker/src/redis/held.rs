@@ -69,6 +69,15 @@ impl Held {
         }
     }
 
+    pub(crate) fn unstart(&self, numbers: impl Iterator<Item = u64>) {
+        let mut held = self.lock();
+        for number in numbers {
+            if let Some(entry) = held.get_mut(&number) {
+                entry.started = false;
+            }
+        }
+    }
+
     pub(crate) fn remove(&self, numbers: impl Iterator<Item = u64>) {
         let mut held = self.lock();
         for number in numbers {

@@ -105,6 +105,11 @@ impl Keys {
         format!("{}lovage:worker:{worker}", self.prefix)
     }
 
+    /// What all keys of ours begin with.
+    pub(crate) fn root(&self) -> String {
+        format!("{}lovage:", self.prefix)
+    }
+
     /// One dead letter.
     pub(crate) fn letter(&self, id: &str) -> String {
         format!("{}{id}", self.letter_prefix())

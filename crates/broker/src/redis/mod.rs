@@ -13,6 +13,7 @@ mod fanout;
 mod fetch;
 mod finisher;
 mod foreign;
+mod gate;
 mod held;
 mod keys;
 mod lease;
@@ -45,8 +46,8 @@ use self::{
     link::{Link, Patience, Request},
 };
 use crate::{
-    Ask, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Error, Peer,
-    Publish, ResultPlace, binding::Binding,
+    Ask, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters, Error, Line,
+    Peer, Publish, ResultPlace, binding::Binding,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -174,6 +175,19 @@ impl Core {
 impl Broker for RedisBroker {
     async fn publish(&self, batch: &[Publish]) -> Result<(), Error> {
         publish::publish(&self.core, batch).await
+    }
+
+    async fn publish_unique(
+        &self,
+        publish: &Publish,
+        owner: &str,
+        claim: &Claim,
+    ) -> Result<Option<String>, Error> {
+        gate::publish_unique(&self.core, publish, owner, claim).await
+    }
+
+    async fn lines(&self) -> Result<Vec<Line>, Error> {
+        gate::lines(&self.core).await
     }
 
     async fn declare(&self, queues: &[QueueName]) -> Result<(), Error> {

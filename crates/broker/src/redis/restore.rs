@@ -14,7 +14,7 @@ use super::{
     reply,
 };
 use crate::{
-    Error, Reason,
+    Error, Leave, Reason,
     envelope::{self, Entry},
 };
 
@@ -186,7 +186,17 @@ async fn portion_back(
         if restore.started {
             batch.count_death(item, keys.deaths(&envelope::identity(message)), DEATHS_LIFE);
         }
-        if restore.started && deaths > shared.options.max_deaths {
+        let owner = envelope::identity(message);
+        let buried = restore.started && deaths > shared.options.max_deaths;
+        let leave = match buried {
+            true => Leave::End { owner },
+            false => Leave::Again {
+                owner,
+                pause: Duration::ZERO,
+            },
+        };
+        batch.leave(item, restore.tag.clone(), leave);
+        if buried {
             bury(shared, &mut batch, item, queue, message, deaths)?;
         } else {
             let list = keys.list_for(queue, envelope::priority(message));

@@ -16,7 +16,24 @@ pub(crate) static RECOVER: LazyLock<Script> =
 pub(crate) static APPLY: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         include_str!("lua/store.lua"),
+        include_str!("lua/gate.lua"),
         include_str!("lua/apply.lua")
+    ))
+});
+
+/// Decides whether deliveries may run.
+pub(crate) static ADMIT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/gate.lua"),
+        include_str!("lua/admit.lua")
+    ))
+});
+
+/// Sends a message whose task must be unique.
+pub(crate) static PUBLISH_UNIQUE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/gate.lua"),
+        include_str!("lua/publish_unique.lua")
     ))
 });
 

@@ -284,6 +284,7 @@ impl System {
             publishes: vec![],
             results: vec![],
             chord: None,
+            leave: None,
         };
         let consumer = Arc::clone(&self.workers[worker].consumer);
         self.runtime

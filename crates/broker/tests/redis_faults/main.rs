@@ -63,6 +63,7 @@ pub(crate) fn end(delivery: &Delivery, settle: Settle) -> Finish {
         publishes: vec![],
         results: vec![],
         chord: None,
+        leave: None,
     }
 }
 

@@ -484,3 +484,18 @@ proptest! {
         assert_eq!(BrokerUrl::parse(&url.to_string()).unwrap(), url);
     }
 }
+
+#[test]
+fn a_rate_limit_is_read_for_tasks_without_one() {
+    let settings = |text: &str| {
+        Settings::from_lookup([("CELERY_TASK_DEFAULT_RATE_LIMIT".to_owned(), text.to_owned())])
+    };
+    let (read, _) = settings("90/m").unwrap();
+    assert_eq!(read.tasks.default_rate_limit.unwrap().per_second, 1.5);
+    assert_eq!(settings("0").unwrap().0.tasks.default_rate_limit, None);
+    let faults = settings("10/d").unwrap_err().to_string();
+    assert!(
+        faults.contains("CELERY_TASK_DEFAULT_RATE_LIMIT"),
+        "{faults}"
+    );
+}

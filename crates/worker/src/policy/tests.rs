@@ -23,6 +23,7 @@ fn rules() -> Rules {
         max_retry_delay: Duration::from_secs(600),
         reject_on_worker_lost: true,
         retry_on_worker_lost: false,
+        gated: false,
     }
 }
 

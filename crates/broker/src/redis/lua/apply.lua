@@ -11,11 +11,13 @@
 --         R  item, key, value                            result; before the first: database, life in ms or ''
 --         P  item, list, L or R, payload                 push
 --         S  item                                        mark as started
+--         U  item                                        mark as waiting again
 --         A  item                                        settle, though the others are kept
 --         D  item, due, member, message with its list    delay
 --         X  item, id, key, 2 * fields, fields...        dead letter; its time is the server's
 --         I  item, key, life in seconds                  count a death
 --         K  item, key                                   forget the deaths
+--         G  item, root, id, tag, end or again, pause in ms        leave the gate, see gate.lua
 --         C  database, item, group key, task id, member, score, life in s or '', claim in s, token
 -- Returns '<number>|<items that were not ours>|<items whose claim holds>', or 'ALIVE', or 'STALE'.
 local field, number = ARGV[1], ARGV[2]
@@ -62,7 +64,7 @@ local function select(wanted)
   end
 end
 
-local width = { T = 1, J = 2, P = 4, S = 1, A = 1, D = 4, I = 3, K = 2, C = 9 }
+local width = { T = 1, J = 2, P = 4, S = 1, U = 1, A = 1, D = 4, I = 3, K = 2, G = 6, C = 9 }
 local at = 7 + n
 -- Whatever could refuse is asked before the first write, as there is no way back after it.
 local function failed(err)
@@ -124,6 +126,11 @@ function sections.S(item, a)
   started[#started + 1] = now + 0.5
   started[#started + 1] = tag
 end
+function sections.U(item, a)
+  now = now or tonumber(call('TIME')[1])
+  started[#started + 1] = now
+  started[#started + 1] = ARGV[6 + item]
+end
 function sections.A(item, a)
   call('HDEL', KEYS[2], ARGV[6 + item])
   call('ZREM', KEYS[3], ARGV[6 + item])
@@ -138,6 +145,9 @@ function sections.I(item, a)
 end
 function sections.K(item, a)
   call('DEL', ARGV[a + 1])
+end
+function sections.G(item, a)
+  leave(ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5])
 end
 -- A chord's part returns: celery/backends/redis.py, CHORD_PART_RETURN_LUA. A claim of the same task is one that its worker
 -- died with: its redelivery takes the claim over.

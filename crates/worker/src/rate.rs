@@ -1,0 +1,351 @@
+//! Celery's rate limits: how often this worker starts each of its tasks (`celery/worker/consumer/consumer.py`, `bucket_for_task`
+//! and `limit_task`; `kombu/utils/limits.py`, a token bucket of one).
+//!
+//! Who has to wait holds neither a slot nor a place in the prefetch. The next few of a task wait here in their order, so that no token
+//! is left unused; those behind them go back to the broker until their turn is near.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use lovage_broker::{Delivery, DeliveryTag};
+use lovage_registry::RateLimit;
+use tokio::sync::Notify;
+
+use crate::attempt::Job;
+
+/// Who runs within this time waits in the worker.
+const NEAR: Duration = Duration::from_secs(1);
+/// Nobody is away for longer, so that a changed rate is felt by all within this time.
+const LONGEST_AWAY: Duration = Duration::from_secs(30);
+
+/// The rate limits of one worker's tasks, which may be changed while it runs. Cloning shares them.
+#[derive(Clone, Default)]
+pub struct RateLimits {
+    buckets: Arc<HashMap<Box<str>, Arc<Bucket>>>,
+    disabled: bool,
+}
+
+/// Why a rate limit was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RateRefused {
+    /// The worker has no such task.
+    #[error("unknown task")]
+    UnknownTask,
+    /// `CELERY_WORKER_DISABLE_RATE_LIMITS` is set.
+    #[error("rate limits disabled")]
+    Disabled,
+}
+
+impl RateLimits {
+    pub(crate) fn new(
+        tasks: impl Iterator<Item = (Box<str>, Arc<Bucket>)>,
+        disabled: bool,
+    ) -> Self {
+        Self {
+            buckets: Arc::new(tasks.collect()),
+            disabled,
+        }
+    }
+
+    /// Sets or removes the limit of a task. It holds at once for who waits in this worker, and within half a minute for who
+    /// waits at the broker.
+    ///
+    /// # Errors
+    /// When the worker has no such task, or its rate limits are disabled.
+    pub fn set(&self, task: &str, rate: Option<RateLimit>) -> Result<(), RateRefused> {
+        if self.disabled {
+            return Err(RateRefused::Disabled);
+        }
+        let bucket = self.buckets.get(task).ok_or(RateRefused::UnknownTask)?;
+        bucket.set(rate, Instant::now());
+        Ok(())
+    }
+
+    /// The limit of a task, if it has one.
+    pub fn get(&self, task: &str) -> Option<RateLimit> {
+        self.buckets.get(task)?.state().rate.clone()
+    }
+}
+
+impl fmt::Debug for RateLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limited = self
+            .buckets
+            .iter()
+            .filter_map(|(task, bucket)| Some((task, bucket.state().rate.clone()?)));
+        f.debug_map().entries(limited).finish()
+    }
+}
+
+/// One task's tokens.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    state: Mutex<State>,
+    /// Whether there is a rate.
+    limited: AtomicBool,
+    changed: Notify,
+    /// Who waits here, in order: a fair lock.
+    line: tokio::sync::Mutex<()>,
+}
+
+/// What a message is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It has a token.
+    Now,
+    /// It waits in this worker, see [`Bucket::wait`].
+    Here,
+    /// It waits at the broker for so long.
+    Away(Duration),
+}
+
+impl Bucket {
+    pub(crate) fn new(rate: Option<RateLimit>) -> Self {
+        Self {
+            limited: AtomicBool::new(rate.is_some()),
+            state: Mutex::new(State::new(rate, Instant::now())),
+            changed: Notify::new(),
+            line: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_limited(&self) -> bool {
+        self.limited.load(Ordering::Relaxed)
+    }
+
+    /// Decides about a message of the task.
+    pub(crate) fn turn(&self, id: &str) -> Turn {
+        self.state().turn(id, Instant::now())
+    }
+
+    /// Waits for a token, behind those who came before. Only after [`Turn::Here`].
+    pub(crate) async fn wait(&self) {
+        let _first = self.line.lock().await;
+        loop {
+            let changed = self.changed.notified();
+            let Err(next) = self.state().take(Instant::now()) else {
+                return;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(next.into()) => {}
+                () = changed => {}
+            }
+        }
+    }
+
+    fn set(&self, rate: Option<RateLimit>, now: Instant) {
+        let mut state = self.state();
+        self.limited.store(rate.is_some(), Ordering::Relaxed);
+        *state = State {
+            waiting: state.waiting,
+            ..State::new(rate, now)
+        };
+        drop(state);
+        // The first in line is the only one that listens; for one that is about to, this is kept.
+        self.changed.notify_one();
+    }
+}
+
+/// Deliveries that have waited for their token and have it.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<HashSet<DeliveryTag>>);
+
+impl Turns {
+    fn lock(&self) -> MutexGuard<'_, HashSet<DeliveryTag>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The delivery need not wait again.
+    pub(crate) fn granted(&self, tag: DeliveryTag) {
+        self.lock().insert(tag);
+    }
+
+    /// What a message is to do. Costs a task without a rate limit one look at a flag.
+    pub(crate) fn of(&self, job: &Job, delivery: &Delivery) -> Turn {
+        let bucket = &job.task.bucket;
+        if !bucket.is_limited() {
+            return Turn::Now;
+        }
+        if self.lock().remove(&delivery.tag) {
+            return Turn::Now;
+        }
+        bucket.turn(job.message.headers.id.as_str())
+    }
+}
+
+/// The state of a bucket, as a function of time.
+#[derive(Debug)]
+struct State {
+    rate: Option<RateLimit>,
+    /// When there is a token again.
+    next: Instant,
+    /// How many wait in this worker.
+    waiting: u32,
+    /// Until when the turns of those away are given out.
+    promised: Instant,
+    /// The turns of those away, by id.
+    away: HashMap<String, Instant>,
+}
+
+impl State {
+    fn new(rate: Option<RateLimit>, now: Instant) -> Self {
+        Self {
+            rate,
+            next: now,
+            waiting: 0,
+            promised: now,
+            away: HashMap::new(),
+        }
+    }
+
+    /// Takes the token, or says when there is one.
+    fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        if let Some(rate) = &self.rate {
+            if self.next > now {
+                return Err(self.next);
+            }
+            self.next = now + rate.interval();
+        }
+        self.waiting = self.waiting.saturating_sub(1);
+        Ok(())
+    }
+
+    fn turn(&mut self, id: &str, now: Instant) -> Turn {
+        let Some(rate) = &self.rate else {
+            return Turn::Now;
+        };
+        let interval = rate.interval();
+        let known = self.away.remove(id);
+        if self.waiting == 0 && self.next <= now {
+            self.next = now + interval;
+            return Turn::Now;
+        }
+        // When it would run if it waited here.
+        let here = self.next.max(now) + interval.saturating_mul(self.waiting);
+        let due = known.unwrap_or_else(|| here.max(self.promised));
+        if self.waiting == 0 || due <= now + NEAR {
+            self.waiting += 1;
+            if known.is_none() {
+                self.promised = self.promised.max(here + interval);
+            }
+            return Turn::Here;
+        }
+        if known.is_none() {
+            self.promised = due + interval;
+        }
+        // Those that went to other workers are not waited for.
+        if self.away.len() >= 10_000 {
+            self.away.retain(|_, due| *due + LONGEST_AWAY > now);
+        }
+        self.away.insert(id.to_owned(), due);
+        Turn::Away((due - now - NEAR / 2).min(LONGEST_AWAY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(text: &str) -> Option<RateLimit> {
+        RateLimit::parse(text).unwrap()
+    }
+
+    fn limits(disabled: bool) -> RateLimits {
+        let task = ("t".into(), Arc::new(Bucket::new(rate("10/s"))));
+        RateLimits::new([task].into_iter(), disabled)
+    }
+
+    #[test]
+    fn the_next_second_waits_here_and_the_rest_away_each_with_its_own_turn() {
+        let now = Instant::now();
+        let mut state = State::new(rate("10/s"), now);
+        let turns: Vec<Turn> = (0..30).map(|id| state.turn(&id.to_string(), now)).collect();
+        assert_eq!(turns[0], Turn::Now);
+        assert!(
+            turns[1..11].iter().all(|turn| *turn == Turn::Here),
+            "{turns:?}"
+        );
+        let away: Vec<u128> = turns[11..]
+            .iter()
+            .map(|turn| match turn {
+                Turn::Away(time) => time.as_millis(),
+                other => panic!("{other:?} of {turns:?}"),
+            })
+            .collect();
+        assert_eq!(away[..3], [600, 700, 800]);
+        // One that comes back keeps its turn, and a new one does not overtake it.
+        let later = now + Duration::from_millis(610);
+        for _ in 0..6 {
+            state.take(later + Duration::from_secs(1)).unwrap();
+            state.next = later;
+        }
+        assert_eq!(state.turn("11", later), Turn::Here);
+        assert!(matches!(state.turn("new", later), Turn::Away(_)));
+    }
+
+    #[test]
+    fn a_slow_rate_lets_one_wait_here_so_that_no_token_is_lost() {
+        let now = Instant::now();
+        let mut state = State::new(rate("1/h"), now);
+        assert_eq!(state.turn("1", now), Turn::Now);
+        assert_eq!(state.turn("2", now), Turn::Here);
+        assert_eq!(state.turn("3", now), Turn::Away(LONGEST_AWAY));
+        assert_eq!(
+            state.turn("3", now + LONGEST_AWAY),
+            Turn::Away(LONGEST_AWAY)
+        );
+        assert_eq!(state.take(now), Err(now + Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn without_a_limit_everything_runs() {
+        let mut state = State::new(None, Instant::now());
+        for id in ["1", "2", "3"] {
+            assert_eq!(state.turn(id, Instant::now()), Turn::Now);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_changed_rate_is_felt_at_once_by_who_waits_here() {
+        let limits = RateLimits::new(
+            [("t".into(), Arc::new(Bucket::new(rate("1/h"))))].into_iter(),
+            false,
+        );
+        let bucket = Arc::clone(&limits.buckets["t"]);
+        assert_eq!(bucket.turn("1"), Turn::Now);
+        assert_eq!(bucket.turn("2"), Turn::Here);
+        let waits = tokio::spawn(async move { bucket.wait().await });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        limits.set("t", None).unwrap();
+        tokio::time::timeout(Duration::from_secs(5), waits)
+            .await
+            .expect("it is called")
+            .unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_changed_is_refused() {
+        assert_eq!(
+            limits(false).set("other", None),
+            Err(RateRefused::UnknownTask)
+        );
+        assert_eq!(limits(true).set("t", None), Err(RateRefused::Disabled));
+        let open = limits(false);
+        assert_eq!(open.get("t"), rate("10/s"));
+        open.set("t", rate("3/m")).unwrap();
+        assert_eq!(open.get("t"), rate("3/m"));
+    }
+}

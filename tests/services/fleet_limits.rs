@@ -1,0 +1,214 @@
+//! Limits that hold over all workers: who may not run yet waits outside, holds nobody up, and is called in time.
+
+use std::time::{Duration, Instant};
+
+use lovage_integration_tests::{RedisServer, ResultFeed, TaskMessage, eventually, wait};
+use serde_json::json;
+
+use crate::{
+    assert_works,
+    unique::{Door, worker},
+};
+
+fn narrow(door: &Door) -> TaskMessage {
+    TaskMessage::new("test.narrow", &json!([door.path()]), &json!({}))
+}
+
+fn in_state(redis: &RedisServer, messages: &[TaskMessage], state: &str) -> usize {
+    let states = messages.iter().map(|message| redis.state(&message.id));
+    states.filter(|found| found == state).count()
+}
+
+#[test]
+fn no_more_run_at_once_than_the_limit_says_and_others_are_not_held_up() {
+    let redis = RedisServer::start();
+    let door = Door::closed();
+    // More than both workers prefetch.
+    let messages: Vec<TaskMessage> = (0..40).map(|_| narrow(&door)).collect();
+    for message in &messages {
+        redis.publish("celery", message);
+    }
+    let _workers = ["a", "b"].map(|name| worker(&redis, name).concurrency(3).start());
+    eventually("two to start", || {
+        in_state(&redis, &messages, "STARTED") == 2
+    });
+    assert_works(&redis);
+    assert_eq!(in_state(&redis, &messages, "STARTED"), 2);
+    eventually("all others to wait outside of the queue", || {
+        redis.depth("celery") == 0 && redis.unacked() == 2
+    });
+    assert_eq!(
+        redis.command::<usize>(&["ZCARD", "lovage:line:slots:test.narrow"]),
+        38
+    );
+    let mut feed = ResultFeed::of(&redis);
+    door.open("done");
+    let (mut running, mut ended) = (2_i32, 0);
+    while ended < messages.len() {
+        match feed.next_record()["status"].as_str() {
+            Some("STARTED") => running += 1,
+            Some("SUCCESS") => (running, ended) = (running - 1, ended + 1),
+            other => panic!("a task ended in {other:?}"),
+        }
+        assert!(running <= 2, "{running} at once");
+    }
+    eventually("nothing to be left", || {
+        redis
+            .command::<Vec<String>>(&["KEYS", "lovage:slots:*"])
+            .is_empty()
+            && redis
+                .command::<Vec<String>>(&["KEYS", "lovage:line:*"])
+                .is_empty()
+            && redis
+                .command::<Vec<String>>(&["KEYS", "lovage:gate:*"])
+                .is_empty()
+    });
+}
+
+#[test]
+fn each_account_has_its_own_limit_and_who_waits_is_called_in_order_and_promptly() {
+    let redis = RedisServer::start();
+    let _worker = worker(&redis, "w").start();
+    let call = |account: i64, door: &Door| {
+        let message = TaskMessage::new(
+            "test.per_account",
+            &json!([account, door.path()]),
+            &json!({}),
+        );
+        redis.publish("celery", &message);
+        message.id
+    };
+    let doors: Vec<Door> = (0..5).map(|_| Door::closed()).collect();
+    let mut ids = Vec::new();
+    for (at, door) in doors.iter().enumerate() {
+        ids.push(call(1, door));
+        eventually("it to wait in the line", || {
+            redis
+                .command::<Vec<String>>(&["KEYS", "lovage:gate:*"])
+                .len()
+                == at + 1
+        });
+    }
+    redis.wait_for_state(&ids[0], "STARTED");
+    let other = call(2, &doors[0]);
+    redis.wait_for_state(&other, "STARTED");
+    let mut quickest = Duration::MAX;
+    for at in 0..4 {
+        assert_eq!(redis.state(&ids[at + 1]), "PENDING");
+        let opened = Instant::now();
+        doors[at].open("done");
+        redis.wait_for_state(&ids[at + 1], "STARTED");
+        quickest = quickest.min(opened.elapsed());
+    }
+    doors[4].open("done");
+    redis.wait_for_state(&ids[4], "SUCCESS");
+    redis.wait_for_state(&other, "SUCCESS");
+    assert!(quickest < Duration::from_millis(250), "{quickest:?}");
+}
+
+#[test]
+fn a_dead_workers_slot_is_free_when_its_lease_has_ended_and_nothing_is_lost() {
+    let redis = RedisServer::start();
+    let door = Door::closed();
+    let mut doomed = worker(&redis, "doomed").start();
+    let messages: Vec<TaskMessage> = (0..12).map(|_| narrow(&door)).collect();
+    for message in &messages {
+        redis.publish("celery", message);
+    }
+    eventually("two to start", || {
+        in_state(&redis, &messages, "STARTED") == 2
+    });
+    doomed.kill();
+    let killed = Instant::now();
+    let _heir = worker(&redis, "heir").start();
+    door.open("done");
+    wait::within(Duration::from_secs(10), "all to end", || {
+        (in_state(&redis, &messages, "SUCCESS") == messages.len()).then_some(())
+    });
+    assert!(killed.elapsed() < Duration::from_secs(10));
+    eventually("a clean broker", || {
+        redis.unacked() == 0 && redis.depth("celery") == 0
+    });
+}
+
+#[test]
+fn a_rate_holds_over_all_workers() {
+    let redis = RedisServer::start();
+    let _workers = ["a", "b"].map(|name| worker(&redis, name).start());
+    let mut feed = ResultFeed::of(&redis);
+    for _ in 0..12 {
+        let message = TaskMessage::new("test.paced", &json!([]), &json!({}));
+        redis.publish("celery", &message);
+    }
+    let mut starts = Vec::new();
+    let mut ended = 0;
+    while ended < 12 {
+        match feed.next_record()["status"].as_str() {
+            Some("STARTED") => starts.push(Instant::now()),
+            Some("SUCCESS") => ended += 1,
+            other => panic!("a task ended in {other:?}"),
+        }
+    }
+    assert_eq!(starts.len(), 12);
+    // What is seen here is a little later than it was, by more or by less.
+    let sixth = starts[5] - starts[0];
+    let last = starts[11] - starts[0];
+    assert!(sixth > Duration::from_millis(850), "{sixth:?}");
+    assert!(last > Duration::from_millis(1850), "{last:?}");
+    assert!(last < Duration::from_millis(4000), "{last:?}");
+}
+
+#[test]
+fn a_rate_limit_holds_in_each_worker_in_order_and_holds_nobody_up() {
+    let redis = RedisServer::start();
+    let messages: Vec<TaskMessage> = (0..20)
+        .map(|_| TaskMessage::new("test.rated", &json!([]), &json!({})))
+        .collect();
+    for message in &messages {
+        redis.publish("celery", message);
+    }
+    let mut feed = ResultFeed::of(&redis);
+    let _worker = worker(&redis, "w").concurrency(1).start();
+    assert_works(&redis);
+    assert!(in_state(&redis, &messages, "SUCCESS") < 15, "others go by");
+    let mut ended = Vec::new();
+    let mut starts = Vec::new();
+    while ended.len() < messages.len() {
+        let record = feed.next_record();
+        let id = record["task_id"].as_str().expect("an id").to_owned();
+        if !messages.iter().any(|message| message.id == id) {
+            continue;
+        }
+        match record["status"].as_str() {
+            Some("STARTED") => starts.push(Instant::now()),
+            _ => ended.push(id),
+        }
+    }
+    let order: Vec<&String> = messages.iter().map(|message| &message.id).collect();
+    assert_eq!(ended.iter().collect::<Vec<_>>(), order);
+    let time = starts[19] - starts[0];
+    assert!(time > Duration::from_millis(1800), "{time:?}");
+    assert!(time < Duration::from_millis(3000), "{time:?}");
+    eventually("a clean broker", || redis.unacked() == 0);
+}
+
+#[test]
+fn who_waits_for_a_rate_limit_goes_back_when_the_worker_stops() {
+    let redis = RedisServer::start();
+    let mut first = worker(&redis, "w")
+        .variable("CELERY_TASK_DEFAULT_RATE_LIMIT", "1/h")
+        .start();
+    let messages: Vec<TaskMessage> = (0..3).map(|_| crate::add()).collect();
+    for message in &messages {
+        redis.publish("celery", message);
+    }
+    eventually("one to run", || in_state(&redis, &messages, "SUCCESS") == 1);
+    eventually("the others to wait", || redis.depth("celery") == 0);
+    assert!(first.stop().success());
+    assert_eq!((redis.depth("celery"), redis.unacked()), (2, 0));
+    let _second = worker(&redis, "w")
+        .variable("CELERY_TASK_DEFAULT_RATE_LIMIT", "1/h")
+        .variable("CELERY_WORKER_DISABLE_RATE_LIMITS", "1")
+        .start();
+    eventually("all to run", || in_state(&redis, &messages, "SUCCESS") == 3);
+}
