@@ -8,6 +8,7 @@ mod encodings;
 mod failures;
 mod own_tasks;
 mod retries;
+mod revokes;
 mod rust_to_python;
 mod scheduling;
 mod states;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lovage_broker::{ResultPlace, ResultWrite};
-use lovage_client::Error;
+use lovage_client::{Error, Revocation};
 use lovage_protocol::{Signature, Value};
 use lovage_worker::{Module, RawTask};
 
@@ -158,4 +158,22 @@ async fn claim_and_die(stage: &Stage, part: lovage_broker::ChordPart) {
         matches!(&ended[0], Finished::Done { chord: Some(_) }),
         "{ended:?}"
     );
+}
+
+#[tokio::test]
+async fn a_revoked_member_fails_the_chord_while_the_others_succeed() {
+    let stage = Stage::start(bodies()).await;
+    let revocation = Revocation::of_tasks(["doomed"]);
+    stage.client.revoke(&revocation).await.unwrap();
+    let body = r#"{"task": "total", "options": {"task_id": "body-r"}}"#;
+    send_header(&stage, "gr", body, &[("doomed", 1), ("other", 2)]).await;
+    let outcome = stage.client.handle::<Value>("body-r").get(PATIENCE).await;
+    assert!(
+        matches!(&outcome, Err(Error::Failed { exc_type, message, .. })
+            if exc_type == "ChordError" && message.contains("TaskRevokedError")),
+        "{outcome:?}"
+    );
+    let other = stage.client.handle::<i64>("other").get(PATIENCE).await;
+    assert_eq!(other.unwrap(), 4);
+    stage.stop().await;
 }

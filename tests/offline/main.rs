@@ -6,5 +6,7 @@ mod endings;
 mod kit;
 mod layers;
 mod modules;
+mod outcomes;
+mod seen;
 mod stage;
 mod workflow;

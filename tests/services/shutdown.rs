@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lovage_integration_tests::{LovageWorker, RedisServer, eventually, never_within};
+use lovage_integration_tests::{
+    LovageWorker, LovageWorkerBuilder, RedisServer, TaskMessage, eventually, never_within,
+};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -149,4 +151,184 @@ fn a_result_that_cannot_be_stored_before_a_cold_end_leaves_its_message() {
     worker.wait();
     assert_eq!(broker.depth("celery"), 1, "{}", worker.log().text());
     assert_eq!(broker.unacked(), 0);
+}
+
+/// A worker of two slots that tells when a task begins.
+fn worker(redis: &RedisServer, variables: &[(&str, &str)]) -> LovageWorker {
+    let builder = LovageWorker::builder(redis)
+        .concurrency(2)
+        .variable("CELERY_TASK_TRACK_STARTED", "1");
+    let with =
+        |builder: LovageWorkerBuilder, (name, value): &(&str, &str)| builder.variable(name, value);
+    variables.iter().fold(builder, with).start()
+}
+
+fn begin(redis: &RedisServer, seconds: f64) -> TaskMessage {
+    let message = sleep(seconds);
+    redis.publish("celery", &message);
+    redis.wait_for_state(&message.id, "STARTED");
+    message
+}
+
+/// The task did not end, and its message is where another worker takes it.
+#[track_caller]
+fn assert_given_back(redis: &RedisServer, message: &TaskMessage) {
+    assert_eq!(redis.state(&message.id), "STARTED", "no result is stored");
+    assert_eq!(redis.unacked(), 0);
+    let waiting = redis.waiting_json("celery");
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0]["headers"]["id"], message.id.as_str());
+    assert_eq!(
+        waiting[0]["properties"]["delivery_info"]["redelivered"],
+        true
+    );
+}
+
+#[test]
+fn cold_shutdown_ends_without_finishing_the_task() {
+    let redis = RedisServer::start();
+    let mut worker = worker(&redis, &[]);
+    let message = begin(&redis, 420.0);
+    worker.signal(Signal::QUIT);
+    worker.wait_for("Cold shutdown (MainProcess)");
+    assert_eq!(worker.wait().code(), Some(0));
+    assert_given_back(&redis, &message);
+    worker.wait_for("Restoring 1 unacknowledged message(s)");
+}
+
+#[test]
+fn a_second_sigquit_ends_at_once_whatever_runs_and_others_take_over() {
+    for first in [Signal::TERM, Signal::QUIT] {
+        let redis = RedisServer::start();
+        let mut worker = worker(&redis, &[("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "300")]);
+        let message = begin(&redis, 420.0);
+        for signal in [first, Signal::QUIT, Signal::QUIT, Signal::QUIT] {
+            worker.signal(signal);
+            // Signals of one kind that come at once are one.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        worker.wait();
+        assert_eq!(redis.state(&message.id), "STARTED");
+        assert_eq!(redis.unacked() + redis.depth("celery"), 1, "it is not lost");
+    }
+}
+
+#[test]
+fn remapped_sigterm_is_a_cold_shutdown() {
+    let redis = RedisServer::start();
+    let mut worker = worker(&redis, &[("REMAP_SIGTERM", "SIGQUIT")]);
+    let message = begin(&redis, 420.0);
+    worker.terminate();
+    assert_eq!(worker.wait().code(), Some(0));
+    assert_given_back(&redis, &message);
+}
+
+#[test]
+fn soft_shutdown_lets_a_task_that_is_quick_enough_complete() {
+    let redis = RedisServer::start();
+    let mut worker = worker(&redis, &[("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "60")]);
+    let message = begin(&redis, 1.0);
+    let asked = std::time::Instant::now();
+    worker.signal(Signal::QUIT);
+    worker.wait_for("Initiating Soft Shutdown, terminating in 60 seconds");
+    assert_eq!(worker.wait().code(), Some(0));
+    assert!(
+        asked.elapsed() < Duration::from_secs(20),
+        "it waits no longer than there is need"
+    );
+    assert_eq!(redis.state(&message.id), "SUCCESS");
+    assert_eq!(redis.unacked() + redis.depth("celery"), 0);
+}
+
+#[test]
+fn soft_shutdown_that_runs_out_gives_back_at_once_and_the_next_worker_finishes() {
+    let redis = RedisServer::start();
+    let mut first = worker(&redis, &[("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "0.5")]);
+    let (quick, slow) = (begin(&redis, 0.2), begin(&redis, 2.0));
+    first.signal(Signal::QUIT);
+    assert_eq!(first.wait().code(), Some(0));
+    assert_given_back(&redis, &slow);
+    assert_eq!(redis.state(&quick.id), "SUCCESS");
+    let _second = worker(&redis, &[]);
+    redis.wait_for_state(&slow.id, "SUCCESS");
+}
+
+#[test]
+fn soft_shutdown_on_idle_waits_although_nothing_runs() {
+    let redis = RedisServer::start();
+    let soft = ("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "1");
+    let mut leaves = worker(&redis, &[soft]);
+    let asked = std::time::Instant::now();
+    leaves.signal(Signal::QUIT);
+    assert_eq!(leaves.wait().code(), Some(0));
+    assert!(
+        asked.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        asked.elapsed()
+    );
+    let on_idle = ("CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE", "1");
+    let mut stays = worker(&redis, &[soft, on_idle]);
+    let message = crate::add().set("headers.eta", json!("2099-01-01T00:00:00+00:00"));
+    redis.publish("celery", &message);
+    eventually("the message to be taken", || redis.depth("celery") == 0);
+    let asked = std::time::Instant::now();
+    stays.signal(Signal::QUIT);
+    assert_eq!(stays.wait().code(), Some(0));
+    assert!(
+        asked.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(
+        redis.depth("celery"),
+        1,
+        "what is delayed is back in its queue"
+    );
+}
+
+#[test]
+fn a_bounded_drain_gives_back_what_takes_longer() {
+    let redis = RedisServer::start();
+    let mut worker = worker(&redis, &[("LOVAGE_DRAIN_TIMEOUT", "800ms")]);
+    let (quick, slow) = (begin(&redis, 0.4), begin(&redis, 420.0));
+    worker.terminate();
+    assert_eq!(worker.wait().code(), Some(0));
+    assert_eq!(redis.state(&quick.id), "SUCCESS");
+    assert_given_back(&redis, &slow);
+}
+
+#[test]
+fn what_finished_during_a_warm_shutdown_is_acked_before_a_later_sigkill() {
+    let redis = RedisServer::start();
+    let mut first = worker(&redis, &[]);
+    let (quick, slow) = (begin(&redis, 0.3), begin(&redis, 2.0));
+    first.terminate();
+    redis.wait_for_state(&quick.id, "SUCCESS");
+    eventually("the quick one to be acked", || redis.unacked() == 1);
+    first.kill();
+    let ended = redis.result(&quick.id).expect("it is stored")["date_done"].clone();
+    let _second = worker(&redis, &[]);
+    redis.wait_for_state(&slow.id, "SUCCESS");
+    eventually("all to be acked", || redis.unacked() == 0);
+    let again = redis.result(&quick.id).expect("it is stored")["date_done"].clone();
+    assert_eq!(ended, again, "it ran once");
+}
+
+#[test]
+fn a_task_that_outlives_the_lease_in_a_long_drain_is_acked_and_not_given_to_others() {
+    let redis = RedisServer::start();
+    let lease = ("LOVAGE_LEASE", "1s");
+    let mut first = worker(&redis, &[lease]);
+    let message = begin(&redis, 3.5);
+    let mut other = worker(&redis, &[lease]);
+    first.terminate();
+    assert_eq!(first.wait().code(), Some(0));
+    assert_eq!(redis.state(&message.id), "SUCCESS");
+    assert_eq!(redis.unacked() + redis.depth("celery"), 0);
+    other.stop();
+    assert!(
+        !other.log().text().contains("given back"),
+        "{}",
+        other.log().text()
+    );
 }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `transport` | the seam: traits and plain data |
 //! | `admission` | what a delivery needs before it runs, as plain data |
+//! | `revocation` | the seam of what is not to be run |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
 //! | `priority`, `binding`, `rotation`, `backoff` | pure decisions |
@@ -45,6 +46,7 @@ mod priority;
 mod redis;
 #[cfg(feature = "testing")]
 pub mod redis_server;
+pub mod revocation;
 mod rotation;
 mod transport;
 
@@ -57,6 +59,7 @@ pub use self::{
     error::{Cause, Error},
     memory::{Contents, Held, MemoryBroker, MemoryResults},
     redis::{Choice, RedisBroker, Servers},
+    revocation::{Recorded, Revocations, Revoke, Target},
     transport::{
         Ask, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,
         DeadLetters, Delivery, DeliveryTag, Destination, Finish, Finished, Obituary, Peer, Publish,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use lovage_protocol::{NodeName, QueueName, TaskId};
 
-use crate::{Admit, Admitted, Claim, Error, Leave, Line};
+use crate::{Admit, Admitted, Claim, Error, Leave, Line, Revocations};
 
 /// One broker: where messages are published, and from where consumers take them.
 #[async_trait]
@@ -68,6 +68,13 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// The messages that could not be run, each with its reason.
     fn dead_letters(&self) -> &dyn DeadLetters;
+
+    /// What is not to be run.
+    fn revocations(&self) -> &dyn Revocations;
+
+    /// Puts every delayed message at the head of its queue, due or not, and tells how many they were. A worker of ours
+    /// that consumes the queue delays them again.
+    async fn release_delayed(&self) -> Result<u64, Error>;
 
     /// Whether results written to this place can take part in [`Consumer::finish`]: same server, any logical database.
     fn shares_server_with(&self, place: &ResultPlace) -> bool;

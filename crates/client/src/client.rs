@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use lovage_broker::{Broker, Claim, Publish};
 use lovage_protocol::{Body, Clock, Message, QueueName, Signature, TaskId, TaskName, Value};
 use lovage_results::ResultStore;
-use lovage_settings::{Settings, TaskSettings};
+use lovage_settings::{RevokeSettings, Settings, TaskSettings};
 
 use crate::{
     Composer, Error, Outgoing, Prepared, PublishLayer, PublishPolicy, SendBuilder, TaskHandle,
@@ -35,6 +35,7 @@ struct Inner {
     results: Arc<dyn ResultStore>,
     composer: Composer,
     layers: PublishLayers,
+    revokes: RevokeSettings,
 }
 
 /// What a client takes from the settings.
@@ -46,6 +47,8 @@ pub struct ClientOptions {
     pub timezone: Tz,
     /// How often a publish is repeated.
     pub publish: PublishPolicy,
+    /// How long, and how many, revoked tasks are remembered.
+    pub revokes: RevokeSettings,
     /// What tasks say of themselves, by name: it holds when a call does not say otherwise, and wins over routes, as a
     /// task's own attributes do in Celery.
     pub own: HashMap<TaskName, OwnOptions>,
@@ -95,6 +98,7 @@ impl From<&Settings> for ClientOptions {
             tasks: settings.tasks.clone(),
             timezone: settings.timezone,
             publish: PublishPolicy::default(),
+            revokes: settings.worker.revokes,
             own: HashMap::new(),
             clock: Clock::system(),
         }
@@ -109,6 +113,7 @@ impl Client {
         options: ClientOptions,
     ) -> Self {
         let publisher = Publisher::new(broker, options.publish);
+        let revokes = options.revokes;
         let composer = Composer::new(options);
         Self {
             inner: Arc::new(Inner {
@@ -116,6 +121,7 @@ impl Client {
                 results,
                 composer,
                 layers: PublishLayers::default(),
+                revokes,
             }),
         }
     }
@@ -131,6 +137,7 @@ impl Client {
                 results: Arc::clone(&self.inner.results),
                 composer: self.inner.composer.clone(),
                 layers,
+                revokes: self.inner.revokes,
             }),
         }
     }
@@ -306,6 +313,11 @@ impl Client {
     /// From which etas and expiries are counted.
     pub fn clock(&self) -> &Clock {
         self.inner.composer.clock()
+    }
+
+    /// How long, and how many, revoked tasks are remembered.
+    pub(crate) fn revokes(&self) -> RevokeSettings {
+        self.inner.revokes
     }
 
     /// Where messages go.

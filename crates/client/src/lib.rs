@@ -18,6 +18,7 @@
 //! | `publisher` | repeating a publish that failed |
 //! | [`signature`] | signatures as messages, merged as Celery does |
 //! | [`retry`] | the message of a retry |
+//! | [`Revocation`] | what is not to be run |
 //! | [`context`] | which task is sending |
 //! | [`rusty`] | the bridge to `#[celery::task]` |
 //!
@@ -54,6 +55,7 @@ mod moment;
 mod outgoing;
 mod publisher;
 pub mod retry;
+mod revoke;
 mod router;
 pub mod rusty;
 pub mod signature;
@@ -67,4 +69,5 @@ pub use layer::PublishLayer;
 pub use moment::Moment;
 pub use outgoing::{Outgoing, Prepared};
 pub use publisher::PublishPolicy;
+pub use revoke::Revocation;
 pub use router::{BadRoute, Router, Target};

@@ -7,7 +7,9 @@ use lovage_settings::Settings;
 use lovage_worker::Module;
 
 use crate::{
-    command::{call, completions, config, dlq, list, pool_child, purge, result, up, worker},
+    command::{
+        call, completions, config, dlq, list, pool_child, purge, queue, result, revoke, up, worker,
+    },
     failure::Failure,
     output,
 };
@@ -45,8 +47,11 @@ enum Command {
     Worker(worker::WorkerArgs),
     Call(call::CallArgs),
     Result(result::ResultArgs),
+    Revoke(revoke::RevokeArgs),
     List(list::ListArgs),
     Purge(purge::PurgeArgs),
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     #[command(subcommand)]
@@ -78,8 +83,10 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Worker(args) => worker::run(args, settings()?, modules),
         Command::Call(args) => once(call::run(args, &settings()?, &modules)),
         Command::Result(args) => once(result::run(args, &settings()?)),
+        Command::Revoke(args) => once(revoke::run(args, &settings()?)),
         Command::List(args) => list::run(&args, &settings()?, modules),
         Command::Purge(args) => once(purge::run(args, &settings()?)),
+        Command::Queue(command) => once(queue::run(command, &settings()?)),
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
         Command::Config(command) => config::run(&command),
         Command::Completions(args) => completions::run(&args),
@@ -151,6 +158,9 @@ mod tests {
         check("lovage call demo.add -2 -3.5");
         check("lovage result 0a8a3b9e --traceback");
         check("lovage purge -f -Q a,b -X b");
+        check("lovage queue release-eta -f --json");
+        check("lovage revoke 0a8a3b9e 7c1e4c83 -t -s KILL");
+        check("lovage revoke --stamp customer=acme --stamp day=monday");
     }
 
     #[test]
@@ -183,6 +193,10 @@ mod tests {
         check("lovage call demo.add --count=0", "0");
         check("lovage call demo.add --timeout=3", "--wait");
         check("lovage dlq discard", "ID");
+        check("lovage revoke", "ID");
+        check("lovage revoke 1 --stamp customer", "HEADER=VALUE");
+        check("lovage revoke 1 -s TERM", "--terminate");
+        check("lovage revoke 1 -t -s 9", "signal");
         check("lovage dlq replay --all 17", "cannot be used with");
     }
 }

@@ -188,6 +188,27 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
             "LOVAGE_UNKNOWN_GRACE",
             optional(worker.unknown_grace.map(with_unit)),
         ),
+        ("CELERY_WORKER_REVOKES_MAX", worker.revokes.max.to_string()),
+        (
+            "CELERY_WORKER_REVOKE_EXPIRES",
+            seconds(worker.revokes.expires),
+        ),
+        (
+            "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT",
+            seconds(worker.shutdown.soft_timeout),
+        ),
+        (
+            "CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE",
+            worker.shutdown.soft_on_idle.to_string(),
+        ),
+        (
+            "LOVAGE_DRAIN_TIMEOUT",
+            optional(worker.shutdown.drain_timeout.map(with_unit)),
+        ),
+        (
+            "REMAP_SIGTERM",
+            optional(worker.shutdown.term_is_quit.then_some("SIGQUIT")),
+        ),
         ("LOVAGE_DEMO_TASKS", worker.demo_tasks.to_string()),
         ("LOVAGE_MAX_MESSAGE_BYTES", size(worker.max_message_bytes)),
     ]

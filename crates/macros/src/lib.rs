@@ -56,8 +56,10 @@ use proc_macro::TokenStream;
 /// From rusty-celery: `name` (default: the function's name), `bind`, `time_limit`, `hard_time_limit`, `max_retries`,
 /// `min_retry_delay`, `max_retry_delay` (whole seconds), `retry_for_unexpected`, `acks_late`, `content_type`,
 /// `on_failure`, `on_success`, `wrapper`, `params_type`. Lovage's own: `queue`, `priority` (0 to 255), `rate_limit`
-/// (`"10/s"`, `"100/m"`, `"5/h"`), `expires` (seconds), `ignore_result`, `track_started`. A switch may stand alone:
-/// `bind` is `bind = true`.
+/// (`"10/s"`, `"100/m"`, `"5/h"`), `expires` (seconds), `ignore_result`, `track_started`,
+/// `retry_for` and `dont_retry_for` (`["OSError", "app.Busy"]`, exception classes), `retry_backoff` (seconds of the first pause, or a
+/// switch), `retry_backoff_max`, `retry_jitter`, `default_retry_delay` (seconds). A switch may stand alone: `bind` is
+/// `bind = true`.
 ///
 /// When it may run, over all workers: `unique` (by all arguments) or `unique = "account, day"` (by these parameters), with
 /// `unique_until = "start"`, `unique_for` (seconds) or `join`; `debounce` (seconds) with `debounce_by = "account"`; `limit`

@@ -4,13 +4,13 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, LitBool, LitInt, LitStr, Result, Token};
+use syn::{Error, Expr, ExprArray, ExprLit, Lit, LitBool, LitInt, LitStr, Result, Token};
 
 use crate::admission::{self, Admission};
 use crate::rate;
 
 /// Every option there is, in the order in which a message lists them.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 26] = [
     "name",
     "bind",
     "queue",
@@ -25,6 +25,12 @@ const NAMES: [&str; 20] = [
     "min_retry_delay",
     "max_retry_delay",
     "retry_for_unexpected",
+    "retry_for",
+    "dont_retry_for",
+    "retry_backoff",
+    "retry_backoff_max",
+    "retry_jitter",
+    "default_retry_delay",
     "acks_late",
     "content_type",
     "on_failure",
@@ -121,6 +127,29 @@ impl Options {
                 let switch = switch(input)?;
                 self.recorded.push(quote!(.with_track_started(#switch)));
             }
+            "retry_for" | "dont_retry_for" => {
+                let classes = classes(input)?;
+                self.retry(key, &quote!(&[#(#classes),*]));
+            }
+            "retry_backoff" => {
+                let factor = backoff(input)?;
+                self.retry(&Ident::new("backoff", key.span()), &quote!(Some(#factor)));
+            }
+            "retry_jitter" => {
+                let switch = switch(input)?;
+                self.retry(&Ident::new("jitter", key.span()), &quote!(Some(#switch)));
+            }
+            "default_retry_delay" => {
+                let seconds = whole_number(input)?;
+                let delay = quote!(Some(::core::time::Duration::from_secs(#seconds)));
+                self.retry(&Ident::new("default_delay", key.span()), &delay);
+            }
+            "retry_backoff_max" => {
+                let seconds = whole_number(input)?;
+                self.recorded.push(quote! {
+                    .with_max_retry_delay(::core::time::Duration::from_secs(#seconds))
+                });
+            }
             "expires" => {
                 let seconds = whole_number(input)?;
                 self.recorded.push(quote! {
@@ -132,11 +161,44 @@ impl Options {
         }
         Ok(())
     }
+
+    fn retry(&mut self, field: &Ident, value: &TokenStream) {
+        self.recorded.push(quote! {
+            .with_retry(::lovage::__macro::RetryPolicy {
+                #field: #value,
+                ..::core::default::Default::default()
+            })
+        });
+    }
 }
 
 fn value<T: Parse>(input: ParseStream<'_>) -> Result<T> {
     input.parse::<Token![=]>()?;
     input.parse()
+}
+
+/// `retry_for = ["OSError", "app.Busy"]`.
+fn classes(input: ParseStream<'_>) -> Result<Vec<LitStr>> {
+    let list: ExprArray = value(input)?;
+    let name = |item: &Expr| match item {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) if !text.value().trim().is_empty() => Ok(text.clone()),
+        other => Err(Error::new_spanned(
+            other,
+            "expected the name of an exception class, such as \"OSError\"",
+        )),
+    };
+    list.elems.iter().map(name).collect()
+}
+
+/// `retry_backoff = true` (or alone), `false`, or a number of seconds.
+fn backoff(input: ParseStream<'_>) -> Result<u32> {
+    if !input.peek(Token![=]) || input.peek2(LitBool) {
+        return Ok(u32::from(switch(input)?.value));
+    }
+    whole_number(input)?.base10_parse()
 }
 
 /// `acks_late = true`, or `acks_late` alone.
@@ -227,7 +289,13 @@ mod tests {
         let samples = |name: &str| match name {
             "name" | "queue" => quote!("a.b"),
             "rate_limit" => quote!("3/m"),
-            "bind" | "ignore_result" | "track_started" | "retry_for_unexpected" | "acks_late" => {
+            "retry_for" | "dont_retry_for" => quote!(["OSError"]),
+            "bind"
+            | "ignore_result"
+            | "track_started"
+            | "retry_for_unexpected"
+            | "retry_jitter"
+            | "acks_late" => {
                 quote!(true)
             }
             "content_type" | "on_failure" | "on_success" | "wrapper" | "params_type" => {
@@ -296,6 +364,10 @@ mod tests {
         check(
             quote!(time_limit = 4294967296),
             "expected a whole number up to 4294967295",
+        );
+        check(
+            quote!(retry_for = [OSError]),
+            "expected the name of an exception class, such as \"OSError\"",
         );
         check(quote!(queue = ""), "a queue name cannot be empty");
         check(

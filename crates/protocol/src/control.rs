@@ -49,25 +49,43 @@ impl Request {
     /// stops listening.
     #[must_use]
     pub fn to_json(&self, clock: i64, expires: f64) -> Vec<u8> {
+        let reply_to = object([
+            ("exchange", REPLY_EXCHANGE.into()),
+            ("routing_key", self.reply_key.as_str().into()),
+        ]);
+        let answer = [
+            ("ticket", self.ticket.as_str().into()),
+            ("reply_to", reply_to),
+        ];
+        self.envelope(answer, clock, expires)
+    }
+
+    /// As [`Self::to_json`], for a request that nobody is to answer.
+    #[must_use]
+    pub fn to_json_without_reply(&self, clock: i64, expires: f64) -> Vec<u8> {
+        self.envelope([], clock, expires)
+    }
+
+    fn envelope<const N: usize>(
+        &self,
+        answer: [(&str, Value); N],
+        clock: i64,
+        expires: f64,
+    ) -> Vec<u8> {
         let destination = self
             .destination
             .as_ref()
             .map(|nodes| Value::List(nodes.iter().map(|node| Value::Str(node.clone())).collect()));
-        let body = object([
+        let mut body = object([
             ("method", self.method.as_str().into()),
             ("arguments", Value::Map(self.arguments.clone())),
             ("destination", destination.into()),
             ("pattern", Value::Null),
             ("matcher", Value::Null),
-            ("ticket", self.ticket.as_str().into()),
-            (
-                "reply_to",
-                object([
-                    ("exchange", REPLY_EXCHANGE.into()),
-                    ("routing_key", self.reply_key.as_str().into()),
-                ]),
-            ),
         ]);
+        if let Value::Map(body) = &mut body {
+            body.extend(answer.map(|(name, value)| (name.to_owned(), value)));
+        }
         let properties = object([
             ("delivery_mode", 2.into()),
             (

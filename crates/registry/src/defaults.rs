@@ -7,6 +7,7 @@ use celery::task::{Task, TaskOptions};
 use lovage_protocol::QueueName;
 
 use crate::admission::Admission;
+use crate::RetryPolicy;
 
 /// The options that a task's definition gives; `None` leaves one to the settings.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,6 +34,8 @@ pub struct TaskDefaults {
     pub min_retry_delay: Option<Duration>,
     /// The longest wait before a retry.
     pub max_retry_delay: Option<Duration>,
+    /// Which errors are retried beside those that are by their kind, and how long the pauses are.
+    pub retry: RetryPolicy,
     /// Whether `TaskError::UnexpectedError` is retried too.
     pub retry_for_unexpected: Option<bool>,
     /// Whether its message is acknowledged after it ran rather than before.

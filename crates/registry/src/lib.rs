@@ -43,6 +43,7 @@ mod admission;
 pub mod bind;
 mod defaults;
 mod limit;
+mod retry;
 mod schema;
 mod signature;
 mod spec;
@@ -54,6 +55,7 @@ pub use bind::{BindError, Binder, bind};
 pub use defaults::{InvalidRateLimit, RateLimit, TaskDefaults};
 pub use limit::{InvalidLimit, Limit, Scope};
 pub use lovage_macros::task;
+pub use retry::RetryPolicy;
 /// Derive its `JsonSchema` for a parameter type, so that the type is described rather than "anything".
 pub use schemars;
 pub use spec::{Described, Param, StateNeed, TaskSpec};
@@ -65,6 +67,7 @@ pub mod __macro {
     pub use crate::admission::{By, Debounce, Unique};
     pub use crate::defaults::RateLimit;
     pub use crate::limit::Limit;
+    pub use crate::retry::RetryPolicy;
     pub use crate::schema::{AnySchema, KnownSchema, SchemaOf};
     pub use crate::spec::{Described, Param, StateNeed, TaskSpec};
     pub use crate::state::injected as state;

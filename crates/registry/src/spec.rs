@@ -12,6 +12,7 @@ use crate::admission::{Debounce, Unique};
 use crate::bind::Binder;
 use crate::defaults::{RateLimit, TaskDefaults};
 use crate::limit::Limit;
+use crate::retry::RetryPolicy;
 use crate::signature;
 
 /// A task that can say what it is; `#[lovage::task]` implements it.
@@ -173,6 +174,20 @@ impl TaskSpec {
     #[must_use]
     pub fn with_track_started(mut self, track: bool) -> Self {
         self.options.track_started = Some(track);
+        self
+    }
+
+    /// Sets which errors are retried, and how long the pauses are.
+    #[must_use]
+    pub fn with_retry(mut self, policy: RetryPolicy) -> Self {
+        self.options.retry = policy.or(self.options.retry);
+        self
+    }
+
+    /// Sets the longest pause before a retry.
+    #[must_use]
+    pub fn with_max_retry_delay(mut self, longest: Duration) -> Self {
+        self.options.max_retry_delay = Some(longest);
         self
     }
 

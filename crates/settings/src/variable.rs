@@ -143,6 +143,17 @@ variables! {
             "Where tasks go that this worker does not know; unset, to the dead letters.";
         UNKNOWN_GRACE = "LOVAGE_UNKNOWN_GRACE", "", "duration",
             "How long a task that nobody knows waits for a worker that does; unset, not at all.";
+        WORKER_REVOKES_MAX = "CELERY_WORKER_REVOKES_MAX", "50000", "number",
+            "How many revoked tasks are remembered; beyond it the oldest are forgotten.";
+        WORKER_REVOKE_EXPIRES = "CELERY_WORKER_REVOKE_EXPIRES", "10800", "seconds",
+            "How long a revoked task is remembered.";
+        SOFT_SHUTDOWN_TIMEOUT = "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "0", "seconds",
+            "How long running tasks have after QUIT before they are given back.";
+        SOFT_SHUTDOWN_ON_IDLE = "CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE", "false", "yes or no",
+            "Wait as long after QUIT although nothing runs.";
+        DRAIN_TIMEOUT = "LOVAGE_DRAIN_TIMEOUT", "", "duration",
+            "How long running tasks have after TERM before they are given back; unset, as long as they take.";
+        REMAP_SIGTERM = "REMAP_SIGTERM", "", "SIGQUIT", "SIGQUIT: TERM means what QUIT means.";
         DEMO_TASKS = "LOVAGE_DEMO_TASKS", "false", "yes or no",
             "Register the demo.* tasks; never in production, some of them kill the worker.";
         MAX_MESSAGE_BYTES = "LOVAGE_MAX_MESSAGE_BYTES", "64MiB", "size",

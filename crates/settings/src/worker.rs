@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::{
     lookup::Lookup,
     parse::{self, Problem},
+    shutdown::ShutdownSettings,
     variable::{
         AUTOSCALE_KEEPALIVE, DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES,
         TASK_QUEUES, UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_DISABLE_RATE_LIMITS, WORKER_MAX_MEMORY_PER_CHILD,
-        WORKER_MAX_TASKS_PER_CHILD, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER,
+        WORKER_MAX_TASKS_PER_CHILD, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER, WORKER_REVOKE_EXPIRES, WORKER_REVOKES_MAX,
     },
 };
 
@@ -37,12 +38,34 @@ pub struct WorkerSettings {
     pub forward_unknown: Option<String>,
     /// `LOVAGE_UNKNOWN_GRACE`: how long a task nobody knows waits for a worker that does; None: not at all.
     pub unknown_grace: Option<Duration>,
+    /// How long revoked tasks are remembered, and how many.
+    pub revokes: RevokeSettings,
+    /// How it stops.
+    pub shutdown: ShutdownSettings,
     /// `LOVAGE_DEMO_TASKS`: register the `demo.*` tasks; default false.
     pub demo_tasks: bool,
     /// `LOVAGE_MAX_MESSAGE_BYTES`: what a message may weigh once it is unpacked; default 64 MiB.
     pub max_message_bytes: usize,
     /// `CELERY_WORKER_DISABLE_RATE_LIMITS`: start tasks however often they come; default false.
     pub disable_rate_limits: bool,
+}
+
+/// How long what is revoked is remembered (`celery/worker/state.py`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevokeSettings {
+    /// `CELERY_WORKER_REVOKES_MAX`: how many; default 50,000. Beyond it the oldest are forgotten.
+    pub max: usize,
+    /// `CELERY_WORKER_REVOKE_EXPIRES`: how long, in seconds; default 10,800.
+    pub expires: Duration,
+}
+
+impl Default for RevokeSettings {
+    fn default() -> Self {
+        Self {
+            max: 50_000,
+            expires: Duration::from_secs(10_800),
+        }
+    }
 }
 
 /// How tasks are run.
@@ -73,6 +96,8 @@ impl Default for WorkerSettings {
             lease: Duration::from_secs(6),
             forward_unknown: None,
             unknown_grace: None,
+            revokes: RevokeSettings::default(),
+            shutdown: ShutdownSettings::default(),
             demo_tasks: false,
             max_message_bytes: 64 << 20,
             disable_rate_limits: false,
@@ -112,6 +137,17 @@ impl WorkerSettings {
         lookup.set(&LEASE, &mut settings.lease, lease);
         settings.forward_unknown = lookup.parsed(&FORWARD_UNKNOWN, parse::text);
         lookup.set(&UNKNOWN_GRACE, &mut settings.unknown_grace, grace);
+        lookup.set(
+            &WORKER_REVOKES_MAX,
+            &mut settings.revokes.max,
+            parse::positive_number,
+        );
+        lookup.set(
+            &WORKER_REVOKE_EXPIRES,
+            &mut settings.revokes.expires,
+            parse::positive_seconds,
+        );
+        settings.shutdown = ShutdownSettings::read(lookup);
         lookup.set(&DEMO_TASKS, &mut settings.demo_tasks, parse::boolean);
         lookup.set(
             &MAX_MESSAGE_BYTES,

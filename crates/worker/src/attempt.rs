@@ -21,12 +21,14 @@ use crate::{
     gate::{self, Gatekeeper, Passed},
     handler::Call,
     intake::{self, Intake},
-    layer::{self, End},
+    layer,
     outcome::{Outcome, When},
     policy::{self, Ending, Fate, Next, Record},
     pool::{self, Place, Pool, Ran, prefork::Death},
     rate::{Turn, Turns},
     records,
+    revoked::Revoked,
+    revoking,
     shutdown::Shutdown,
     unknown::Unknown,
     workflow,
@@ -53,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) joiner: Joiner,
     pub(crate) unknown: Unknown,
     pub(crate) shutdown: Shutdown,
+    pub(crate) revoked: Revoked,
 }
 
 /// A task read and ready to run.
@@ -97,14 +100,18 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
             warn!(code = reason.code, detail = reason.detail, queue = %delivery.queue, "message refused, see `lovage dlq`");
             settle(delivery, Settle::DeadLetter(reason))
         }
-        Intake::Delay(until) => settle(
-            delivery,
-            Settle::Delay {
+        Intake::Delay(until, message) => {
+            let delay = Settle::Delay {
                 until,
                 payload: None,
-            },
-        ),
-        Intake::Expired(message, body) => not_run(&shared, delivery, &message, &body, "expired"),
+            };
+            commit::finish(&shared, settle(delivery, delay)).await;
+            drop(ticket);
+            return Box::pin(revoking::recall_if_revoked(&shared, &message.headers)).await;
+        }
+        Intake::NotRun(why, message, body) => {
+            revoking::not_run(&shared, delivery, &message, &body, why)
+        }
         Intake::Unknown(message) => {
             Box::pin(shared.unknown.receive(&shared, delivery, &message)).await
         }
@@ -164,40 +171,6 @@ pub(crate) fn settle(delivery: Delivery, settle: Settle) -> Finish {
     }
 }
 
-/// The end of a task that does not run, for this reason.
-pub(crate) fn not_run(
-    shared: &Shared,
-    delivery: Delivery,
-    message: &Message,
-    body: &Body,
-    why: &str,
-) -> Finish {
-    info!(task.id = %message.headers.id, task.name = %message.headers.task, why, "task is not run");
-    let exception = records::celery_exception("TaskRevokedError", why).to_value();
-    let task = shared.catalogue.get(message.headers.task.as_str());
-    if let Some(task) = task {
-        let end = End::Revoked(why);
-        layer::tell(&task.layers, message, &delivery.queue, end, None);
-    }
-    let mut finish = settle(delivery, Settle::Ack);
-    finish.chord = workflow::chord_part(shared, message, body, &State::Revoked, &exception);
-    let rules = task.map(|task| task.rules);
-    finish.leave = gate::leave(
-        message,
-        rules.is_some_and(|rules| rules.gated),
-        finish.settle.as_ref(),
-        None,
-    );
-    if rules.is_none_or(|rules| {
-        policy::stores(message, &rules, &shared.settings.tasks, &State::Revoked)
-    }) {
-        let mut meta = records::meta(message, State::Revoked, exception, Vec::new());
-        intake::extend(shared, message, Some(body), &mut meta);
-        finish.results.extend(shared.results.encode(&meta));
-    }
-    finish
-}
-
 async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) -> Option<Finish> {
     let rules = job.task.rules;
     if rules.gated {
@@ -236,11 +209,11 @@ async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) ->
             return None;
         }
         // The broker may have been away for long.
-        if job
-            .expires
-            .is_some_and(|expires| expires <= shared.client.clock().now())
-        {
-            let mut finish = not_run(shared, delivery.clone(), &job.message, &job.body, "expired");
+        let headers = &job.message.headers;
+        let now = shared.client.clock().now();
+        if let Some(why) = intake::not_to_run(shared, headers, job.expires, now) {
+            let mut finish =
+                revoking::not_run(shared, delivery.clone(), &job.message, &job.body, why);
             finish.settle.take_if(|_| !rules.acks_late);
             return Some(finish);
         }

@@ -22,7 +22,7 @@ use crate::{
     context::Context,
     handler::{Call, Handler},
     module::TaskOptions,
-    outcome::{Outcome, Retry, When, traceback},
+    outcome::{Failure, Outcome, Retry, When, traceback},
     panics,
     signal::Signal,
 };
@@ -50,7 +50,11 @@ pub(crate) fn options<T: Task>(said: TaskOptions, spec: &TaskSpec) -> TaskOption
         ignore_result: said.ignore_result.or(spec.options.ignore_result),
         max_retries: said.max_retries.or(own.max_retries.map(Some)),
         min_retry_delay: said.min_retry_delay.or(own.min_retry_delay.map(seconds)),
-        max_retry_delay: said.max_retry_delay.or(own.max_retry_delay.map(seconds)),
+        max_retry_delay: said
+            .max_retry_delay
+            .or(spec.options.max_retry_delay)
+            .or(own.max_retry_delay.map(seconds)),
+        retry: said.retry.or(spec.options.retry),
         time_limit: said.time_limit.or(own.hard_time_limit.map(seconds)),
         soft_time_limit: said.soft_time_limit.or(own.time_limit.map(seconds)),
         retry_on_worker_lost: said.retry_on_worker_lost,
@@ -225,12 +229,13 @@ fn own_exception(class: &str, text: String) -> ExceptionInfo {
 }
 
 fn transient(task: &str, class: &str, text: String) -> Outcome {
-    let cause = own_exception(class, text);
-    let traceback = Some(traceback(task, &cause));
-    Outcome::Retry(Retry {
-        cause: Some(cause),
+    let exception = own_exception(class, text);
+    let traceback = Some(traceback(task, &exception));
+    Outcome::Failure(Failure {
+        exception,
         traceback,
-        when: None,
+        timed_out: false,
+        transient: true,
     })
 }
 

@@ -4,7 +4,7 @@ use std::{any::TypeId, collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use lovage_client::{ClaimOf, OwnOptions};
 use lovage_protocol::TaskName;
-use lovage_registry::{MissingState, RateLimit, StateMap, TaskSpec};
+use lovage_registry::{MissingState, RateLimit, RetryPolicy, StateMap, TaskSpec};
 use lovage_settings::Settings;
 
 use crate::{
@@ -50,6 +50,7 @@ pub(crate) struct Rules {
     pub(crate) max_retry_delay: Duration,
     pub(crate) reject_on_worker_lost: bool,
     pub(crate) retry_on_worker_lost: bool,
+    pub(crate) retry: RetryPolicy,
     /// It is unique or limited: it passes the gate before it runs.
     pub(crate) gated: bool,
 }
@@ -292,6 +293,7 @@ impl Rules {
             ignore_result: said.ignore_result.unwrap_or(tasks.ignore_result),
             max_retries: said.max_retries.unwrap_or(Some(3)),
             min_retry_delay: said.min_retry_delay.unwrap_or_default(),
+            retry: said.retry,
             max_retry_delay: said.max_retry_delay.unwrap_or(MAX_RETRY_DELAY),
             // Of the settings alone: what a whole worker's death means is one rule for all, too.
             reject_on_worker_lost: tasks.reject_on_worker_lost,
@@ -300,5 +302,11 @@ impl Rules {
                 .unwrap_or(tasks.retry_on_worker_lost),
             gated: false,
         }
+    }
+
+    /// Those of a task that says nothing.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self::resolve(&TaskOptions::default(), &Settings::default())
     }
 }

@@ -7,27 +7,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lovage_broker::{Consumer, Delivery, Finished, Settle, Want};
+use lovage_broker::{Consumer, Delivery, Want};
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::info;
 
 use crate::{
     attempt::{self, Shared},
     commit::Ticket,
+    drain,
     error::Error,
     policy::{self, Load},
     pool::Size,
+    revoking::{Ear, Watch},
     shutdown::Shutdown,
 };
 
-/// How long a step of a cold shutdown may take.
-const COLD_PATIENCE: Duration = Duration::from_secs(5);
 /// While tasks usually hold their slot for less, the next ones are fetched as those before them run.
 const QUICK: Duration = Duration::from_millis(2);
 /// When for so long no task began or ended, those that run are not of the quick kind.
 const STILL: Duration = Duration::from_millis(10);
-/// How often is looked whether the broker is still there.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the engine hears.
 #[derive(Debug)]
@@ -42,6 +40,8 @@ pub(crate) enum Event {
     Settled,
     /// A message that waited for its task's rate limit, outside of slots and prefetch, may run now.
     Turned(Delivery),
+    /// More is known to be revoked.
+    Revoked,
 }
 
 /// An occupied slot; dropping it frees it.
@@ -89,8 +89,10 @@ pub(crate) async fn run(
     shared: Arc<Shared>,
     consumer: Arc<dyn Consumer>,
     shutdown: Shutdown,
+    ear: Ear,
 ) -> Result<Summary, Error> {
     let (sender, mut events) = mpsc::unbounded_channel();
+    let _watch = Watch::spawn(Arc::clone(&shared), ear, sender.downgrade());
     let fetcher = spawn_fetcher(Arc::clone(&consumer), sender.clone());
     let size = Arc::clone(&shared.pool.size);
     size.attach(sender.downgrade());
@@ -140,84 +142,13 @@ pub(crate) async fn run(
     let Engine {
         fetcher,
         sender,
-        mut running,
+        running,
         ..
     } = engine;
     drop(fetcher);
     drop(sender);
-    summary.returned += restore(&*consumer, &shutdown, marked).await?;
-    let released = unless_stuck(&shutdown, give_back(&*consumer)).await;
-    summary.returned += released.transpose()?.unwrap_or(0);
-    while let Some(event) = unless_stuck(&shutdown, events.recv()).await.flatten() {
-        match event {
-            Event::SlotFree(_) => {
-                running = running.saturating_sub(1);
-                debug!(running, "waiting for running tasks");
-            }
-            // A fetch crossed the shutdown: its messages go back as they came, also those marked to start at once.
-            Event::Fetched(Ok(batch)) => {
-                summary.returned += restore(&*consumer, &shutdown, batch).await?;
-            }
-            Event::Fetched(Err(_)) | Event::Settled | Event::Resized | Event::Turned(_) => {}
-        }
-    }
-    let released = unless_stuck(&shutdown, give_back(&*consumer)).await;
-    summary.returned += released.transpose()?.unwrap_or(0);
+    summary.returned = drain::drain(&*consumer, &shutdown, marked, running, events).await?;
     Ok(summary)
-}
-
-/// Gives back deliveries that never ran, whatever they are marked as, and tells how many.
-async fn restore(
-    consumer: &dyn Consumer,
-    shutdown: &Shutdown,
-    batch: Vec<Delivery>,
-) -> Result<u64, Error> {
-    if batch.is_empty() {
-        return Ok(0);
-    }
-    let given_back = batch
-        .into_iter()
-        .map(|delivery| attempt::settle(delivery, Settle::Restore));
-    let ended = unless_stuck(shutdown, consumer.finish(given_back.collect())).await;
-    let ended = ended.transpose()?.unwrap_or_default();
-    // Those that were given back already are lost to this one.
-    let returned = ended
-        .iter()
-        .filter(|ended| matches!(ended, Finished::Done { .. }));
-    Ok(u64::try_from(returned.count()).unwrap_or(0))
-}
-
-/// Gives back what has not begun, unless the broker is away for longer than a lease: then others give it back already.
-async fn give_back(consumer: &dyn Consumer) -> Result<u64, lovage_broker::Error> {
-    let gone = async {
-        while consumer.is_connected() {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    };
-    tokio::select! {
-        biased;
-        released = consumer.release_unstarted() => released,
-        () = gone => {
-            warn!("the broker is away: what has not begun goes back when this worker's lease ends");
-            Ok(0)
-        }
-    }
-}
-
-/// Waits as long as it takes; after a cold shutdown was asked for only a moment, since a broker that is away would hold up
-/// the end for ever. What is not given back then returns to its queue when this worker's lease ends.
-async fn unless_stuck<T>(shutdown: &Shutdown, work: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        done = work => Some(done),
-        () = async {
-            shutdown.asked_cold().await;
-            tokio::time::sleep(COLD_PATIENCE).await;
-        } => {
-            warn!("cold shutdown: the broker does not answer, nothing more is given back");
-            None
-        }
-    }
 }
 
 struct Engine {
@@ -302,6 +233,17 @@ impl Engine {
         }
     }
 
+    /// Messages that wait and are revoked need no slot: they are begun to be ended.
+    fn end_revoked(&mut self) {
+        let all = std::mem::take(&mut self.waiting).into_iter();
+        let (revoked, kept): (VecDeque<_>, VecDeque<_>) =
+            all.partition(|delivery| self.shared.revoked.has_raw(&delivery.raw));
+        self.waiting = kept;
+        for delivery in revoked {
+            self.begin(delivery);
+        }
+    }
+
     /// Asks for more when there is room, one fetch at a time.
     fn ask(&mut self) {
         if self.fetching {
@@ -337,6 +279,7 @@ impl Engine {
                 // It came before those that wait for a slot.
                 self.waiting.push_front(delivery);
             }
+            Event::Revoked => self.end_revoked(),
             Event::Fetched(batch) => {
                 self.fetching = false;
                 self.reserved = 0;

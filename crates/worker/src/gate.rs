@@ -19,6 +19,7 @@ use crate::{
     attempt::{self, Job, Shared},
     context::Context,
     outcome::{Failure, Outcome},
+    revoking,
     shutdown::Shutdown,
 };
 
@@ -164,7 +165,7 @@ pub(crate) async fn pass(shared: &Shared, delivery: &Delivery, job: &Job) -> Pas
 
 fn duplicate(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Finish {
     let why = format!("duplicate of {of}");
-    attempt::not_run(shared, delivery.clone(), &job.message, &job.body, &why)
+    revoking::not_run(shared, delivery.clone(), &job.message, &job.body, &why)
 }
 
 /// Ends a message as the task has ended that it waited for.
@@ -191,7 +192,7 @@ async fn join(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Fini
             finish
         }
         Copied::Revoked(why) => {
-            attempt::not_run(shared, delivery.clone(), message, &job.body, &why)
+            revoking::not_run(shared, delivery.clone(), message, &job.body, &why)
         }
         Copied::Nothing => duplicate(shared, delivery, job, of),
     }

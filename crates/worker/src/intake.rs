@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use lovage_broker::{Delivery, Reason};
 use lovage_protocol::{
-    Body, DecodeError, DecodeOptions, Extended, Message, Serializer, TaskMeta, Value, time,
+    Body, DecodeError, DecodeOptions, Extended, Headers, Message, Serializer, TaskMeta, Value, time,
 };
 use lovage_settings::Settings;
 
@@ -19,9 +19,9 @@ pub(crate) enum Intake {
     /// It cannot be read: to the dead letters.
     Refuse(Reason),
     /// Not before this unix time.
-    Delay(f64),
-    /// Its time is over.
-    Expired(Arc<Message>, Box<Body>),
+    Delay(f64, Arc<Message>),
+    /// Its time is over, or somebody revoked it: why, in Celery's word.
+    NotRun(&'static str, Arc<Message>, Box<Body>),
     /// No such task here.
     Unknown(Arc<Message>),
 }
@@ -60,12 +60,12 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
         Err(error) => return Intake::Refuse(reason(&error, Some(&message))),
     };
     let expires = match moment(shared, message.headers.expires.as_deref()) {
-        Ok(Some(expires)) if expires <= now => {
-            return Intake::Expired(Arc::new(message), Box::new(body));
-        }
         Ok(expires) => expires,
         Err(text) => return Intake::Refuse(invalid(&message, "expires", &text)),
     };
+    if let Some(why) = not_to_run(shared, &message.headers, expires, now) {
+        return Intake::NotRun(why, Arc::new(message), Box::new(body));
+    }
     let mut not_before = None;
     match moment(shared, message.headers.eta.as_deref()) {
         Ok(Some(eta)) if eta > now => {
@@ -75,7 +75,7 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
                 .as_ref()
                 .is_none_or(|gate| !gate.comes_before_its_time())
             {
-                return Intake::Delay(unix(eta));
+                return Intake::Delay(unix(eta), Arc::new(message));
             }
             not_before = Some(unix(eta));
         }
@@ -89,6 +89,20 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
         expires,
         not_before,
     }))
+}
+
+/// Why the task is not to be run, if it is not: `expired` or `revoked`, in this order (`celery/worker/request.py`).
+pub(crate) fn not_to_run(
+    shared: &Shared,
+    headers: &Headers,
+    expires: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Option<&'static str> {
+    if expires.is_some_and(|expires| expires <= now) {
+        Some("expired")
+    } else {
+        shared.revoked.has(headers).then_some("revoked")
+    }
 }
 
 fn too_large(bytes: usize, limit: usize) -> Reason {

@@ -23,11 +23,13 @@
 //! | `hook` | code at a worker's start and end |
 //! | `outcome`, `signal`, `context`, `soft_limit` | what a task can say, and reach |
 //! | `policy` | pure decisions: ack, retry, limits, what is stored |
+//! | `retrying` | pure decisions about retries: which errors, and after how long |
 //! | `workflow`, `chain`, `chord` | what follows a task |
 //! | `records`, `obituary` | the stored result of each state, and of a task that its workers died of |
+//! | `revoked`, `revoking` | what is not to be run: the copy in memory, and how it is learnt and applied |
 //! | `commit` | starts and ends in batches |
 //! | `module`, `catalogue` | which tasks there are |
-//! | `shutdown` | how to stop |
+//! | `shutdown`, `drain` | how to stop: what is asked for, and what it does |
 
 mod attempt;
 mod bridge;
@@ -36,6 +38,7 @@ mod chain;
 mod chord;
 mod commit;
 pub mod context;
+mod drain;
 mod engine;
 mod error;
 mod handle;
@@ -53,6 +56,9 @@ mod pool;
 mod rate;
 mod raw;
 mod records;
+mod retrying;
+mod revoked;
+mod revoking;
 mod shutdown;
 pub mod signal;
 mod soft_limit;

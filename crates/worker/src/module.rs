@@ -12,7 +12,7 @@ use celery::task::Task;
 use futures::{FutureExt, future::BoxFuture};
 use lovage_client::PublishLayer;
 use lovage_registry::{
-    Admission, Debounce, Described, Limit, RateLimit, StateMap, TaskSpec, Unique,
+    Admission, Debounce, Described, Limit, RateLimit, RetryPolicy, StateMap, TaskSpec, Unique,
 };
 use lovage_settings::Settings;
 use serde::Serialize;
@@ -76,6 +76,7 @@ pub struct TaskOptions {
     pub(crate) max_retries: Option<Option<u32>>,
     pub(crate) min_retry_delay: Option<Duration>,
     pub(crate) max_retry_delay: Option<Duration>,
+    pub(crate) retry: RetryPolicy,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) soft_time_limit: Option<Duration>,
     pub(crate) retry_on_worker_lost: Option<bool>,
@@ -116,6 +117,43 @@ impl TaskOptions {
     /// How often it may be run again; `None` for ever. Default 3.
     pub fn max_retries(mut self, retries: Option<u32>) -> Self {
         self.max_retries = Some(retries);
+        self
+    }
+
+    /// Exception classes that are retried although they are failures, as Celery's `autoretry_for`: `OSError`, `app.Busy`. A
+    /// class of Python's own stands for those beneath it too, and `Exception` for all. Default none.
+    pub fn retry_for(mut self, classes: &'static [&'static str]) -> Self {
+        self.retry.retry_for = classes;
+        self
+    }
+
+    /// Classes that are not retried although they would be, such as `ExpectedError`; they win. Default none.
+    pub fn dont_retry_for(mut self, classes: &'static [&'static str]) -> Self {
+        self.retry.dont_retry_for = classes;
+        self
+    }
+
+    /// The first pause before a retry in seconds, doubled each time; 0: always the same pause. Default 1.
+    pub fn retry_backoff(mut self, seconds: u32) -> Self {
+        self.retry.backoff = Some(seconds);
+        self
+    }
+
+    /// The longest pause that back-off comes to. Default 600 s.
+    pub fn retry_backoff_max(mut self, longest: Duration) -> Self {
+        self.max_retry_delay = Some(longest);
+        self
+    }
+
+    /// Whether each pause is drawn between 0 and what back-off comes to. Default true.
+    pub fn retry_jitter(mut self, yes: bool) -> Self {
+        self.retry.jitter = Some(yes);
+        self
+    }
+
+    /// The pause before a retry when there is no back-off. Default 180 s; when it is set, back-off must be asked for.
+    pub fn default_retry_delay(mut self, pause: Duration) -> Self {
+        self.retry.default_delay = Some(pause);
         self
     }
 

@@ -40,6 +40,8 @@ pub struct Failure {
     pub traceback: Option<String>,
     /// A hard time limit ended it: `acks_on_timeout` decides about the message.
     pub timed_out: bool,
+    /// Worth another attempt by its kind (`ExpectedError`), unless the task's `dont_retry_for` names it.
+    pub transient: bool,
 }
 
 /// A wish to run again.
@@ -85,6 +87,7 @@ impl Outcome {
             exception,
             traceback,
             timed_out: false,
+            transient: false,
         })
     }
 
@@ -101,6 +104,7 @@ impl Outcome {
             exception,
             traceback: None,
             timed_out,
+            transient: false,
         })
     }
 }

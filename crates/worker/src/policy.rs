@@ -14,7 +14,7 @@ use crate::{
         limits::{Limits, Over},
         prefork::Death,
     },
-    records,
+    records, retrying,
 };
 
 /// What one attempt leads to.
@@ -64,6 +64,14 @@ pub(crate) fn conclude(
             }),
             next: Next::Continue(value),
         },
+        Outcome::Failure(failure) if retrying::is_retried(&failure, &rules.retry) => {
+            let retry = Retry {
+                cause: Some(failure.exception),
+                traceback: failure.traceback,
+                when: None,
+            };
+            retry_or_fail(retry, message, rules, settings, jitter)
+        }
         Outcome::Failure(failure) => fail(failure, message, settings),
         Outcome::Retry(retry) => retry_or_fail(retry, message, rules, settings, jitter),
         Outcome::Terminated => Ending {
@@ -95,6 +103,7 @@ pub(crate) fn conclude(
                 exception,
                 traceback: None,
                 timed_out: false,
+                transient: false,
             };
             let dead = Settle::DeadLetter(dead_letter(message, "rejected", &reason));
             Ending {
@@ -148,6 +157,7 @@ fn retry_or_fail(
                 exception,
                 traceback: Some(traceback),
                 timed_out: false,
+                transient: false,
             },
             message,
             settings,
@@ -155,7 +165,7 @@ fn retry_or_fail(
     }
     let when = retry
         .when
-        .unwrap_or_else(|| When::Countdown(backoff(retries, rules, jitter)));
+        .unwrap_or_else(|| When::Countdown(retrying::pause(retries, rules, jitter)));
     let record = Record {
         state: State::Retry,
         result: retry
@@ -181,18 +191,6 @@ fn retries_used_up(message: &Message) -> ExceptionInfo {
         headers.kwargsrepr.as_deref().unwrap_or("{}"),
     );
     records::celery_exception("MaxRetriesExceededError", &text)
-}
-
-/// Celery's exponential back-off with full jitter (`celery/utils/time.py`, `get_exponential_backoff_interval`): a whole
-/// number of seconds between 0 and min(maximum, 2^retries), but not under the task's own minimum.
-pub(crate) fn backoff(retries: u32, rules: &Rules, jitter: f64) -> Duration {
-    let ceiling = 2_u64
-        .checked_pow(retries)
-        .unwrap_or(u64::MAX)
-        .min(rules.max_retry_delay.as_secs());
-    let drawn =
-        Duration::from_secs(ceiling.saturating_add(1)).mul_f64(jitter.clamp(0.0, 0.999_999));
-    Duration::from_secs(drawn.as_secs()).max(rules.min_retry_delay)
 }
 
 /// The reason under which a readable message goes to the dead letters.

@@ -28,6 +28,7 @@ use crate::{
         threads::Abandoned,
     },
     rate::Turns,
+    revoking,
     shutdown::Shutdown,
     unknown::Unknown,
 };
@@ -236,6 +237,8 @@ impl Worker {
             results_beside,
             decode.clone(),
         ));
+        let life = settings.worker.revokes.expires;
+        let (revoked, ear) = revoking::begin(&broker, life, &shutdown).await?;
         let consumer = broker.consumer(options).await?;
         let joiner = Joiner {
             broker: Arc::clone(&broker),
@@ -266,11 +269,13 @@ impl Worker {
             joiner,
             unknown: Unknown::new(broker, forward, settings.worker.unknown_grace),
             shutdown: shutdown.clone(),
+            revoked,
             settings,
         };
+        let shared = Arc::new(shared);
         ready();
         // On a task of its own: the thread that waits for `run` would otherwise be woken for every message.
-        let engine = engine::run(Arc::new(shared), Arc::clone(&consumer), shutdown.clone());
+        let engine = engine::run(shared, Arc::clone(&consumer), shutdown.clone(), ear);
         let summary = tokio::spawn(engine)
             .await
             .unwrap_or_else(|error| Err(Error::Engine(error)));

@@ -13,6 +13,7 @@ pub mod finishing;
 pub mod letters;
 pub mod limits;
 pub mod locks;
+pub mod revocations;
 mod stage;
 pub mod starting;
 pub mod waiting;
@@ -64,6 +65,10 @@ macro_rules! conformance_suite {
                 a_full_limit_lets_wait_in_order_of_arrival, the_slots_of_a_dead_worker_are_freed,
                 a_rate_spreads_starts_over_time, the_last_to_close_gives_back_who_waits,
                 who_is_called_and_does_not_run_lets_the_next_one_go
+            }
+            revocations: {
+                what_was_revoked_is_known_to_who_asks_later, the_oldest_revocations_make_room, a_revocation_is_heard,
+                delayed_messages_of_a_task_are_recalled, delayed_messages_are_recalled_by_what_they_contain
             }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
         );

@@ -11,6 +11,7 @@ mod inspect;
 mod letters;
 mod lists;
 mod results;
+mod revocation;
 mod settle;
 mod state;
 
@@ -25,7 +26,7 @@ use tokio::sync::Notify;
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
     Ask, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters, Destination,
-    Error, Line, Peer, Publish, ResultPlace,
+    Error, Line, Peer, Publish, ResultPlace, Revocations,
 };
 
 pub use self::{
@@ -211,6 +212,16 @@ impl Broker for MemoryBroker {
 
     fn dead_letters(&self) -> &dyn DeadLetters {
         self
+    }
+
+    fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    async fn release_delayed(&self) -> Result<u64, Error> {
+        let released = self.inner.lock().recall(|_| true);
+        self.inner.arrived.notify_waiters();
+        Ok(released)
     }
 
     fn shares_server_with(&self, place: &ResultPlace) -> bool {

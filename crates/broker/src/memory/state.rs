@@ -14,7 +14,9 @@ use super::{
     gate::{Gates, Tag},
     lists::Lists,
 };
-use crate::{ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, envelope};
+use crate::{
+    ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, Target, envelope,
+};
 
 /// The state.
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ pub(super) struct State {
     pub(super) journal: Option<Vec<Publish>>,
     delays: u64,
     pub(super) gates: Gates,
+    pub(super) revoked: Vec<(Target, f64)>,
+    pub(super) terminated: Vec<(Target, String, f64)>,
 }
 
 /// A consumer, alive or dead.
@@ -221,10 +225,22 @@ impl State {
     /// Gives every delayed message back to its queue when no worker is left.
     pub(super) fn hand_back_if_last(&mut self) {
         if self.peers().is_empty() {
-            for delayed in std::mem::take(&mut self.delayed).into_iter().rev() {
-                self.lists.restore(&delayed.queue, delayed.payload);
-            }
+            self.recall(|_| true);
         }
+    }
+
+    /// Gives the chosen delayed messages back to their queues, and tells how many they were.
+    pub(super) fn recall(&mut self, chosen: impl Fn(&Bytes) -> bool) -> u64 {
+        let all = std::mem::take(&mut self.delayed);
+        let (back, kept): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|delayed| chosen(&delayed.payload));
+        self.delayed = kept;
+        let count = u64::try_from(back.len()).unwrap_or(u64::MAX);
+        for delayed in back.into_iter().rev() {
+            self.lists.restore(&delayed.queue, delayed.payload);
+        }
+        count
     }
 
     /// How long until [`Self::advance`] has something to do. `None` on a clock that is moved by hand: who moves it tells.

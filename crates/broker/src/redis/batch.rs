@@ -10,7 +10,7 @@ use super::{
     keys::Keys,
     scripts::{self, APPLY},
 };
-use crate::{ChordPart, Error, Leave, Reason, ResultPlace, ResultWrite};
+use crate::{ChordPart, Error, Leave, Reason, ResultPlace, ResultWrite, envelope};
 
 /// So many items at most go into one script, so that nobody else waits long for the server.
 pub(crate) const MOST_ITEMS: usize = 500;
@@ -156,13 +156,13 @@ impl<'k> Batch<'k> {
         self.acks.push(item);
     }
 
-    pub(crate) fn delay(&mut self, Item(item): Item, until: f64, list: &str, payload: &[u8]) {
+    pub(crate) fn delay(&mut self, Item(item): Item, until: f64, list: &str, payload: &Bytes) {
         let mut message = format!("{}:{list}", list.len()).into_bytes();
         message.extend_from_slice(payload);
         // A time that is no number would stop the script half way; such a message is due at once.
         let until = if until.is_nan() { 0.0 } else { until };
-        self.delays
-            .push((item, until, self.tags[item - 1].clone(), message));
+        let id = envelope::identity(payload);
+        self.delays.push((item, until, id, message));
     }
 
     pub(crate) fn letter(&mut self, Item(item): Item, letter: Letter<'_>) {
@@ -236,6 +236,7 @@ impl<'k> Batch<'k> {
                 &keys.delayed,
                 &keys.delayed_messages,
                 &keys.letters,
+                &keys.delayed_twins,
             ],
         );
         let (field, number) = ticket.map_or(("", 0), |ticket| (ticket.field, ticket.number));

@@ -23,10 +23,16 @@ pub(crate) struct Keys {
     pub(crate) unacked_mutex: String,
     /// Sorted set: worker id, by unix time of its last renewal.
     pub(crate) workers: String,
-    /// Sorted set: tag of a delayed message, by the unix time it is due.
+    /// Sorted set: id of a delayed task (or id, NUL and tag), by the unix time it is due.
     pub(crate) delayed: String,
-    /// Hash: tag of a delayed message to its list and itself.
+    /// Hash: member of `delayed` to its list and itself.
     pub(crate) delayed_messages: String,
+    /// Sets, one for each task of which several messages are delayed: the members of `delayed` but the first. A prefix.
+    pub(crate) delayed_twins: String,
+    /// Sorted set: what is revoked, by the unix time it was.
+    pub(crate) revoked: String,
+    /// Sorted set: signal and what is to be ended by it, by the unix time it was asked for.
+    pub(crate) terminated: String,
     /// Sorted set: id of a dead letter, by the unix time it died.
     pub(crate) letters: String,
 }
@@ -50,6 +56,9 @@ impl Keys {
             workers: named("lovage:workers"),
             delayed: named("lovage:delayed"),
             delayed_messages: named("lovage:delayed:messages"),
+            delayed_twins: named("lovage:delayed:twins:"),
+            revoked: named("lovage:revoked"),
+            terminated: named("lovage:revoked:terminate"),
             letters: named("lovage:dlq"),
             prefix,
         }

@@ -26,6 +26,7 @@ mod publish;
 mod reaper;
 mod reply;
 mod restore;
+mod revocation;
 mod scripts;
 mod sentinel;
 mod server;
@@ -47,7 +48,7 @@ use self::{
 };
 use crate::{
     Ask, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters, Error, Line,
-    Peer, Publish, ResultPlace, binding::Binding,
+    Peer, Publish, ResultPlace, Revocations, binding::Binding,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -235,6 +236,14 @@ impl Broker for RedisBroker {
 
     fn dead_letters(&self) -> &dyn DeadLetters {
         self
+    }
+
+    fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    async fn release_delayed(&self) -> Result<u64, Error> {
+        mover::hand_back(&self.core).await
     }
 
     fn shares_server_with(&self, place: &ResultPlace) -> bool {

@@ -23,7 +23,10 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 /// Runs until it is aborted.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let keys = &shared.core.keys;
-    let mut cmd = scripts::call(&DUE, &[&keys.delayed, &keys.delayed_messages]);
+    let mut cmd = scripts::call(
+        &DUE,
+        &[&keys.delayed, &keys.delayed_messages, &keys.delayed_twins],
+    );
     cmd.arg(MOST).arg(MOST_BYTES).arg("");
     loop {
         let sleep = match shared
@@ -60,17 +63,7 @@ pub(crate) async fn hand_back_if_last(core: &Core) -> Result<(), Error> {
     if !lease::peers(core).await?.is_empty() {
         return Ok(());
     }
-    let mut cmd = scripts::call(&DUE, &[&core.keys.delayed, &core.keys.delayed_messages]);
-    cmd.arg(MOST).arg(MOST_BYTES).arg("all");
-    let mut total = 0;
-    loop {
-        let request = Request::Script(&DUE, &cmd);
-        let answer = reply::list(core.link.send(request, Patience::Bounded).await?);
-        match answer.first().and_then(reply::integer) {
-            Some(moved) if moved > 0 => total += moved,
-            _ => break,
-        }
-    }
+    let total = hand_back(core).await?;
     if total > 0 {
         tracing::info!(
             total,
@@ -78,6 +71,25 @@ pub(crate) async fn hand_back_if_last(core: &Core) -> Result<(), Error> {
         );
     }
     Ok(())
+}
+
+/// Gives every delayed message back to its queue, and tells how many they were.
+pub(crate) async fn hand_back(core: &Core) -> Result<u64, Error> {
+    let keys = &core.keys;
+    let mut cmd = scripts::call(
+        &DUE,
+        &[&keys.delayed, &keys.delayed_messages, &keys.delayed_twins],
+    );
+    cmd.arg(MOST).arg(MOST_BYTES).arg("all");
+    let mut total = 0;
+    loop {
+        let request = Request::Script(&DUE, &cmd);
+        let answer = reply::list(core.link.send(request, Patience::Bounded).await?);
+        match answer.first().and_then(reply::integer) {
+            Some(moved) if moved > 0 => total += moved,
+            _ => return Ok(total),
+        }
+    }
 }
 
 /// What is overdue is due now; what is never due is waited for as long as can be.

@@ -16,6 +16,7 @@ pub(crate) static RECOVER: LazyLock<Script> =
 pub(crate) static APPLY: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         include_str!("lua/store.lua"),
+        include_str!("lua/delayed.lua"),
         include_str!("lua/gate.lua"),
         include_str!("lua/apply.lua")
     ))
@@ -24,6 +25,7 @@ pub(crate) static APPLY: LazyLock<Script> = LazyLock::new(|| {
 /// Decides whether deliveries may run.
 pub(crate) static ADMIT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
+        include_str!("lua/delayed.lua"),
         include_str!("lua/gate.lua"),
         include_str!("lua/admit.lua")
     ))
@@ -32,6 +34,7 @@ pub(crate) static ADMIT: LazyLock<Script> = LazyLock::new(|| {
 /// Sends a message whose task must be unique.
 pub(crate) static PUBLISH_UNIQUE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
+        include_str!("lua/delayed.lua"),
         include_str!("lua/gate.lua"),
         include_str!("lua/publish_unique.lua")
     ))
@@ -50,8 +53,28 @@ pub(crate) static DECLARE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/declare.lua")));
 
 /// Puts due messages back into their lists.
-pub(crate) static DUE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("lua/due.lua")));
+pub(crate) static DUE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/delayed.lua"),
+        include_str!("lua/due.lua")
+    ))
+});
+
+/// Puts the delayed messages of tasks back into their lists, due or not.
+pub(crate) static RECALL: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/delayed.lua"),
+        include_str!("lua/recall.lua")
+    ))
+});
+
+/// Looks through the delayed messages.
+pub(crate) static SWEEP: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/sweep.lua")));
+
+/// Records revocations.
+pub(crate) static REVOKE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/revoke.lua")));
 
 /// Puts back what a Python worker held for longer than the visibility time-out.
 pub(crate) static RESTORE_FOREIGN: LazyLock<Script> =

@@ -7,7 +7,9 @@ pub(crate) mod dlq;
 pub(crate) mod list;
 pub(crate) mod pool_child;
 pub(crate) mod purge;
+pub(crate) mod queue;
 pub(crate) mod result;
+pub(crate) mod revoke;
 pub(crate) mod up;
 pub(crate) mod worker;
 

@@ -63,7 +63,7 @@ pub(crate) fn run(
 }
 
 async fn run_all(data: PathBuf, mut plan: Plan) -> Result<u8, Failure> {
-    let signals = listen(plan.voice())?;
+    let signals = listen(&plan)?;
     signals
         .end_with_terminal()
         .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;

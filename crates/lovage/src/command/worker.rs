@@ -75,7 +75,8 @@ pub(crate) struct RunArgs {
 /// Run tasks until told to stop.
 ///
 /// TERM stops warmly: running tasks end, the rest goes back to its queues. Ctrl-C does too, and a second one gives the
-/// running tasks back as well; so does QUIT at once.
+/// running tasks back as well; so does QUIT at once, or after CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT. LOVAGE_DRAIN_TIMEOUT
+/// limits how long TERM waits.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -250,7 +251,7 @@ impl Plan {
     }
 
     /// How a signal is acknowledged.
-    pub(crate) fn voice(&self) -> Voice {
+    fn voice(&self) -> Voice {
         if self.settings.telemetry.json {
             Voice::Log
         } else {
@@ -277,7 +278,7 @@ pub(crate) fn run(
         .transpose()?;
     start_tracing(&plan.settings.telemetry);
     let ended = in_runtime(plan.concurrency(), async move {
-        let signals = listen(plan.voice())?;
+        let signals = listen(&plan)?;
         serve(plan, &signals).await?;
         Ok(signals.exit_code())
     });
@@ -309,8 +310,8 @@ pub(crate) fn in_runtime(
 }
 
 /// Listens to the signals of a worker.
-pub(crate) fn listen(voice: Voice) -> Result<Signals, Failure> {
-    Signals::listen(voice)
+pub(crate) fn listen(plan: &Plan) -> Result<Signals, Failure> {
+    Signals::listen(plan.voice(), plan.settings.worker.shutdown.clone())
         .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))
 }
 

@@ -60,7 +60,7 @@ fn signals_give_the_exit_codes_of_celery() {
         for &signal in signals {
             worker.signal(signal);
             if signals.len() > 1 {
-                worker.wait_for("warm shutdown: waiting");
+                worker.wait_for("worker: Warm shutdown");
             }
         }
         assert_eq!(

@@ -13,18 +13,7 @@ fn message() -> Message {
 }
 
 fn rules() -> Rules {
-    Rules {
-        blocking: false,
-        acks_late: true,
-        track_started: false,
-        ignore_result: false,
-        max_retries: Some(3),
-        min_retry_delay: Duration::ZERO,
-        max_retry_delay: Duration::from_secs(600),
-        reject_on_worker_lost: true,
-        retry_on_worker_lost: false,
-        gated: false,
-    }
+    Rules::for_tests()
 }
 
 fn boom() -> ExceptionInfo {
@@ -40,6 +29,7 @@ fn failure(timed_out: bool) -> Outcome {
         exception: boom(),
         traceback: None,
         timed_out,
+        transient: false,
     })
 }
 
@@ -166,20 +156,6 @@ fn ignore_stores_nothing_and_reject_goes_back_or_is_kept() {
         record.result.get("exc_message"),
         Some(&Value::List(vec!["no thanks".into(), false.into()]))
     );
-}
-
-#[test]
-fn back_off_doubles_up_to_the_maximum_and_not_under_the_minimum() {
-    let seconds = |retries, jitter| backoff(retries, &rules(), jitter).as_secs();
-    assert_eq!((seconds(0, 0.0), seconds(0, 0.99)), (0, 1));
-    assert_eq!((seconds(3, 0.0), seconds(3, 0.99)), (0, 8));
-    assert_eq!(seconds(40, 0.999_999), 600);
-    assert_eq!(seconds(4_000_000_000, 0.999_999), 600);
-    let patient = Rules {
-        min_retry_delay: Duration::from_secs(30),
-        ..rules()
-    };
-    assert_eq!(backoff(0, &patient, 0.0), Duration::from_secs(30));
 }
 
 #[test]

@@ -29,7 +29,8 @@ use std::{
     time::Duration,
 };
 
-use lovage_broker::Delivery;
+use lovage_broker::{Delivery, Target};
+use lovage_protocol::TaskId;
 use lovage_settings::Pool as Kind;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +46,7 @@ pub(crate) use self::size::Size;
 use self::{
     in_process::Runner,
     limits::{Limits, Over, after},
-    orders::{Order, Orders},
+    orders::{Heard, Order, Orders},
     prefork::{Death, JobEnd, Offer, Prefork},
     threads::Abandoned,
 };
@@ -198,6 +199,7 @@ impl Pool {
             after(limits.soft).await;
             limits::report(Over::Soft, limits, &context);
         };
+        let mut heard = Heard::default();
         let mut running = pin!(async {
             if limits == Limits::default() {
                 return Ok(runner.run_without_limit(task, call).await);
@@ -212,7 +214,7 @@ impl Pool {
                     Ok(outcome) => outcome,
                     Err(over) => over_limit(over, limits, &context),
                 }),
-                order = self.orders.next(context.task_id(), self.shutdown()) => match order {
+                order = self.orders.next(&context.message().headers, &mut heard, self.shutdown()) => match order {
                     Order::Cold => return Ran::Dropped,
                     Order::Terminate(_, answer) if blocks => answer.give(Terminated::OnThread),
                     Order::Terminate(_, answer) => {
@@ -235,7 +237,7 @@ impl Pool {
         let (raw, queue) = (delivery.raw.clone(), delivery.queue.to_string());
         let (killer, running) = prefork.run(offer, raw, queue, limits, context.clone());
         let mut running = pin!(running);
-        let mut terminated = false;
+        let (mut terminated, mut heard) = (false, Heard::default());
         loop {
             tokio::select! {
                 biased;
@@ -248,7 +250,7 @@ impl Pool {
                     JobEnd::Died(_) if terminated => Ran::Ended(Outcome::Terminated),
                     JobEnd::Died(death) => Ran::Lost(death, number),
                 },
-                order = self.orders.next(context.task_id(), self.shutdown()) => match order {
+                order = self.orders.next(&context.message().headers, &mut heard, self.shutdown()) => match order {
                     Order::Cold => return Ran::Dropped,
                     Order::Terminate(signal, answer) => {
                         // A signal that does not end the process leaves the task running.
@@ -263,10 +265,20 @@ impl Pool {
     /// Orders the end of a running task.
     pub(crate) async fn terminate(
         &self,
-        id: &lovage_protocol::TaskId,
+        id: &TaskId,
         signal: KillSignal,
     ) -> Terminated {
         self.orders.terminate(id, signal).await
+    }
+
+    /// Orders the end of all that is meant, also of what begins to run within the next moments.
+    pub(crate) fn terminate_all(&self, targets: Vec<(Target, KillSignal)>) {
+        self.orders.terminate_all(targets);
+    }
+
+    /// Those of these tasks that run here now.
+    pub(crate) async fn running(&self, ids: &[TaskId]) -> Vec<TaskId> {
+        self.orders.running(ids).await
     }
 
     /// How tasks are run.

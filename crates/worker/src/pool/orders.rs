@@ -1,22 +1,29 @@
 //! Orders to running tasks from outside: end this one, drop them all. An attempt that ends by itself at once never looks
-//! here; the others wait on one common bell, so that an ordinary task costs no entry in any table.
+//! here; the others wait on one common bell, so that an ordinary task costs no entry in any table. It rings rarely.
 
 use std::{
+    collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use lovage_protocol::TaskId;
+use lovage_broker::Target;
+use lovage_protocol::{Headers, TaskId};
 use tokio::sync::{Notify, oneshot};
 
 use super::kill_signal::KillSignal;
-use crate::shutdown::Shutdown;
+use crate::{revoked::carries, shutdown::Shutdown};
 
 /// How long an attempt may take to hear of an order; one that blocks its thread hears nothing.
 const HEARING: Duration = Duration::from_secs(2);
+/// How long a wish stands that nobody waits for: for an attempt that had passed its last check when the wish came, and begins
+/// to listen only now.
+const STANDS: Duration = Duration::from_secs(60);
+/// How long attempts have to answer that they run.
+const ROLL_CALL: Duration = Duration::from_millis(50);
 
 /// What came of an order to end a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +45,15 @@ pub(crate) enum Order {
     Terminate(KillSignal, Answer),
 }
 
-/// Tells whoever ordered what came of it.
-pub(crate) struct Answer(oneshot::Sender<Terminated>);
+/// Tells whoever ordered what came of it, if he waits to hear it.
+pub(crate) struct Answer(Option<oneshot::Sender<Terminated>>);
 
 impl Answer {
     pub(crate) fn give(self, what: Terminated) {
-        // Whoever asked may be gone.
-        let _ = self.0.send(what);
+        if let Some(asker) = self.0 {
+            // Whoever asked may be gone.
+            let _ = asker.send(what);
+        }
     }
 }
 
@@ -52,14 +61,52 @@ impl Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     bell: Notify,
-    /// How many are in the list, so that it is locked only when there is something in it.
-    count: AtomicUsize,
-    list: Mutex<Vec<(TaskId, KillSignal, oneshot::Sender<Terminated>)>>,
+    /// Whether anything was ever said, so that the lock is taken only then.
+    spoken: AtomicBool,
+    said: Mutex<Said>,
 }
 
+#[derive(Debug, Default)]
+struct Said {
+    /// The number of the last wish.
+    last: u64,
+    wishes: Vec<Wish>,
+    /// Who is asked whether it runs, and whether it said yes.
+    called: HashMap<TaskId, bool>,
+}
+
+#[derive(Debug)]
+struct Wish {
+    number: u64,
+    target: Target,
+    signal: KillSignal,
+    at: Instant,
+    /// For one task and only once; a wish without it stands for all that it means, for a while.
+    asker: Option<oneshot::Sender<Terminated>>,
+}
+
+impl Wish {
+    fn stands(&self) -> bool {
+        match &self.asker {
+            Some(asker) => !asker.is_closed(),
+            None => self.at.elapsed() < STANDS,
+        }
+    }
+}
+
+/// What an attempt has heard so far: it takes each wish once, as a signal need not end it.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(u64);
+
 impl Orders {
-    fn list(&self) -> MutexGuard<'_, Vec<(TaskId, KillSignal, oneshot::Sender<Terminated>)>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, what: impl FnOnce(&mut Said)) {
+        what(&mut self.said());
+        self.spoken.store(true, Ordering::Release);
+        self.bell.notify_waiters();
     }
 
     /// Rings for every attempt, whenever a cold shutdown is asked for.
@@ -70,53 +117,90 @@ impl Orders {
 
     /// Orders the end of a task, and waits until its attempt has heard it.
     pub(crate) async fn terminate(&self, id: &TaskId, signal: KillSignal) -> Terminated {
-        let (sender, answer) = oneshot::channel();
-        {
-            let mut list = self.list();
-            list.push((id.clone(), signal, sender));
-            self.count.store(list.len(), Ordering::Release);
-        }
-        self.bell.notify_waiters();
+        let (asker, answer) = oneshot::channel();
+        self.say(|said| said.wish(Target::Task(id.clone()), signal, Some(asker)));
         let heard = tokio::time::timeout(HEARING, answer).await;
         if let Ok(Ok(what)) = heard {
             return what;
         }
         // Nobody took it: it must not meet a task of this id that begins later.
-        self.withdraw();
+        self.said().wishes.retain(Wish::stands);
         Terminated::NotRunning
     }
 
-    fn withdraw(&self) {
-        let mut list = self.list();
-        list.retain(|(_, _, sender)| !sender.is_closed());
-        self.count.store(list.len(), Ordering::Release);
+    /// Orders the end of all that is meant, also of what begins to run within the next moments.
+    pub(crate) fn terminate_all(&self, targets: Vec<(Target, KillSignal)>) {
+        self.say(|said| {
+            for (target, signal) in targets {
+                said.wish(target, signal, None);
+            }
+        });
     }
 
-    /// Waits for an order to this task.
-    pub(crate) async fn next(&self, id: &TaskId, shutdown: &Shutdown) -> Order {
+    /// Those of these tasks that run here now.
+    pub(crate) async fn running(&self, ids: &[TaskId]) -> Vec<TaskId> {
+        self.say(|said| said.called = ids.iter().map(|id| (id.clone(), false)).collect());
+        tokio::time::sleep(ROLL_CALL).await;
+        let answers = std::mem::take(&mut self.said().called);
+        let running = answers.into_iter().filter(|(_, yes)| *yes);
+        running.map(|(id, _)| id).collect()
+    }
+
+    /// Waits for an order to the task with these headers. Dropping it costs nothing.
+    pub(crate) async fn next(
+        &self,
+        headers: &Headers,
+        heard: &mut Heard,
+        shutdown: &Shutdown,
+    ) -> Order {
         loop {
             // Made before the look, so that what rings after the look is heard.
             let bell = self.bell.notified();
             if shutdown.is_cold() {
                 return Order::Cold;
             }
-            if self.count.load(Ordering::Acquire) > 0
-                && let Some(order) = self.take(id)
+            if self.spoken.load(Ordering::Acquire)
+                && let Some(order) = self.said().order(headers, heard)
             {
                 return order;
             }
             bell.await;
         }
     }
+}
 
-    fn take(&self, id: &TaskId) -> Option<Order> {
-        let mut list = self.list();
-        let at = list
-            .iter()
-            .position(|(wanted, _, sender)| wanted == id && !sender.is_closed())?;
-        let (_, signal, sender) = list.swap_remove(at);
-        self.count.store(list.len(), Ordering::Release);
-        Some(Order::Terminate(signal, Answer(sender)))
+impl Said {
+    fn wish(
+        &mut self,
+        target: Target,
+        signal: KillSignal,
+        asker: Option<oneshot::Sender<Terminated>>,
+    ) {
+        self.wishes.retain(Wish::stands);
+        self.last += 1;
+        self.wishes.push(Wish {
+            number: self.last,
+            target,
+            signal,
+            at: Instant::now(),
+            asker,
+        });
+    }
+
+    fn order(&mut self, headers: &Headers, heard: &mut Heard) -> Option<Order> {
+        if let Some(runs) = self.called.get_mut(&headers.id) {
+            *runs = true;
+        }
+        let at = self.wishes.iter().position(|wish| {
+            wish.number > heard.0 && wish.stands() && carries(headers, &wish.target)
+        })?;
+        let wish = &mut self.wishes[at];
+        heard.0 = wish.number;
+        let (signal, asker) = (wish.signal, wish.asker.take());
+        if asker.is_some() {
+            self.wishes.remove(at);
+        }
+        Some(Order::Terminate(signal, Answer(asker)))
     }
 }
 
@@ -124,17 +208,22 @@ impl Orders {
 mod tests {
     use super::*;
 
+    fn headers(id: &str) -> Headers {
+        Headers::new("t".into(), TaskId::from(id))
+    }
+
     #[tokio::test]
     async fn an_order_reaches_the_task_it_names() {
         let (orders, shutdown) = (Orders::default(), Shutdown::new());
         let id = TaskId::from("a");
         let ordered = orders.terminate(&id, KillSignal::KILL);
         let task = async {
-            let other = TaskId::from("b");
+            let (this, other) = (headers("a"), headers("b"));
+            let (mut heard, mut others) = (Heard::default(), Heard::default());
             tokio::select! {
                 biased;
-                _ = orders.next(&other, &shutdown) => panic!("it is for another"),
-                order = orders.next(&id, &shutdown) => match order {
+                _ = orders.next(&other, &mut others, &shutdown) => panic!("it is for another"),
+                order = orders.next(&this, &mut heard, &shutdown) => match order {
                     Order::Terminate(signal, answer) => {
                         answer.give(Terminated::Yes);
                         signal
@@ -150,10 +239,37 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_order_that_nobody_hears_is_forgotten() {
         let (orders, shutdown) = (Orders::default(), Shutdown::new());
-        let id = TaskId::from("a");
-        let answer = orders.terminate(&id, KillSignal::TERM).await;
+        let answer = orders.terminate(&"a".into(), KillSignal::TERM).await;
         assert_eq!(answer, Terminated::NotRunning);
         shutdown.cold();
-        assert!(matches!(orders.next(&id, &shutdown).await, Order::Cold));
+        let order = orders
+            .next(&headers("a"), &mut Heard::default(), &shutdown)
+            .await;
+        assert!(matches!(order, Order::Cold));
+    }
+
+    #[tokio::test]
+    async fn a_standing_wish_is_heard_once_by_each_whom_it_means_also_later() {
+        let (orders, shutdown) = (Orders::default(), Shutdown::new());
+        orders.terminate_all(vec![(Target::Task("a".into()), KillSignal::TERM)]);
+        for attempt in 1..=2 {
+            let (this, mut heard) = (headers("a"), Heard::default());
+            let order = orders.next(&this, &mut heard, &shutdown).await;
+            assert!(matches!(order, Order::Terminate(KillSignal::TERM, _)));
+            let again = orders.next(&this, &mut heard, &shutdown);
+            let heard_twice = futures::FutureExt::now_or_never(again).is_some();
+            assert!(!heard_twice, "attempt {attempt}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_runs_answers_the_roll() {
+        let (orders, shutdown) = (Orders::default(), Shutdown::new());
+        let (this, mut heard) = (headers("a"), Heard::default());
+        let running = tokio::select! {
+            _ = orders.next(&this, &mut heard, &shutdown) => panic!("nothing was ordered"),
+            running = orders.running(&["a".into(), "b".into()]) => running,
+        };
+        assert_eq!(running, [TaskId::from("a")]);
     }
 }

@@ -15,11 +15,11 @@ end
 local function park(item, gate, till)
   local entry = call('HGET', KEYS[2], item.tag)
   local raw = string.sub(entry, 2, #entry - #item.ending)
-  call('HSET', KEYS[5], item.tag, #item.list .. ':' .. item.list .. raw)
-  call('ZADD', KEYS[4], till, item.tag)
+  local message = #item.list .. ':' .. item.list .. raw
+  local member = keep(KEYS[4], KEYS[5], twins(root), item.id, item.tag, till, message)
   call('HDEL', KEYS[2], item.tag)
   call('ZREM', KEYS[3], item.tag)
-  call('HSET', gate, 'parked', item.tag, 'at', till)
+  call('HSET', gate, 'parked', member, 'at', till)
   call('EXPIRE', gate, math.ceil(till - now) + KEEP)
   return 'wait'
 end

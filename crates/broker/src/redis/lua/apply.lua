@@ -1,5 +1,5 @@
 -- Does what is asked for a batch of deliveries: everything for those that are still ours, nothing for the others.
--- KEYS: worker, unacked, unacked_index, delayed, delayed:messages, dead letters
+-- KEYS: worker, unacked, unacked_index, delayed, delayed:messages, dead letters, prefix of the delayed twins
 -- ARGV: field, number       the batch's name: asked again, it answers again ('' for none)
 --       guard               a lease that must not exist, or ''
 --       database            the one to come back to
@@ -13,7 +13,7 @@
 --         S  item                                        mark as started
 --         U  item                                        mark as waiting again
 --         A  item                                        settle, though the others are kept
---         D  item, due, member, message with its list    delay
+--         D  item, due, id, message with its list        delay
 --         X  item, id, key, 2 * fields, fields...        dead letter; its time is the server's
 --         I  item, key, life in seconds                  count a death
 --         K  item, key                                   forget the deaths
@@ -136,8 +136,7 @@ function sections.A(item, a)
   call('ZREM', KEYS[3], ARGV[6 + item])
 end
 function sections.D(item, a)
-  call('HSET', KEYS[5], ARGV[a + 2], ARGV[a + 3])
-  call('ZADD', KEYS[4], ARGV[a + 1], ARGV[a + 2])
+  keep(KEYS[4], KEYS[5], KEYS[7], ARGV[a + 2], ARGV[6 + item], ARGV[a + 1], ARGV[a + 3])
 end
 function sections.I(item, a)
   call('INCR', ARGV[a + 1])

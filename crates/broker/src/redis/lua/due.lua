@@ -1,5 +1,5 @@
 -- Puts messages that are due at the head of their lists.
--- KEYS: delayed, delayed:messages
+-- KEYS: delayed, delayed:messages, prefix of the twins
 -- ARGV: most, bytes after which it ends, '' for those that are due or 'all' for every one
 -- Returns {how many moved, seconds until the next is due as text, '' for none}.
 local time = redis.call('TIME')
@@ -12,24 +12,11 @@ while last < #due and bytes < tonumber(ARGV[2]) do
 end
 -- The one due first is pushed last, to be popped first.
 for i = last, 1, -1 do
-  local message = redis.call('HGET', KEYS[2], due[i])
-  local postponed = false
-  if message then
-    local _, stop, length = string.find(message, '^(%d+):')
-    if stop then
-      length = tonumber(length)
-      local list = string.sub(message, stop + 1, stop + length)
-      local pushed = redis.pcall('RPUSH', list, string.sub(message, stop + length + 1))
-      -- Something else has taken the list's name. The message is kept, and tried again in a minute.
-      if type(pushed) == 'table' and pushed.err then postponed = true end
-    end
-  end
-  if postponed then
-    if ARGV[3] ~= 'all' then redis.call('ZADD', KEYS[1], now + 60, due[i]) end
-  else
+  if move(KEYS[1], KEYS[2], KEYS[3], due[i]) then
     moved = moved + 1
-    redis.call('ZREM', KEYS[1], due[i])
-    redis.call('HDEL', KEYS[2], due[i])
+  elseif ARGV[3] ~= 'all' then
+    -- Tried again in a minute.
+    redis.call('ZADD', KEYS[1], now + 60, due[i])
   end
 end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

@@ -15,6 +15,10 @@ local GRACE = 10
 local KEEP = 30 * 86400
 local WOKEN_AT_ONCE = 500
 
+local function twins(root)
+  return root .. 'delayed:twins:'
+end
+
 local function server_time()
   local time = call('TIME')
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -69,18 +73,10 @@ local function wake(root, key, free, now)
   for i = #ids, 1, -1 do
     local gate = root .. 'gate:' .. ids[i]
     local parked = call('HGET', gate, 'parked')
-    local message = parked and call('HGET', KEYS[5], parked)
-    if message then
-      local _, stop, length = string.find(message, '^(%d+):')
-      local list = string.sub(message, stop + 1, stop + tonumber(length))
-      local pushed = redis.pcall('RPUSH', list, string.sub(message, stop + tonumber(length) + 1))
-      -- Where something else has taken the list's name it stays, and is tried again when its time is over.
-      if not (type(pushed) == 'table' and pushed.err) then
-        call('ZREM', KEYS[4], parked)
-        call('HDEL', KEYS[5], parked)
-        call('HDEL', gate, 'parked')
-        call('HSET', gate, 'at', now)
-      end
+    -- Where something else has taken the list's name it stays, and is tried again when its time is over.
+    if parked and call('HEXISTS', KEYS[5], parked) == 1 and move(KEYS[4], KEYS[5], twins(root), parked) then
+      call('HDEL', gate, 'parked')
+      call('HSET', gate, 'at', now)
     end
   end
 end
