@@ -29,7 +29,10 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     broker_transport_options={"visibility_timeout": 43200, "global_keyprefix": "shop."},
     result_backend_transport_options={"global_keyprefix": "shop."},
-    accept_content=["json"],
+    accept_content=["json", "application/x-yaml"],
+    task_serializer="yaml",
+    result_serializer="msgpack",
+    task_annotations={"shop.send_mail": {"rate_limit": "10/m", "max_retries": 5}},
     worker_max_tasks_per_child=100,
     worker_pool="prefork",
     # Lovage has no scheduler yet.

@@ -11,6 +11,7 @@ mod retries;
 mod revokes;
 mod rust_to_python;
 mod scheduling;
+mod serializers;
 mod states;
 mod stored_results;
 mod unknown_names;

@@ -3,13 +3,13 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use lovage_protocol::Message;
+use lovage_protocol::{DecodeOptions, Message};
 use regex::bytes::Regex;
 use uuid::Uuid;
 
 /// The message's own priority; 0 when it cannot be read, as Celery takes a missing one.
 pub(crate) fn priority(raw: &[u8]) -> i64 {
-    Message::parse(raw).map_or(0, |message| message.properties.priority)
+    Message::parse_with(raw, &DecodeOptions::any()).map_or(0, |message| message.properties.priority)
 }
 
 /// The message with the marks that kombu sets when it puts one back; one that is no envelope stays as it is.
@@ -55,7 +55,7 @@ pub(crate) fn delivery_tag(raw: &[u8]) -> Option<String> {
 /// A name for the message that stays the same over redeliveries: the task's id, or one made from the bytes as they are
 /// once the message was marked.
 pub(crate) fn identity(raw: &Bytes) -> String {
-    match Message::parse(raw) {
+    match Message::parse_with(raw, &DecodeOptions::any()) {
         Ok(message) => message.headers.id.to_string(),
         Err(_) => format!(
             "unreadable-{}",

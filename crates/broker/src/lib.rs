@@ -41,6 +41,8 @@ mod binding;
 pub mod conformance;
 mod envelope;
 mod error;
+#[cfg(feature = "testing")]
+pub mod hostile;
 mod memory;
 mod priority;
 mod redis;

@@ -162,6 +162,11 @@ impl<R> SendBuilder<R> {
         self.with(|call| call.shadow = Some(name.into()))
     }
 
+    /// Writes the body in this serializer: `json`, `msgpack` or `yaml`. Whoever runs the task must accept it.
+    pub fn serializer(self, name: impl Into<String>) -> Self {
+        self.with(|call| call.serializer = Some(name.into()))
+    }
+
     /// Compresses the body: `gzip`, `bzip2`, `lzma`, `zstd` or `brotli`.
     pub fn compression(self, method: impl Into<String>) -> Self {
         self.with(|call| call.compression = Some(method.into()))

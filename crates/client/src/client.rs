@@ -67,6 +67,10 @@ pub struct OwnOptions {
     pub expires: Option<Duration>,
     /// The lock that a call must have, when it is to be unique.
     pub claim: Option<ClaimOf>,
+    /// The serializer of its body.
+    pub serializer: Option<String>,
+    /// The compression of its body.
+    pub compression: Option<String>,
 }
 
 /// Gives the lock that a call takes as it is sent; `None` for one that takes none.

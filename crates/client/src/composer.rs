@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use lovage_broker::{Claim, Destination, Publish};
 use lovage_protocol::{
-    Body, Clock, Compression, Headers, Map, Message, Properties, QueueName, TaskId, TaskName,
+    Body, Clock, Compression, Headers, Map, Message, Properties, QueueName, Serializer, TaskId,
+    TaskName,
     TimeLimit, Value, args_repr, compress, kwargs_repr,
 };
 use uuid::Uuid;
@@ -47,6 +48,7 @@ pub struct Composer {
     origin: String,
     reply_to: String,
     default_priority: Option<i64>,
+    serializer: String,
     compression: Option<String>,
     naive_zone: Tz,
     own: HashMap<TaskName, OwnOptions>,
@@ -62,6 +64,12 @@ fn fill(outgoing: &mut Outgoing, own: &OwnOptions) {
     if outgoing.expires.is_none() {
         outgoing.expires = own.expires.map(Moment::from);
     }
+    if outgoing.serializer.is_none() {
+        outgoing.serializer.clone_from(&own.serializer);
+    }
+    if outgoing.compression.is_none() {
+        outgoing.compression.clone_from(&own.compression);
+    }
 }
 
 impl Composer {
@@ -72,6 +80,7 @@ impl Composer {
             origin: origin(),
             reply_to: Uuid::new_v4().to_string(),
             default_priority: options.tasks.default_priority,
+            serializer: options.tasks.serializer,
             compression: options.tasks.compression,
             naive_zone: options.timezone,
             own: options.own,
@@ -168,7 +177,9 @@ impl Composer {
 
         let mut body = Body::new(outgoing.args, outgoing.kwargs);
         body.embed = outgoing.embed;
-        let mut message = Message::new(headers, properties, &body);
+        let serializer = self.serializer(outgoing.serializer.as_deref())?;
+        let mut message = Message::written(headers, properties, &body, serializer)
+            .map_err(|error| error.to_string())?;
         if let Some(method) = outgoing
             .compression
             .as_deref()
@@ -187,6 +198,16 @@ impl Composer {
         properties.reply_to = Some(self.reply_to.clone());
         properties.priority = priority;
         properties
+    }
+
+    /// The serializer of that name, or the settings'.
+    pub(crate) fn serializer(&self, name: Option<&str>) -> Result<Serializer, String> {
+        let name = name.unwrap_or(&self.serializer);
+        Serializer::from_name(name)
+            .filter(|serializer| *serializer != Serializer::Pickle)
+            .ok_or_else(|| {
+                format!("the serializer {name:?} is not written here; json, msgpack and yaml are")
+            })
     }
 
     fn address(&self, outgoing: &Outgoing) -> Result<(Address, Option<i64>), String> {

@@ -38,6 +38,8 @@ pub struct Outgoing {
     pub ignore_result: Option<bool>,
     /// A name for people, instead of the task's.
     pub shadow: Option<String>,
+    /// The name of a serializer for the body: `json`, `msgpack` or `yaml`; by default the settings'.
+    pub serializer: Option<String>,
     /// The name of a compression for the body.
     pub compression: Option<String>,
     /// User headers.
@@ -85,6 +87,7 @@ impl Outgoing {
             soft_time_limit: None,
             ignore_result: None,
             shadow: None,
+            serializer: None,
             compression: None,
             headers: Map::new(),
             retries: 0,

@@ -64,7 +64,8 @@ pub fn prepare(
     describe_arguments(&mut again, body);
     again.properties.priority = options.priority.unwrap_or(again.properties.priority);
     if options.args.is_some() || options.kwargs.is_some() {
-        replace_arguments(&mut again, body, options.args, options.kwargs);
+        replace_arguments(composer, &mut again, body, options.args, options.kwargs)
+            .map_err(|problem| Error::invalid(&message.headers.task, problem))?;
     }
     let address = match options.queue {
         Some(queue) => Address::Queue(queue),
@@ -142,12 +143,14 @@ fn describe_arguments(message: &mut Message, body: &Body) {
         .get_or_insert_with(|| kwargs_repr(&body.kwargs));
 }
 
+/// The new body is in the serializer of the old one, except for a pickle, which is never written.
 fn replace_arguments(
+    composer: &Composer,
     message: &mut Message,
     body: &Body,
     args: Option<Vec<Value>>,
     kwargs: Option<Map>,
-) {
+) -> Result<(), String> {
     let mut next = body.clone();
     if let Some(args) = args {
         message.headers.argsrepr = Some(args_repr(&args));
@@ -157,13 +160,23 @@ fn replace_arguments(
         message.headers.kwargsrepr = Some(kwargs_repr(&kwargs));
         next.kwargs = kwargs;
     }
-    message.body = next.to_json();
-    message.content_type = Serializer::Json.content_type().to_owned();
-    message.content_encoding = Serializer::Json.content_encoding().to_owned();
+    let serializer = match message.serializer() {
+        Some(Serializer::Pickle) | None => composer.serializer(None)?,
+        Some(serializer) => serializer,
+    };
+    let written = next.to_bytes(serializer);
+    message.body = written.map_err(|error| error.to_string())?;
+    serializer
+        .content_type()
+        .clone_into(&mut message.content_type);
+    serializer
+        .content_encoding()
+        .clone_into(&mut message.content_encoding);
     if let Some(method) = message.headers.compression.take() {
         // A method that cannot be used here leaves the new body plain, which every reader takes.
         if let Err(problem) = compress_body(message, &method) {
             tracing::debug!(problem, "a retry is sent uncompressed");
         }
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! `celery/canvas.py`, `Signature._merge` and `apply_async`.
 
-use lovage_protocol::{Embed, Map, QueueName, Signature, TaskId, Value};
+use lovage_protocol::{Embed, Map, QueueName, Serializer, Signature, TaskId, Value};
 
 use crate::{Composer, Error, Moment, Outgoing, Prepared};
 
@@ -175,9 +175,11 @@ impl Options<'_> {
                 let body = signatures(value)?.pop().ok_or("a signature")?;
                 *embed = std::mem::take(embed).with_chord(Some(&body));
             }
-            "serializer" => match value.as_str() {
-                Some("json" | "application/json") => {}
-                _ => return Err("json, the only serializer here"),
+            // A pickle is never written; the settings' serializer holds all that a pickle was read to.
+            "serializer" => match Serializer::from_name(&text(value)?) {
+                Some(Serializer::Pickle) => {}
+                Some(serializer) => call.serializer = Some(serializer.name().to_owned()),
+                None => return Err("json, msgpack, yaml or pickle"),
             },
             "stamped_headers" => call.stamped_headers = Some(self.stamps.clone()),
             stamp if self.stamps.iter().any(|name| name == stamp) => {

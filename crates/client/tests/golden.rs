@@ -11,7 +11,9 @@ use lovage_client::{
     retry::{self, RetryOptions},
     signature::{Follow, publish_of},
 };
-use lovage_protocol::{DecodeOptions, Map, Message, QueueName, Signature, TaskId, Value};
+use lovage_protocol::{
+    Body, DecodeOptions, Map, Message, QueueName, Serializer, Signature, TaskId, Value,
+};
 
 /// Ids, tags, times and names of processes.
 const OF_THE_MOMENT: [&str; 9] = [
@@ -164,7 +166,7 @@ fn what_a_task_says_of_itself_holds_when_the_call_is_silent() {
         queue: Some(QueueName::parse("hot").unwrap()),
         priority: Some(6),
         expires: Some(std::time::Duration::from_secs(60)),
-        claim: None,
+        ..OwnOptions::default()
     };
     let options = ClientOptions {
         own: HashMap::from([("t.add".into(), own)]),
@@ -309,6 +311,34 @@ fn a_retry_keeps_what_the_message_carried() {
     );
 }
 
+#[test]
+fn a_retry_keeps_the_serializer_of_its_message() {
+    for serializer in [Serializer::Msgpack, Serializer::Yaml] {
+        let options = DecodeOptions {
+            accept: vec![serializer],
+            ..DecodeOptions::default()
+        };
+        let first = first_attempt();
+        let body = Body::new(vec![Value::Bytes(vec![0xff])], Map::new());
+        let (headers, properties) = (first.headers, first.properties);
+        let message = Message::written(headers, properties, &body, serializer).unwrap();
+        let unchanged = RetryOptions::default();
+        let changed = RetryOptions {
+            args: Some(vec![8.into()]),
+            ..RetryOptions::default()
+        };
+        let bytes = Value::Bytes(vec![0xff]);
+        for (options_of_retry, argument) in [(unchanged, bytes), (changed, 8.into())] {
+            let prepared = retry::prepare(&composer(), &message, &body, options_of_retry).unwrap();
+            let again = Message::parse(&prepared.publish.payload).unwrap();
+            assert_eq!(again.serializer(), Some(serializer));
+            assert_eq!(again.content_encoding, serializer.content_encoding());
+            let body = again.decode_body(&options).unwrap();
+            assert_eq!(body.args, Value::List(vec![argument]));
+        }
+    }
+}
+
 fn signature(json: &str) -> Signature {
     Signature::from_value(Value::from_json(json.as_bytes()).unwrap()).unwrap()
 }
@@ -388,7 +418,7 @@ fn merging_follows_celery() {
     for broken in [
         r#"{"queue": ""}"#,
         r#"{"expires": [1]}"#,
-        r#"{"serializer": "pickle"}"#,
+        r#"{"serializer": "cloudpickle"}"#,
         r#"{"task_id": 1}"#,
     ] {
         let broken = signature(&format!(

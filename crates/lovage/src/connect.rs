@@ -181,7 +181,7 @@ async fn open(
             (Arc::new(redis), results)
         }
     };
-    let client = client(settings, tasks, Arc::clone(&broker), Arc::clone(&results));
+    let client = client(settings, tasks, Arc::clone(&broker), Arc::clone(&results))?;
     Ok(Connected {
         broker,
         results,
@@ -194,10 +194,10 @@ fn client(
     tasks: &[TaskSpec],
     broker: Arc<dyn Broker>,
     results: Arc<dyn ResultStore>,
-) -> Client {
+) -> Result<Client, ConnectError> {
     let mut options = ClientOptions::from(settings);
-    options.own = Catalogue::own_options(tasks);
-    Client::new(broker, results, options)
+    options.own = Catalogue::own_options(tasks, settings)?;
+    Ok(Client::new(broker, results, options))
 }
 
 /// A broker that evicts keys loses messages without a word.

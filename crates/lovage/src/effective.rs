@@ -3,8 +3,8 @@
 use std::{fmt::Display, time::Duration};
 
 use lovage_settings::{
-    BrokerUrl, Environment, FanoutPrefix, QueueOrder, RedisTls, RedisUrl, ResultSettings,
-    ResultUrl, Route, RoutePattern, SentinelOptions, Settings, TransportOptions,
+    Annotations, BrokerUrl, Environment, FanoutPrefix, QueueOrder, RedisTls, RedisUrl,
+    ResultSettings, ResultUrl, Route, RoutePattern, SentinelOptions, Settings, TransportOptions,
 };
 use serde_json::{Value, json};
 
@@ -63,6 +63,7 @@ fn general(settings: &Settings) -> Vec<(&'static str, String)> {
             optional(results.failure_expires.map(seconds)),
         ),
         ("CELERY_RESULT_EXTENDED", results.extended.to_string()),
+        ("CELERY_RESULT_SERIALIZER", results.serializer.clone()),
         (
             "CELERY_RESULT_COMPRESSION",
             optional(results.compression.clone()),
@@ -148,6 +149,8 @@ fn tasks(settings: &Settings) -> Vec<(&'static str, String)> {
             optional(tasks.compression.clone()),
         ),
         ("CELERY_ACCEPT_CONTENT", tasks.accept_content.join(",")),
+        ("CELERY_TASK_SERIALIZER", tasks.serializer.clone()),
+        ("CELERY_TASK_ANNOTATIONS", annotations(&tasks.annotations)),
         (
             "CELERY_TASK_INHERIT_PARENT_PRIORITY",
             tasks.inherit_parent_priority.to_string(),
@@ -345,6 +348,14 @@ fn routes(routes: &[Route]) -> String {
     Value::from(pairs).to_string()
 }
 
+/// As they were given.
+fn annotations(annotations: &Annotations) -> String {
+    match annotations.text.as_str() {
+        "" => "{}".to_owned(),
+        given => given.to_owned(),
+    }
+}
+
 fn optional(value: Option<impl Display>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
@@ -386,10 +397,8 @@ mod tests {
     use super::effective;
 
     /// Read only to be refused or to be the default of others: nothing of them is kept.
-    const NOT_KEPT: [&str; 5] = [
+    const NOT_KEPT: [&str; 3] = [
         "REDIS_URL",
-        "CELERY_RESULT_SERIALIZER",
-        "CELERY_TASK_SERIALIZER",
         "CELERY_TASK_PROTOCOL",
         "CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT",
     ];

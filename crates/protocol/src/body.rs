@@ -1,5 +1,7 @@
 //! The body of a task message: arguments, and what happens afterwards.
 
+use crate::content::Serializer;
+use crate::format::WriteError;
 use crate::signature::{Signature, SignatureError};
 use crate::value::{Map, Value, write_list, write_map};
 
@@ -25,6 +27,22 @@ impl Body {
             args: Value::List(args),
             kwargs,
             embed: Embed::default(),
+        }
+    }
+
+    /// Writes the body in any serializer.
+    ///
+    /// # Errors
+    ///
+    /// When the arguments hold what that serializer cannot, as kombu's `EncodeError`.
+    pub fn to_bytes(&self, serializer: Serializer) -> Result<Vec<u8>, WriteError> {
+        match serializer {
+            Serializer::Json => Ok(self.to_json()),
+            other => {
+                let kwargs = Value::Map(self.kwargs.clone());
+                let parts = vec![self.args.clone(), kwargs, self.embed.to_value()];
+                Value::List(parts).write_as(other)
+            }
         }
     }
 

@@ -2,12 +2,18 @@
 
 use crate::error::DecodeReason;
 
-/// A serializer this crate can read and write.
+/// A serializer this crate can read; all but pickle it can write too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Serializer {
     /// `application/json`, Celery's default.
     Json,
+    /// `application/x-msgpack`.
+    Msgpack,
+    /// `application/x-yaml`, as PyYAML's `safe_dump` and `safe_load`.
+    Yaml,
+    /// `application/x-python-serialize`; read as plain data only, and never written.
+    Pickle,
 }
 
 impl Serializer {
@@ -16,6 +22,9 @@ impl Serializer {
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "json" | "application/json" => Some(Self::Json),
+            "msgpack" | "application/x-msgpack" => Some(Self::Msgpack),
+            "yaml" | "application/x-yaml" => Some(Self::Yaml),
+            "pickle" | "application/x-python-serialize" => Some(Self::Pickle),
             _ => None,
         }
     }
@@ -25,6 +34,9 @@ impl Serializer {
     pub fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::Msgpack => "msgpack",
+            Self::Yaml => "yaml",
+            Self::Pickle => "pickle",
         }
     }
 
@@ -33,6 +45,9 @@ impl Serializer {
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
+            Self::Msgpack => "application/x-msgpack",
+            Self::Yaml => "application/x-yaml",
+            Self::Pickle => "application/x-python-serialize",
         }
     }
 
@@ -40,21 +55,23 @@ impl Serializer {
     #[must_use]
     pub fn content_encoding(self) -> &'static str {
         match self {
-            Self::Json => "utf-8",
+            Self::Json | Self::Yaml => "utf-8",
+            Self::Msgpack | Self::Pickle => "binary",
         }
+    }
+
+    /// Tells whether bytes of this serializer are text, whose encoding matters.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Self::Json | Self::Yaml)
     }
 }
 
 /// The short name of a content type of Celery's, including those this crate does not read.
 fn celery_name(content_type: &str) -> Option<&'static str> {
-    Some(match content_type {
-        "application/json" => "json",
-        "application/x-msgpack" => "msgpack",
-        "application/x-yaml" => "yaml",
-        "application/x-python-serialize" => "pickle",
-        "application/data" => "raw",
-        _ => return None,
-    })
+    match content_type {
+        "application/data" => Some("raw"),
+        other => Serializer::from_name(other).map(Serializer::name),
+    }
 }
 
 /// What bodies a reader takes.
@@ -62,7 +79,8 @@ fn celery_name(content_type: &str) -> Option<&'static str> {
 pub struct DecodeOptions {
     /// The accepted serializers; json alone by default.
     pub accept: Vec<Serializer>,
-    /// The most bytes a compressed body may grow to; 64 MiB by default.
+    /// The most bytes a compressed body may grow to, and what a body repeats (YAML's aliases, a pickle's memo) too; 64 MiB by
+    /// default.
     pub max_decompressed: usize,
 }
 
@@ -76,10 +94,33 @@ impl Default for DecodeOptions {
 }
 
 impl DecodeOptions {
-    /// Finds the serializer of a body, if it is accepted.
-    pub(crate) fn serializer(&self, content_type: &str) -> Result<Serializer, DecodeReason> {
+    /// Takes every serializer: for looking at a message, not for running it. Even a pickle is only ever read as data.
+    #[must_use]
+    pub fn any() -> Self {
+        Self {
+            accept: vec![
+                Serializer::Json,
+                Serializer::Msgpack,
+                Serializer::Yaml,
+                Serializer::Pickle,
+            ],
+            ..Self::default()
+        }
+    }
+
+    /// Finds the serializer of a body, if it is accepted and its bytes are in an encoding that it can have.
+    pub(crate) fn serializer(
+        &self,
+        content_type: &str,
+        content_encoding: &str,
+    ) -> Result<Serializer, DecodeReason> {
         match Serializer::from_name(content_type) {
-            Some(serializer) if self.accept.contains(&serializer) => Ok(serializer),
+            Some(serializer) if self.accept.contains(&serializer) => {
+                if serializer.is_text() {
+                    check_encoding(content_encoding)?;
+                }
+                Ok(serializer)
+            }
             _ => {
                 let short: String = content_type.chars().take(60).collect();
                 let found = match celery_name(content_type) {
@@ -96,8 +137,8 @@ impl DecodeOptions {
     }
 }
 
-/// Checks that a JSON body's bytes are in an encoding that UTF-8 contains; null and nothing count as UTF-8.
-pub(crate) fn check_encoding(content_encoding: &str) -> Result<(), DecodeReason> {
+/// Checks that a text body's bytes are in an encoding that UTF-8 contains; null and nothing count as UTF-8.
+fn check_encoding(content_encoding: &str) -> Result<(), DecodeReason> {
     const UTF8: [&str; 6] = ["", "utf-8", "utf8", "us-ascii", "ascii", "binary"];
     if UTF8
         .iter()

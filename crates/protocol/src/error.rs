@@ -1,6 +1,7 @@
 //! Why a message cannot be run.
 
 use crate::compression::CompressionError;
+use crate::format::FormatError;
 use crate::ids::{TaskId, TaskName};
 use crate::json::JsonError;
 
@@ -67,6 +68,14 @@ pub enum DecodeReason {
         /// What is wrong and where.
         problem: JsonError,
     },
+    /// The body is not what its content type says.
+    #[error("the body is not readable {serializer}: {problem}")]
+    Body {
+        /// The serializer's short name.
+        serializer: &'static str,
+        /// What is wrong and where.
+        problem: FormatError,
+    },
     /// The body is not base64, though `properties.body_encoding` says so.
     #[error("the body is not valid base64: {problem}; properties.body_encoding says it is")]
     Base64 {
@@ -124,6 +133,7 @@ impl DecodeReason {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Json { .. }
+            | Self::Body { .. }
             | Self::Base64 { .. }
             | Self::Compression { .. }
             | Self::Encoding { .. } => "undecodable",

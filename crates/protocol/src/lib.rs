@@ -21,6 +21,8 @@
 //! | [`time`] | Celery's date forms |
 //! | `clock` | where the time comes from |
 //! | `content`, `compression` | serializers and compression methods |
+//! | `format`, `msgpack`, `yaml`, `pickle` | values in the serializers other than JSON |
+//! | `graph` | values that refer to each other, copied within a limit |
 //! | [`control`] | remote control: requests to workers and their replies |
 //! | `json` | reading and writing JSON as Python does |
 //! | `ids` | names of tasks, runs, queues and nodes |
@@ -45,9 +47,13 @@ mod compression;
 mod content;
 pub mod control;
 mod error;
+mod format;
+mod graph;
 mod ids;
 mod json;
 mod message;
+mod msgpack;
+mod pickle;
 mod redeliver;
 pub mod repr;
 mod result;
@@ -56,12 +62,14 @@ mod state;
 pub mod time;
 pub mod typed;
 pub mod value;
+mod yaml;
 
 pub use body::{Body, Embed};
 pub use clock::Clock;
 pub use compression::{Compression, CompressionError, compress, decompress};
 pub use content::{DecodeOptions, Serializer};
 pub use error::{DecodeError, DecodeReason};
+pub use format::{FormatError, WriteError};
 pub use ids::{NameError, NodeName, QueueName, TaskId, TaskName};
 pub use json::JsonError;
 pub use message::{BodyEncoding, DeliveryInfo, Headers, Message, Properties, TimeLimit};
@@ -69,7 +77,7 @@ pub use redeliver::{DEATHS_HEADER, mark_deaths, mark_redelivered};
 pub use repr::{args_repr, kwargs_repr, saferepr};
 pub use result::{
     ExceptionInfo, ExceptionInfoError, Extended, MetaError, TaskMeta, compress_result, group_key,
-    parse_group, result_key,
+    is_success_record, parse_group, parse_stored, result_key,
 };
 pub use signature::{Signature, SignatureError};
 pub use state::State;

@@ -12,8 +12,9 @@ pub(crate) use write::write_names;
 
 use crate::body::{Body, Embed};
 use crate::compression::{Compression, decompress};
-use crate::content::{DecodeOptions, Serializer, check_encoding};
+use crate::content::{DecodeOptions, Serializer};
 use crate::error::{DecodeError, DecodeReason};
+use crate::format::WriteError;
 use crate::json::JsonError;
 use crate::json::reader::{Kind, Reader};
 use crate::value::{Map, Value};
@@ -49,6 +50,33 @@ impl Message {
         }
     }
 
+    /// Makes a message whose body is written in any serializer.
+    ///
+    /// # Errors
+    ///
+    /// When the body holds what that serializer cannot.
+    pub fn written(
+        headers: Headers,
+        properties: Properties,
+        body: &Body,
+        serializer: Serializer,
+    ) -> Result<Self, WriteError> {
+        Ok(Self {
+            headers,
+            properties,
+            content_type: serializer.content_type().to_owned(),
+            content_encoding: serializer.content_encoding().to_owned(),
+            body: body.to_bytes(serializer)?,
+            extra: Map::new(),
+        })
+    }
+
+    /// Gives the serializer of the body, if it is one that is known here.
+    #[must_use]
+    pub fn serializer(&self) -> Option<Serializer> {
+        Serializer::from_name(&self.content_type)
+    }
+
     /// Reads an envelope.
     ///
     /// Takes everything that a Python worker runs, and refuses what would end or stop one. Protocol 1 and mixed
@@ -59,7 +87,16 @@ impl Message {
     ///
     /// With the name and place of the first thing that is wrong, and the task and id if they could be read.
     pub fn parse(raw: &[u8]) -> Result<Self, DecodeError> {
-        parse::parse(raw).map_err(|reason| parse::with_names(reason, raw))
+        Self::parse_with(raw, &DecodeOptions::default())
+    }
+
+    /// As [`Message::parse`], with what a body may be: a protocol 1 message must be read whole to know its task.
+    ///
+    /// # Errors
+    ///
+    /// As [`Message::parse`].
+    pub fn parse_with(raw: &[u8], options: &DecodeOptions) -> Result<Self, DecodeError> {
+        parse::parse(raw, options).map_err(|reason| parse::with_names(reason, raw))
     }
 
     /// Writes the envelope as Python does.
@@ -73,7 +110,7 @@ impl Message {
     /// # Errors
     ///
     /// When its content type is not accepted, it cannot be decompressed within the limit, or it is not
-    /// `[args, kwargs, embed]` in JSON.
+    /// `[args, kwargs, embed]` in that type.
     pub fn decode_body(&self, options: &DecodeOptions) -> Result<Body, DecodeError> {
         read_body(self, options).map_err(|reason| {
             DecodeError::new(reason).of(
@@ -92,19 +129,49 @@ impl Message {
 }
 
 fn read_body(message: &Message, options: &DecodeOptions) -> Result<Body, DecodeReason> {
-    // Json is the only one so far; the match makes the next one a compile error here.
-    match options.serializer(&message.content_type)? {
-        Serializer::Json => check_encoding(&message.content_encoding)?,
-    }
-    let Some(method) = &message.headers.compression else {
-        return read_json_body(&message.body);
+    let serializer = options.serializer(&message.content_type, &message.content_encoding)?;
+    let plain;
+    let bytes = match &message.headers.compression {
+        None => &message.body,
+        Some(method) => {
+            let method = Compression::from_name(method)?;
+            plain = decompress(method, &message.body, options.max_decompressed)?;
+            &plain
+        }
     };
-    let plain = decompress(
-        Compression::from_name(method)?,
-        &message.body,
-        options.max_decompressed,
-    )?;
-    read_json_body(&plain)
+    match serializer {
+        Serializer::Json => read_json_body(bytes),
+        other => read_other_body(other, bytes, options.max_decompressed),
+    }
+}
+
+/// A whole body in any serializer.
+fn body_value(serializer: Serializer, bytes: &[u8], limit: usize) -> Result<Value, DecodeReason> {
+    match serializer {
+        Serializer::Json => Value::from_json(bytes).map_err(body_fault),
+        other => Value::read_as(other, bytes, limit).map_err(|problem| DecodeReason::Body {
+            serializer: other.name(),
+            problem,
+        }),
+    }
+}
+
+fn read_other_body(
+    serializer: Serializer,
+    bytes: &[u8],
+    limit: usize,
+) -> Result<Body, DecodeReason> {
+    match body_value(serializer, bytes, limit)? {
+        Value::List(parts) => match <[Value; 3]>::try_from(parts) {
+            Ok(parts) => body_of(parts),
+            Err(parts) => {
+                let found = format!("a list of {}", parts.len());
+                Err(DecodeReason::field("body", &found, SHAPE))
+            }
+        },
+        Value::Map(fields) => legacy::hybrid_body(fields),
+        other => Err(DecodeReason::field("body", other.kind(), SHAPE)),
+    }
 }
 
 fn body_fault(problem: JsonError) -> DecodeReason {
@@ -128,9 +195,13 @@ fn read_json_body(json: &[u8]) -> Result<Body, DecodeReason> {
         }
     }
     let parts = read_parts(&mut reader).map_err(body_fault)?;
-    let Some([args, kwargs, embed]) = parts else {
-        return Err(wrong_shape(json));
-    };
+    match parts {
+        Some(parts) => body_of(parts),
+        None => Err(wrong_shape(json)),
+    }
+}
+
+fn body_of([args, kwargs, embed]: [Value; 3]) -> Result<Body, DecodeReason> {
     Ok(Body {
         args,
         kwargs: keyword_arguments(kwargs)?,

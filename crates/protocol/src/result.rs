@@ -1,10 +1,12 @@
 //! Stored results, as Celery's backends read them.
 
 mod exception;
+mod guard;
 mod meta;
 
 pub use exception::{ExceptionInfo, ExceptionInfoError};
-pub use meta::{Extended, MetaError, TaskMeta, compress_result, parse_group};
+pub use guard::is_success_record;
+pub use meta::{Extended, MetaError, TaskMeta, compress_result, parse_group, parse_stored};
 
 /// Gives the key, and channel, of a task's result: `<prefix>celery-task-meta-<id>`.
 #[must_use]

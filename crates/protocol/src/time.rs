@@ -71,6 +71,30 @@ pub fn format_iso(time: DateTime<Utc>) -> String {
     out
 }
 
+/// Python's `isoformat` of a local time and its offset.
+pub(crate) fn isoformat(
+    local: NaiveDateTime,
+    offset: Option<FixedOffset>,
+    between: char,
+) -> String {
+    let mut text = local.format("%Y-%m-%d").to_string();
+    text.push(between);
+    text.push_str(&local.format("%H:%M:%S").to_string());
+    let micros = local.nanosecond() / 1000;
+    if micros != 0 {
+        text.push_str(&format!(".{micros:06}"));
+    }
+    if let Some(offset) = offset {
+        let seconds = offset.local_minus_utc();
+        let (sign, size) = (if seconds < 0 { '-' } else { '+' }, seconds.abs());
+        text.push_str(&format!("{sign}{:02}:{:02}", size / 3600, size / 60 % 60));
+        if size % 60 != 0 {
+            text.push_str(&format!(":{:02}", size % 60));
+        }
+    }
+    text
+}
+
 /// Tells whether the text is a time of day as `time.isoformat` writes it, perhaps with an offset.
 pub(crate) fn is_time_of_day(text: &str) -> bool {
     parse_time(text.as_bytes()).is_some()

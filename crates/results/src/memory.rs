@@ -1,9 +1,10 @@
 //! Results in this process, beside the memory broker.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use lovage_broker::{MemoryBroker, MemoryResults, ResultPlace, ResultWrite};
-use lovage_protocol::{TaskId, TaskMeta, Value};
+use lovage_protocol::{TaskId, TaskMeta, Value, WriteError};
 use lovage_settings::ResultSettings;
 
 use crate::{
@@ -37,6 +38,14 @@ impl MemoryStore {
 impl ResultStore for MemoryStore {
     fn encode(&self, meta: &TaskMeta) -> Option<ResultWrite> {
         Some(self.records.write(meta))
+    }
+
+    fn refuses(&self, value: &Value) -> Option<WriteError> {
+        self.records.refuses(value)
+    }
+
+    fn encode_value(&self, value: &Value) -> Bytes {
+        self.records.encode_value(value)
     }
 
     async fn write(&self, writes: &[ResultWrite]) -> Result<(), Error> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lovage_broker::{ResultPlace, ResultWrite};
 use lovage_protocol::{
-    Compression, State, TaskId, TaskMeta, Value, compress_result, group_key, result_key,
+    Compression, Serializer, State, TaskId, TaskMeta, Value, WriteError, compress_result,
+    group_key, result_key, saferepr,
 };
 use lovage_settings::ResultSettings;
 
@@ -17,6 +18,7 @@ pub(crate) struct Records {
     prefix: String,
     expires: Option<Duration>,
     failure_expires: Option<Duration>,
+    serializer: Serializer,
     compression: Option<Compression>,
     place: ResultPlace,
 }
@@ -30,7 +32,14 @@ impl Records {
                     .map_err(|error| Error::Settings(format!("result compression: {error}")))?,
             ),
         };
+        let serializer = Serializer::from_name(&settings.serializer)
+            .filter(|serializer| *serializer != Serializer::Pickle)
+            .ok_or_else(|| {
+                let name = &settings.serializer;
+                Error::Settings(format!("result serializer: {name} is not written here"))
+            })?;
         Ok(Self {
+            serializer,
             prefix: settings.global_keyprefix.clone(),
             expires: settings.expires,
             failure_expires: settings.failure_expires,
@@ -73,18 +82,49 @@ impl Records {
     }
 
     fn encode(&self, meta: &TaskMeta) -> Bytes {
-        let json = meta.to_json();
-        let Some(method) = self.compression else {
-            return json.into();
+        let record = match meta.to_bytes(self.serializer) {
+            Ok(record) => record,
+            // A task's own value was asked about before it became a result; what is left are arguments of exceptions and of
+            // extended results, which Celery stores as text then (celery/utils/serialization.py, ensure_serializable).
+            Err(error) => {
+                tracing::warn!(task.id = %meta.task_id, %error, "part of a result is stored as text");
+                let told = told(meta);
+                told.to_bytes(self.serializer)
+                    .unwrap_or_else(|_| told.to_json().into_bytes())
+            }
         };
-        match compress_result(method, json.as_bytes()) {
-            Ok(record) => record.into(),
+        self.pack(record)
+    }
+
+    fn pack(&self, record: Vec<u8>) -> Bytes {
+        let Some(method) = self.compression else {
+            return record.into();
+        };
+        match compress_result(method, &record) {
+            Ok(packed) => packed.into(),
             // A record that is larger than it could be is better than none: readers tell by its
             // first bytes which it is.
             Err(error) => {
                 tracing::warn!(%error, "result stored uncompressed");
-                json.into()
+                record.into()
             }
+        }
+    }
+
+    pub(crate) fn refuses(&self, value: &Value) -> Option<WriteError> {
+        match self.serializer {
+            Serializer::Json => None,
+            other => value.write_as(other).err(),
+        }
+    }
+
+    pub(crate) fn encode_value(&self, value: &Value) -> Bytes {
+        match value.write_as(self.serializer) {
+            Ok(bytes) => bytes.into(),
+            Err(_) => as_told(value)
+                .write_as(self.serializer)
+                .unwrap_or_else(|_| value.to_json().into_bytes())
+                .into(),
         }
     }
 
@@ -93,6 +133,38 @@ impl Records {
             id: id.clone(),
             source: Cause::from(source),
         })
+    }
+}
+
+/// A record in which every value that JSON has a type envelope for is text.
+fn told(meta: &TaskMeta) -> TaskMeta {
+    let mut told = meta.clone();
+    told.result = as_told(&told.result);
+    if let Some(extended) = &mut told.extended {
+        extended.args = as_told(&extended.args);
+        extended.kwargs = as_told(&extended.kwargs);
+        let stamps = extended.stamps.iter();
+        let stamps = stamps.map(|(name, stamp)| (name.clone(), as_told(stamp)));
+        extended.stamps = stamps.collect();
+    }
+    told
+}
+
+fn as_told(value: &Value) -> Value {
+    match value {
+        Value::List(items) => Value::List(items.iter().map(as_told).collect()),
+        Value::Map(map) => {
+            let members = map.iter();
+            let members = members.map(|(key, value)| (key.clone(), as_told(value)));
+            Value::Map(members.collect())
+        }
+        Value::Big(digits) => Value::Str(digits.clone()),
+        Value::DateTime(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Decimal(_)
+        | Value::Uuid(_) => Value::Str(saferepr(value)),
+        other => other.clone(),
     }
 }
 

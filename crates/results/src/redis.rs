@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use lovage_broker::{ResultPlace, ResultWrite};
-use lovage_protocol::{State, TaskId, TaskMeta, Value};
+use lovage_protocol::{TaskId, TaskMeta, Value, WriteError, is_success_record};
 use lovage_settings::{RedisUrl, ResultSettings};
 use redis::{Pipeline, Script};
 
@@ -86,7 +86,7 @@ impl RedisStore {
     /// Ends a write that the script left to us, because it could not read what stands there.
     async fn settle(&self, write: &ResultWrite, mut answer: redis::Value) -> Result<(), Error> {
         while let redis::Value::BulkString(current) = answer {
-            if is_success(&current) {
+            if is_success_record(&current) {
                 return Ok(());
             }
             let known = [Some(current)];
@@ -122,6 +122,14 @@ impl RedisStore {
 impl ResultStore for RedisStore {
     fn encode(&self, meta: &TaskMeta) -> Option<ResultWrite> {
         Some(self.records.write(meta))
+    }
+
+    fn refuses(&self, value: &Value) -> Option<WriteError> {
+        self.records.refuses(value)
+    }
+
+    fn encode_value(&self, value: &Value) -> Bytes {
+        self.records.encode_value(value)
     }
 
     async fn write(&self, writes: &[ResultWrite]) -> Result<(), Error> {
@@ -205,8 +213,4 @@ fn place_of(url: &RedisUrl) -> ResultPlace {
 /// Whole seconds as SETEX takes them; 0 stands for ever, so a life below a second is one.
 fn life_seconds(expires: Option<Duration>) -> u64 {
     expires.map_or(0, |life| life.as_secs().max(1))
-}
-
-fn is_success(record: &[u8]) -> bool {
-    TaskMeta::parse(record).is_ok_and(|meta| meta.status == State::Success)
 }

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use lovage_broker::{ResultPlace, ResultWrite};
-use lovage_protocol::{TaskId, TaskMeta, Value};
+use lovage_protocol::{TaskId, TaskMeta, Value, WriteError};
 
 use crate::{Error, Watch};
 
@@ -15,6 +16,16 @@ pub trait ResultStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// What it returns may be handed to [`lovage_broker::Consumer::finish`] when the broker shares the store's server.
     fn encode(&self, meta: &TaskMeta) -> Option<ResultWrite>;
+
+    /// Why a value cannot be stored as a result in the store's serializer; `None` when it can, which JSON always can.
+    fn refuses(&self, _value: &Value) -> Option<WriteError> {
+        None
+    }
+
+    /// A value that is no result of its own, as the store's serializer writes it: the member of a chord.
+    fn encode_value(&self, value: &Value) -> Bytes {
+        value.to_json().into()
+    }
 
     /// Stores and announces one result. A stored SUCCESS stays whatever comes after it.
     async fn store(&self, meta: &TaskMeta) -> Result<(), Error> {

@@ -13,7 +13,8 @@
 //! | `broker`, `transport_options` | the broker, and kombu's options for it |
 //! | `results` | where results go and how long they stay |
 //! | `task`, `route` | what holds for every task, and which queue it takes |
-//! | `rate` | rate limits |
+//! | `annotation`, `rate` | what holds for tasks by name, and rate limits |
+//! | `serializer` | the names of serializers |
 //! | `worker` | concurrency, pool, leases, poison |
 //! | `telemetry` | the log |
 //! | `url`, `redis_url` | what a broker or result URL may look like |
@@ -34,6 +35,7 @@
 //! assert_eq!(settings.broker.url.expect("set").to_string(), "redis://:********@cache:6379/1");
 //! ```
 
+mod annotation;
 mod broker;
 mod complete;
 mod fault;
@@ -47,6 +49,7 @@ mod results;
 mod route;
 mod secret;
 mod sentinel;
+mod serializer;
 mod settings;
 mod shutdown;
 mod task;
@@ -56,6 +59,7 @@ mod url;
 mod variable;
 mod worker;
 
+pub use annotation::{Annotation, Annotations};
 pub use broker::BrokerSettings;
 pub use fault::{Fault, Faults, Warning};
 pub use redis_tls::{CertReqs, RedisTls};

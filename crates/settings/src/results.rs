@@ -10,7 +10,7 @@ use crate::{
     known::nearest,
     lookup::Lookup,
     parse::{self, Problem},
-    redis_tls, transport_options,
+    redis_tls, serializer, transport_options,
     variable::{
         REDIS_BACKEND_USE_SSL, RESULT_BACKEND, RESULT_BACKEND_TRANSPORT_OPTIONS,
         RESULT_CHORD_EXPIRES, RESULT_CHORD_JOIN_TIMEOUT, RESULT_COMPRESSION, RESULT_EXPIRES,
@@ -29,6 +29,8 @@ pub struct ResultSettings {
     pub failure_expires: Option<Duration>,
     /// `CELERY_RESULT_EXTENDED`: store name, arguments, worker, retries and queue too. Default false.
     pub extended: bool,
+    /// `CELERY_RESULT_SERIALIZER`: `json`, `msgpack` or `yaml`; default json.
+    pub serializer: String,
     /// `CELERY_RESULT_COMPRESSION`, a compression's name; None: off.
     pub compression: Option<String>,
     /// `CELERY_RESULT_CHORD_EXPIRES`, seconds; None: as `expires`.
@@ -55,6 +57,7 @@ impl Default for ResultSettings {
             expires: Some(Duration::from_secs(86_400)),
             failure_expires: None,
             extended: false,
+            serializer: "json".to_owned(),
             compression: None,
             chord_expires: None,
             chord_join_timeout: Duration::from_secs(3),
@@ -102,7 +105,11 @@ impl ResultSettings {
             &mut settings.chord_join_timeout,
             parse::seconds,
         );
-        lookup.parsed(&RESULT_SERIALIZER, only_json);
+        lookup.set(
+            &RESULT_SERIALIZER,
+            &mut settings.serializer,
+            serializer::written,
+        );
         if let Some(text) = lookup.text(&RESULT_BACKEND_TRANSPORT_OPTIONS) {
             settings.read_transport_options(lookup, &text);
         }
@@ -191,15 +198,4 @@ pub(crate) fn compression(text: &str) -> Result<Option<String>, Problem> {
             "one of gzip, zlib, bzip2, lzma, zstd, brotli, or none",
         )),
     }
-}
-
-/// Lovage writes JSON only: pickle would run whatever a sender likes, and the others are not there yet.
-pub(crate) fn only_json(text: &str) -> Result<(), Problem> {
-    if matches!(text, "json" | "application/json") {
-        return Ok(());
-    }
-    Err(Problem::new(
-        "is not a serializer that Lovage writes",
-        "json",
-    ))
 }

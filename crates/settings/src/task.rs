@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use crate::{
-    RateLimit, Route,
+    Annotations, RateLimit, Route, annotation,
     lookup::Lookup,
     parse::{self, Problem},
-    results::{compression, only_json},
-    route,
+    results::compression,
+    route, serializer,
     variable::{
         ACCEPT_CONTENT, TASK_ACKS_LATE, TASK_ACKS_ON_FAILURE, TASK_ACKS_ON_FAILURE_OR_TIMEOUT,
-        TASK_ACKS_ON_TIMEOUT, TASK_COMPRESSION, TASK_DEFAULT_PRIORITY, TASK_DEFAULT_QUEUE,
-        TASK_DEFAULT_RATE_LIMIT, TASK_IGNORE_RESULT, TASK_INHERIT_PARENT_PRIORITY, TASK_PROTOCOL,
-        TASK_REJECT_ON_WORKER_LOST, TASK_RETRY_ON_WORKER_LOST, TASK_ROUTES, TASK_SERIALIZER,
-        TASK_SOFT_TIME_LIMIT, TASK_STORE_ERRORS_EVEN_IF_IGNORED, TASK_TIME_LIMIT,
-        TASK_TRACK_STARTED,
+        TASK_ACKS_ON_TIMEOUT, TASK_ANNOTATIONS, TASK_COMPRESSION, TASK_DEFAULT_PRIORITY,
+        TASK_DEFAULT_QUEUE, TASK_DEFAULT_RATE_LIMIT, TASK_IGNORE_RESULT,
+        TASK_INHERIT_PARENT_PRIORITY, TASK_PROTOCOL, TASK_REJECT_ON_WORKER_LOST,
+        TASK_RETRY_ON_WORKER_LOST, TASK_ROUTES, TASK_SERIALIZER, TASK_SOFT_TIME_LIMIT,
+        TASK_STORE_ERRORS_EVEN_IF_IGNORED, TASK_TIME_LIMIT, TASK_TRACK_STARTED,
     },
 };
 
@@ -51,7 +51,11 @@ pub struct TaskSettings {
     pub soft_time_limit: Option<Duration>,
     /// `CELERY_TASK_COMPRESSION` of messages sent; None: off.
     pub compression: Option<String>,
-    /// `CELERY_ACCEPT_CONTENT`: content types a worker takes; default json alone.
+    /// `CELERY_TASK_SERIALIZER` of messages sent: `json`, `msgpack` or `yaml`; default json.
+    pub serializer: String,
+    /// `CELERY_TASK_ANNOTATIONS`: options of tasks, by name; default none.
+    pub annotations: Annotations,
+    /// `CELERY_ACCEPT_CONTENT`: content types a worker takes, by short name; default json alone.
     pub accept_content: Vec<String>,
     /// `CELERY_TASK_INHERIT_PARENT_PRIORITY`; default false.
     pub inherit_parent_priority: bool,
@@ -75,6 +79,8 @@ impl Default for TaskSettings {
             time_limit: None,
             soft_time_limit: None,
             compression: None,
+            serializer: "json".to_owned(),
+            annotations: Annotations::default(),
             accept_content: vec!["json".to_owned()],
             inherit_parent_priority: false,
         }
@@ -155,14 +161,21 @@ impl TaskSettings {
         lookup.set(
             &ACCEPT_CONTENT,
             &mut settings.accept_content,
-            accept_content,
+            serializer::accepted,
         );
         lookup.set(
             &TASK_INHERIT_PARENT_PRIORITY,
             &mut settings.inherit_parent_priority,
             parse::boolean,
         );
-        lookup.parsed(&TASK_SERIALIZER, only_json);
+        lookup.set(
+            &TASK_SERIALIZER,
+            &mut settings.serializer,
+            serializer::written,
+        );
+        if let Some(text) = lookup.text(&TASK_ANNOTATIONS) {
+            settings.annotations = annotation::read(lookup, &text);
+        }
         lookup.parsed(&TASK_PROTOCOL, only_protocol_two);
         settings
     }
@@ -183,24 +196,6 @@ impl TaskSettings {
 
 fn rate_limit(text: &str) -> Result<Option<RateLimit>, Problem> {
     RateLimit::read(&text.into())
-}
-
-fn accept_content(text: &str) -> Result<Vec<String>, Problem> {
-    let types = parse::names(text.trim_matches(['[', ']']))
-        .into_iter()
-        .map(|name| name.trim_matches(['"', '\'', ' ']).to_owned())
-        .collect::<Vec<_>>();
-    if types
-        .iter()
-        .all(|name| matches!(name.as_str(), "json" | "application/json"))
-        && !types.is_empty()
-    {
-        return Ok(vec!["json".to_owned()]);
-    }
-    Err(Problem::new(
-        "names a content type that Lovage does not read",
-        "json",
-    ))
 }
 
 fn only_protocol_two(text: &str) -> Result<(), Problem> {

@@ -78,7 +78,8 @@ variables! {
             "How long an unfinished chord is kept; unset, as results.";
         RESULT_CHORD_JOIN_TIMEOUT = "CELERY_RESULT_CHORD_JOIN_TIMEOUT", "3", "seconds",
             "How long collecting a chord's results may take; twice this is how long its claim holds.";
-        RESULT_SERIALIZER = "CELERY_RESULT_SERIALIZER", "json", "json", "How results are written; only json is known.";
+        RESULT_SERIALIZER = "CELERY_RESULT_SERIALIZER", "json", "json, msgpack or yaml",
+            "How results are written; clients must have the same.";
         RESULT_BACKEND_TRANSPORT_OPTIONS = "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS", "{}", "JSON object",
             "Of Celery's options, global_keyprefix and those of sentinels.";
         REDIS_BACKEND_USE_SSL = "CELERY_REDIS_BACKEND_USE_SSL", "false", "JSON object or false",
@@ -112,10 +113,13 @@ variables! {
         TASK_SOFT_TIME_LIMIT = "CELERY_TASK_SOFT_TIME_LIMIT", "", "seconds",
             "A task is told after this time; at most the hard limit.";
         TASK_COMPRESSION = "CELERY_TASK_COMPRESSION", "", "gzip, bzip2, lzma, zstd, brotli", "Compress messages sent.";
-        ACCEPT_CONTENT = "CELERY_ACCEPT_CONTENT", "json", "list", "Content types taken; only json is known.";
+        ACCEPT_CONTENT = "CELERY_ACCEPT_CONTENT", "json", "list of json, msgpack, yaml, pickle",
+            "Content types of messages taken, by short name or in full; pickles are read as plain data only.";
         TASK_INHERIT_PARENT_PRIORITY = "CELERY_TASK_INHERIT_PARENT_PRIORITY", "false", "yes or no",
             "Tasks sent by a task take its priority.";
-        TASK_SERIALIZER = "CELERY_TASK_SERIALIZER", "json", "json", "How messages are written; only json is known.";
+        TASK_SERIALIZER = "CELERY_TASK_SERIALIZER", "json", "json, msgpack or yaml", "How messages are written.";
+        TASK_ANNOTATIONS = "CELERY_TASK_ANNOTATIONS", "{}", "JSON object",
+            "Options of tasks by name, {\"app.add\": {\"rate_limit\": \"10/s\"}}; those under * hold for all, and win.";
         TASK_PROTOCOL = "CELERY_TASK_PROTOCOL", "2", "2", "The message protocol; only 2 is written.";
     }
     "Worker" {

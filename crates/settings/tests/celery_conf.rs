@@ -51,6 +51,13 @@ fn a_celery_apps_settings_come_over() {
     );
     assert_eq!(settings.worker.pool, Pool::Prefork);
     assert_eq!(settings.worker.max_tasks_per_child, Some(100));
+    assert_eq!(settings.tasks.accept_content, ["json", "yaml"]);
+    assert_eq!(settings.tasks.serializer, "yaml");
+    assert_eq!(settings.results.serializer, "msgpack");
+    let mail = settings.tasks.annotations.of("shop.send_mail");
+    assert_eq!(mail.max_retries, Some(Some(5)));
+    let per_second = mail.rate_limit.flatten().map(|limit| limit.per_second);
+    assert_eq!(per_second, Some(10.0 / 60.0));
     assert_eq!(settings.worker.queues, ["shop", "mail", "reports"]);
     let patterns: Vec<_> = settings
         .tasks

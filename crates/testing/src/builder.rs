@@ -114,7 +114,7 @@ impl HarnessBuilder {
             .await
             .map_err(|error| setup(&error))?;
         let mut options = ClientOptions::from(&settings);
-        options.own = Catalogue::own_options(&specs);
+        options.own = Catalogue::own_options(&specs, &settings)?;
         options.clock = clock.clock();
         let client = Client::new(Arc::clone(&shared), Arc::clone(&results), options);
         let mut queues = consumed(&client, &specs, &settings)?;

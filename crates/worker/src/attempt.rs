@@ -6,14 +6,14 @@ use celery::Celery;
 use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
 use lovage_client::Client;
-use lovage_protocol::{Body, DecodeOptions, Map, Message, State, TaskMeta, Value};
+use lovage_protocol::{Body, DecodeOptions, ExceptionInfo, Map, Message, State, TaskMeta, Value};
 use lovage_results::ResultStore;
 use lovage_settings::Settings;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::{
-    catalogue::{Catalogue, Registered, Rules},
+    catalogue::{Catalogue, Registered},
     chord::Joiner,
     commit::{self, Starter, Ticket},
     context::Context,
@@ -22,13 +22,14 @@ use crate::{
     handler::Call,
     intake::{self, Intake},
     layer,
-    outcome::{Outcome, When},
+    outcome::{Failure, Outcome, When, traceback},
     policy::{self, Ending, Fate, Next, Record},
     pool::{self, Place, Pool, Ran, prefork::Death},
     rate::{Turn, Turns},
     records,
     revoked::Revoked,
     revoking,
+    rules::Rules,
     shutdown::Shutdown,
     unknown::Unknown,
     workflow,
@@ -368,6 +369,7 @@ pub(crate) fn conclude(
 ) -> Finish {
     let (rules, message) = (&task.rules, context.message());
     let settings = &shared.settings.tasks;
+    let outcome = storable(shared, message, rules, outcome);
     let Ending {
         settle,
         record,
@@ -445,6 +447,28 @@ pub(crate) fn conclude(
         finish.chord = part;
     }
     finish
+}
+
+/// A value that cannot be stored makes a failure of its task before anything follows it, as in Celery the exception of
+/// kombu does that storing it raises.
+fn storable(shared: &Shared, message: &Message, rules: &Rules, outcome: Outcome) -> Outcome {
+    let Outcome::Success(value) = &outcome else {
+        return outcome;
+    };
+    let Some(error) = shared.results.refuses(value) else {
+        return outcome;
+    };
+    if !policy::stores(message, rules, &shared.settings.tasks, &State::Success) {
+        return outcome;
+    }
+    let text = vec![Value::Str(error.to_string())];
+    let exception = ExceptionInfo::new("kombu.exceptions", "EncodeError", text);
+    let traceback = traceback(message.headers.task.as_str(), &exception);
+    Outcome::Failure(Failure {
+        exception,
+        traceback: Some(traceback),
+        timed_out: false,
+    })
 }
 
 fn add(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {

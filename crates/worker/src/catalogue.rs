@@ -1,10 +1,10 @@
 //! Every task a worker can run, by name, with its options resolved against the settings.
 
-use std::{any::TypeId, collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{any::TypeId, collections::HashMap, fmt, sync::Arc};
 
 use lovage_client::{ClaimOf, OwnOptions};
-use lovage_protocol::TaskName;
-use lovage_registry::{MissingState, RateLimit, RetryPolicy, StateMap, TaskSpec};
+use lovage_protocol::{QueueName, TaskName};
+use lovage_registry::{MissingState, StateMap, TaskSpec};
 use lovage_settings::Settings;
 
 use crate::{
@@ -12,9 +12,10 @@ use crate::{
     gate::{self, Gate},
     handler::Handler,
     layer::{self, Layer, Layers},
-    module::{Module, TaskOptions},
-    pool::limits::{Limits, TaskLimits},
+    module::Module,
+    pool::limits::TaskLimits,
     rate::{Bucket, RateLimits},
+    rules::{self, Rules},
 };
 
 /// Every task of a worker, by name.
@@ -36,27 +37,6 @@ pub(crate) struct Registered {
     pub(crate) gate: Option<Gate>,
     pub(crate) bucket: Arc<Bucket>,
 }
-
-/// A task's options after the settings have been asked for what the task leaves open.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Rules {
-    pub(crate) blocking: bool,
-    pub(crate) acks_late: bool,
-    pub(crate) track_started: bool,
-    pub(crate) ignore_result: bool,
-    /// `None`: for ever.
-    pub(crate) max_retries: Option<u32>,
-    pub(crate) min_retry_delay: Duration,
-    pub(crate) max_retry_delay: Duration,
-    pub(crate) reject_on_worker_lost: bool,
-    pub(crate) retry_on_worker_lost: bool,
-    pub(crate) retry: RetryPolicy,
-    /// It is unique or limited: it passes the gate before it runs.
-    pub(crate) gated: bool,
-}
-
-/// Celery's `retry_backoff_max`.
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(600);
 
 impl Catalogue {
     /// Takes the tasks of all modules, and makes their state.
@@ -125,16 +105,36 @@ impl Catalogue {
         Ok(specs)
     }
 
-    /// What these tasks say of how they are sent, for [`ClientOptions::own`](lovage_client::ClientOptions::own).
-    pub fn own_options(specs: &[TaskSpec]) -> HashMap<TaskName, OwnOptions> {
+    /// What these tasks say of how they are sent, for [`ClientOptions::own`](lovage_client::ClientOptions::own); annotations
+    /// win over it.
+    ///
+    /// # Errors
+    /// When an annotation names a queue that cannot be one.
+    pub fn own_options(
+        specs: &[TaskSpec],
+        settings: &Settings,
+    ) -> Result<HashMap<TaskName, OwnOptions>, BuildError> {
         let own = specs.iter().map(|task| {
-            let own = OwnOptions {
-                queue: task.options.queue.clone(),
-                priority: task.options.priority,
-                expires: task.options.expires,
-                claim: gate::claims(task).map(ClaimOf::new),
+            let set = settings.tasks.annotations.of(&task.name);
+            let queue = match set.queue {
+                Some(name) => Some(QueueName::parse(&name).map_err(|source| {
+                    BuildError::AnnotatedQueue {
+                        task: task.name.clone(),
+                        queue: name,
+                        source,
+                    }
+                })?),
+                None => task.options.queue.clone(),
             };
-            (TaskName::from(task.name.as_str()), own)
+            let own = OwnOptions {
+                queue,
+                priority: set.priority.or(task.options.priority),
+                expires: set.expires.or(task.options.expires),
+                claim: gate::claims(task).map(ClaimOf::new),
+                serializer: set.serializer,
+                compression: set.compression.flatten(),
+            };
+            Ok((TaskName::from(task.name.as_str()), own))
         });
         own.collect()
     }
@@ -200,19 +200,15 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
             }
             check_names(&entry.spec)?;
             let gate = Gate::of(&entry.spec);
-            let mut rules = Rules::resolve(&entry.options, settings);
+            let set = settings.tasks.annotations.of(&entry.spec.name);
+            let mut rules = Rules::resolve(&set, &entry.options, settings);
             rules.gated = gate.is_some();
+            let rate = rules::rate_limit(&set, &entry.options, settings);
             let registered = Registered {
-                limits: TaskLimits::new(Limits {
-                    hard: entry.options.time_limit.or(settings.tasks.time_limit),
-                    soft: entry
-                        .options
-                        .soft_time_limit
-                        .or(settings.tasks.soft_time_limit),
-                }),
+                limits: TaskLimits::new(rules::time_limits(&set, &entry.options, settings)),
                 rules,
                 gate,
-                bucket: Arc::new(Bucket::new(rate_limit(&entry.options, settings))),
+                bucket: Arc::new(Bucket::new(rate)),
                 spec: entry.spec.clone(),
                 handler: layer::wrap(&name, &layers, Arc::clone(&entry.handler)),
                 layers: Arc::clone(&layers),
@@ -231,18 +227,6 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
         }
     }
     Ok((tasks, provided))
-}
-
-/// What the task says of itself wins over the setting.
-fn rate_limit(said: &TaskOptions, settings: &Settings) -> Option<RateLimit> {
-    if settings.worker.disable_rate_limits {
-        return None;
-    }
-    let default = settings.tasks.default_rate_limit;
-    let default = default.map(|limit| limit.per_second);
-    said.rate_limit
-        .clone()
-        .or_else(|| default.map(|rate| RateLimit::checked(&format!("{rate}/s"), rate)))
 }
 
 /// A name that is none would make all calls equal.
@@ -283,30 +267,26 @@ async fn make_states(
     Ok(states)
 }
 
-impl Rules {
-    fn resolve(said: &TaskOptions, settings: &Settings) -> Self {
-        let tasks = &settings.tasks;
-        Self {
-            blocking: said.blocking.unwrap_or(true),
-            acks_late: said.acks_late.unwrap_or(tasks.acks_late),
-            track_started: said.track_started.unwrap_or(tasks.track_started),
-            ignore_result: said.ignore_result.unwrap_or(tasks.ignore_result),
-            max_retries: said.max_retries.unwrap_or(Some(3)),
-            min_retry_delay: said.min_retry_delay.unwrap_or_default(),
-            retry: said.retry,
-            max_retry_delay: said.max_retry_delay.unwrap_or(MAX_RETRY_DELAY),
-            // Of the settings alone: what a whole worker's death means is one rule for all, too.
-            reject_on_worker_lost: tasks.reject_on_worker_lost,
-            retry_on_worker_lost: said
-                .retry_on_worker_lost
-                .unwrap_or(tasks.retry_on_worker_lost),
-            gated: false,
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(annotations: &str) -> Result<OwnOptions, BuildError> {
+        let variables = [("CELERY_TASK_ANNOTATIONS".to_owned(), annotations.to_owned())];
+        let (settings, _) = Settings::from_lookup(variables).unwrap();
+        let mut task = TaskSpec::untyped("x", &[]);
+        task.options.priority = Some(3);
+        let mut own = Catalogue::own_options(&[task], &settings)?;
+        Ok(own.remove("x").expect("the task is there"))
     }
 
-    /// Those of a task that says nothing.
-    #[cfg(test)]
-    pub(crate) fn for_tests() -> Self {
-        Self::resolve(&TaskOptions::default(), &Settings::default())
+    #[test]
+    fn annotations_say_how_a_task_is_sent() {
+        assert_eq!(own("{}").unwrap().priority, Some(3));
+        let set = own(r#"{"x": {"priority": 7, "queue": "q", "serializer": "yaml"}}"#).unwrap();
+        assert_eq!(set.priority, Some(7));
+        assert_eq!(set.queue, QueueName::parse("q").ok());
+        assert_eq!(set.serializer.as_deref(), Some("yaml"));
+        assert!(own(r#"{"x": {"queue": "a\nb"}}"#).is_err());
     }
 }

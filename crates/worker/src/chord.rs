@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use lovage_broker::{Broker, ChordClose, ChordPart, Delivery, Publish, ResultWrite};
 use lovage_client::{Client, signature::Follow};
 use lovage_protocol::{
-    DecodeOptions, ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value,
+    DecodeOptions, ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value, parse_stored,
 };
 use lovage_results::ResultStore;
 use tracing::error;
@@ -74,7 +74,7 @@ impl Joiner {
         token: &str,
         delivery: &Delivery,
     ) -> Result<bool, JoinError> {
-        let message = Message::parse(&delivery.raw)?;
+        let message = Message::parse_with(&delivery.raw, &self.decode)?;
         let body = message.decode_body(&self.decode)?;
         let chord = match body.embed.chord()? {
             Some(chord) => chord,
@@ -303,7 +303,7 @@ struct Member {
 
 impl Member {
     fn read(raw: &[u8]) -> Result<Self, JoinError> {
-        let value = Value::from_json(raw).map_err(|_| JoinError::DamagedMember)?;
+        let value = parse_stored(raw).map_err(|_| JoinError::DamagedMember)?;
         let Value::List(fields) = value else {
             return Err(JoinError::DamagedMember);
         };

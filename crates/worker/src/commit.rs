@@ -236,7 +236,7 @@ async fn bury(
         "the end of a task was refused: dead-lettered"
     );
     let detail = format!("the task ran, but its end was refused: {refused}");
-    let message = Message::parse(&delivery.raw).ok();
+    let message = Message::parse_with(&delivery.raw, &shared.decode).ok();
     let reason = match &message {
         Some(message) => policy::dead_letter(message, "refused-end", &detail),
         None => Reason {

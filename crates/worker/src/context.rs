@@ -127,12 +127,15 @@ impl Context {
     /// after its task's time limit, it does nothing: the task's end has been stored.
     ///
     /// # Errors
-    /// When the data cannot be written as JSON, or the result store cannot be reached.
+    /// When the data cannot be written in the results' serializer, or the result store cannot be reached.
     pub async fn update_state(&self, state: &str, meta: impl Serialize) -> Result<(), UpdateError> {
         if self.inner.over.load(Ordering::Relaxed) {
             return Ok(());
         }
         let value = Value::from_serialize(&meta)?;
+        if let Some(refused) = self.inner.results.refuses(&value) {
+            return Err(refused.into());
+        }
         let state: State = state
             .parse()
             .expect("parsing a state never fails: an unknown one is custom");
@@ -213,6 +216,9 @@ pub enum UpdateError {
     /// The data cannot be written as JSON.
     #[error("the state's data cannot be encoded")]
     Encode(#[from] lovage_protocol::EncodeError),
+    /// The data is of a kind that the results' serializer cannot hold.
+    #[error("the state's data cannot be stored")]
+    Unwritable(#[from] lovage_protocol::WriteError),
     /// The store did not take it.
     #[error("the state could not be stored")]
     Store(#[from] lovage_results::Error),

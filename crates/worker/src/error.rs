@@ -39,6 +39,16 @@ pub enum BuildError {
         /// The names there are.
         has: String,
     },
+    /// An annotation sends a task to a queue of a name that none can have.
+    #[error("CELERY_TASK_ANNOTATIONS: the queue {queue:?} of {task}: {source}")]
+    AnnotatedQueue {
+        /// The task.
+        task: String,
+        /// The name given.
+        queue: String,
+        /// What is wrong with it.
+        source: lovage_protocol::NameError,
+    },
     /// Tasks need state that nobody provides; all of them are named.
     #[error("{}", .0.join("\n"))]
     MissingState(Vec<String>),

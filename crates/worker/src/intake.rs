@@ -48,7 +48,7 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
             shared.decode.max_decompressed,
         ));
     }
-    let message = match Message::parse(&delivery.raw) {
+    let message = match Message::parse_with(&delivery.raw, &shared.decode) {
         Ok(message) => message,
         Err(error) => return Intake::Refuse(reason(&error, None)),
     };

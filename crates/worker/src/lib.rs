@@ -28,7 +28,7 @@
 //! | `records`, `obituary` | the stored result of each state, and of a task that its workers died of |
 //! | `revoked`, `revoking` | what is not to be run: the copy in memory, and how it is learnt and applied |
 //! | `commit` | starts and ends in batches |
-//! | `module`, `catalogue` | which tasks there are |
+//! | `module`, `catalogue`, `rules` | which tasks there are, and what holds for each |
 //! | `shutdown`, `drain` | how to stop: what is asked for, and what it does |
 
 mod attempt;
@@ -59,6 +59,7 @@ mod records;
 mod retrying;
 mod revoked;
 mod revoking;
+mod rules;
 mod shutdown;
 pub mod signal;
 mod soft_limit;

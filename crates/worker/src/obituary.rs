@@ -41,7 +41,7 @@ pub(crate) fn writer(
 /// The failure of the task, of the later steps of its chain, and of the body of its chord, which will never have all its
 /// parts.
 fn failures(raw: &[u8], deaths: u32, decode: &DecodeOptions) -> Vec<TaskMeta> {
-    let Ok(message) = Message::parse(raw) else {
+    let Ok(message) = Message::parse_with(raw, decode) else {
         return Vec::new();
     };
     let exception = records::worker_lost(deaths);

@@ -8,13 +8,13 @@ use lovage_protocol::{ExceptionInfo, Message, State, Value};
 use lovage_settings::TaskSettings;
 
 use crate::{
-    catalogue::Rules,
     outcome::{Failure, Outcome, Retry, When, traceback},
     pool::{
         limits::{Limits, Over},
         prefork::Death,
     },
     records, retrying,
+    rules::Rules,
 };
 
 /// What one attempt leads to.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lovage_protocol::ExceptionInfo;
 use lovage_registry::RetryPolicy;
 
-use crate::{catalogue::Rules, outcome::Failure};
+use crate::{outcome::Failure, rules::Rules};
 
 /// Celery's `default_retry_delay`.
 const DEFAULT_DELAY: Duration = Duration::from_secs(180);

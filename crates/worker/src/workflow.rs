@@ -327,7 +327,7 @@ fn part(
     Some(ChordPart {
         group_key: shared.results.group_key(group),
         task_id: id.clone(),
-        member: member.to_json().into(),
+        member: shared.results.encode_value(&member),
         // Group indexes are small; one beyond 2^53 would sort with its neighbours.
         index: index
             .and_then(|index| i32::try_from(index).ok())

@@ -11,12 +11,10 @@ use futures::{
     Stream, StreamExt,
     stream::{self, BoxStream},
 };
-use lovage_protocol::Clock;
+use lovage_protocol::{Clock, is_success_record};
 use tokio::sync::mpsc;
 
 use crate::ResultWrite;
-
-const SUCCESS: &[u8] = b"{\"status\": \"SUCCESS\"";
 
 /// The table of results beside a memory broker. Cheap to clone; clones are the same table.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +72,7 @@ impl MemoryResults {
             .records
             .get(&write.key)
             .filter(|record| record.is_alive(&table.clock));
-        if stands.is_some_and(|record| record.value.starts_with(SUCCESS)) {
+        if stands.is_some_and(|record| is_success_record(&record.value)) {
             return false;
         }
         let until = write

@@ -61,6 +61,9 @@ pub(crate) struct CallArgs {
     /// Priority; on Redis 0 is served first
     #[arg(long, value_name = "0-255", value_parser = clap::value_parser!(i64).range(0..=255))]
     priority: Option<i64>,
+    /// Serializer of the message: json, msgpack or yaml
+    #[arg(long, value_name = "NAME", value_parser = ["json", "msgpack", "yaml"])]
+    serializer: Option<String>,
     /// Send it so many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     count: u64,
@@ -116,6 +119,7 @@ impl CallArgs {
             .map(|Keywords(map)| map)
             .unwrap_or_default();
         call.priority = self.priority;
+        call.serializer.clone_from(&self.serializer);
         if let Some(queue) = &self.queue {
             let queue = lovage_protocol::QueueName::parse(queue).map_err(|error| {
                 Failure::usage(format!("the queue {queue:?} cannot be: {error}"))

@@ -10,7 +10,7 @@ use super::parse::Envelope;
 use super::{body_fault, keyword_arguments};
 use crate::body::{Body, Embed};
 use crate::compression::{Compression, decompress};
-use crate::content::{DecodeOptions, Serializer, check_encoding};
+use crate::content::{DecodeOptions, Serializer};
 use crate::error::DecodeReason;
 use crate::json::reader::Reader;
 use crate::repr;
@@ -52,11 +52,9 @@ pub(super) fn convert(
     raw_headers: &str,
     compression: Option<&str>,
     message: &mut Envelope<'_>,
+    options: &DecodeOptions,
 ) -> Result<Headers, DecodeReason> {
-    let options = DecodeOptions::default();
-    match options.serializer(&message.content_type)? {
-        Serializer::Json => check_encoding(&message.content_encoding)?,
-    }
+    let serializer = options.serializer(&message.content_type, &message.content_encoding)?;
     if let Some(method) = compression {
         message.body = decompress(
             Compression::from_name(method)?,
@@ -68,16 +66,22 @@ pub(super) fn convert(
         Value::Map(map) => map,
         _ => Map::new(),
     };
-    let Value::Map(fields) = Value::from_json(&message.body).map_err(body_fault)? else {
+    let limit = options.max_decompressed;
+    let Value::Map(fields) = super::body_value(serializer, &message.body, limit)? else {
         return Err(DecodeReason::UnknownMessage);
     };
     if !outer.contains_key("task") && !fields.contains_key("task") {
         return Err(DecodeReason::UnknownMessage);
     }
     let (headers, body) = split(fields, outer)?;
-    message.content_type = Cow::Borrowed(Serializer::Json.content_type());
-    message.content_encoding = Cow::Borrowed(Serializer::Json.content_encoding());
-    message.body = body.to_json();
+    // In the serializer it came in, so that whoever is sent a retry takes it; a pickle is never written.
+    let (written, bytes) = match body.to_bytes(serializer) {
+        Ok(bytes) => (serializer, bytes),
+        Err(_) => (Serializer::Json, body.to_json()),
+    };
+    message.content_type = Cow::Borrowed(written.content_type());
+    message.content_encoding = Cow::Borrowed(written.content_encoding());
+    message.body = bytes;
     let json = Value::Map(headers).to_json();
     ReadHeaders::read(&mut Reader::new(&json))?.complete()
 }
@@ -147,4 +151,12 @@ pub(super) fn read_object_body(json: &[u8]) -> Result<Body, DecodeReason> {
         Value::Map(mut fields) if fields.contains_key("args") => take_body(&mut fields),
         _ => Err(super::wrong_shape(json)),
     }
+}
+
+/// The same of a body in another serializer.
+pub(super) fn hybrid_body(mut fields: Map) -> Result<Body, DecodeReason> {
+    if fields.contains_key("args") {
+        return take_body(&mut fields);
+    }
+    Err(DecodeReason::field("body", "an object", super::SHAPE))
 }

@@ -7,13 +7,14 @@ use base64::Engine as _;
 use super::headers::{ReadHeaders, required_text, text, wrong};
 use super::properties::{BodyEncoding, Properties};
 use super::{Message, legacy};
+use crate::content::DecodeOptions;
 use crate::error::{DecodeError, DecodeReason};
 use crate::ids::{TaskId, TaskName};
 use crate::json::JsonError;
 use crate::json::reader::{Kind, Reader};
 use crate::value::{BASE64, Map, Value};
 
-pub(super) fn parse(raw: &[u8]) -> Result<Message, DecodeReason> {
+pub(super) fn parse(raw: &[u8], options: &DecodeOptions) -> Result<Message, DecodeReason> {
     let mut reader = Reader::from_bytes(raw)?;
     if reader.kind()? != Kind::Object {
         return Err(wrong(&mut reader, "the message", "an object"));
@@ -66,7 +67,7 @@ pub(super) fn parse(raw: &[u8]) -> Result<Message, DecodeReason> {
         body,
     };
     let headers = if legacy::applies(&headers, &message) {
-        legacy::convert(raw_headers, headers.compression(), &mut message)?
+        legacy::convert(raw_headers, headers.compression(), &mut message, options)?
     } else {
         headers.complete()?
     };

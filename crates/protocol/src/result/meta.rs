@@ -1,9 +1,9 @@
 //! The record of one task's result.
 
 use crate::compression::{Compression, CompressionError, compress, decompress};
-use crate::content::DecodeOptions;
+use crate::content::{DecodeOptions, Serializer};
+use crate::format::{FormatError, WriteError};
 use crate::ids::TaskId;
-use crate::json::JsonError;
 use crate::json::writer::{write_int, write_string};
 use crate::message::write_names;
 use crate::state::State;
@@ -16,11 +16,15 @@ const COMPRESSED: &[u8] = b"\0celery-compressed\0";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetaError {
-    /// It is not JSON; the backend may use another serializer.
-    #[error("the stored result is not readable json (is result_serializer json?): {problem}")]
-    Json {
+    /// It is in none of the serializers that results are read in.
+    #[error(
+        "the stored result is not readable {serializer} (is result_serializer json, msgpack or yaml?): {problem}"
+    )]
+    Unreadable {
+        /// The serializer that its first byte speaks for.
+        serializer: &'static str,
         /// What is wrong and where.
-        problem: JsonError,
+        problem: FormatError,
     },
     /// It is compressed and cannot be decompressed.
     #[error("the stored result cannot be decompressed: {problem}")]
@@ -38,12 +42,6 @@ pub enum MetaError {
         /// What it should be.
         expected: &'static str,
     },
-}
-
-impl From<JsonError> for MetaError {
-    fn from(problem: JsonError) -> Self {
-        Self::Json { problem }
-    }
 }
 
 impl From<CompressionError> for MetaError {
@@ -147,21 +145,47 @@ impl TaskMeta {
         out
     }
 
-    /// Reads a record, compressed or not.
+    /// Writes the record as `result_serializer` does.
     ///
     /// # Errors
     ///
-    /// When it is not JSON, cannot be decompressed, or lacks `status` or `task_id`.
+    /// When it holds a value that the serializer cannot.
+    pub fn to_bytes(&self, serializer: Serializer) -> Result<Vec<u8>, WriteError> {
+        match serializer {
+            Serializer::Json => Ok(self.to_json().into_bytes()),
+            other => self.to_value().write_as(other),
+        }
+    }
+
+    /// The record as one value, fields in Celery's order.
+    fn to_value(&self) -> Value {
+        let mut map = Map::with_capacity(16);
+        let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
+        put("status", self.status.as_str().into());
+        put("result", self.result.clone());
+        put("traceback", self.traceback.clone().into());
+        put("children", self.children.clone().into());
+        put("date_done", self.date_done.clone().into());
+        if let Some(group) = &self.group_id {
+            put("group_id", group.as_str().into());
+        }
+        if let Some(parent) = &self.parent_id {
+            put("parent_id", parent.as_str().into());
+        }
+        if let Some(extended) = &self.extended {
+            extended.put(&mut put);
+        }
+        put("task_id", self.task_id.as_str().into());
+        Value::Map(map)
+    }
+
+    /// Reads a record, compressed or not, in whichever serializer it was written: nothing with it says which.
+    ///
+    /// # Errors
+    ///
+    /// When it is in none of them, cannot be decompressed, or lacks `status` or `task_id`.
     pub fn parse(stored: &[u8]) -> Result<Self, MetaError> {
-        let unpacked;
-        let json = match stored.strip_prefix(COMPRESSED) {
-            Some(rest) => {
-                unpacked = unpack(rest)?;
-                &unpacked
-            }
-            None => stored,
-        };
-        match Value::from_json(json)? {
+        match parse_stored(stored)? {
             Value::Map(map) => Self::from_map(map),
             other => Err(MetaError::Field {
                 field: "record",
@@ -199,21 +223,35 @@ impl TaskMeta {
     }
 }
 
-/// Reads the record of a group, `{"result": [[id, parent], [references]]}`, compressed or not, and gives the reference.
+/// Reads a list or object that a result store holds, compressed or not, in whichever serializer it was written.
 ///
 /// # Errors
 ///
-/// When it is not JSON, cannot be decompressed, or is no object with a `result`.
-pub fn parse_group(stored: &[u8]) -> Result<Value, MetaError> {
+/// When it is in none of them or cannot be decompressed.
+pub fn parse_stored(stored: &[u8]) -> Result<Value, MetaError> {
     let unpacked;
-    let json = match stored.strip_prefix(COMPRESSED) {
+    let plain = match stored.strip_prefix(COMPRESSED) {
         Some(rest) => {
             unpacked = unpack(rest)?;
             &unpacked
         }
         None => stored,
     };
-    match Value::from_json(json)? {
+    let serializer = Serializer::of_container(plain);
+    let limit = DecodeOptions::default().max_decompressed;
+    Value::read_as(serializer, plain, limit).map_err(|problem| MetaError::Unreadable {
+        serializer: serializer.name(),
+        problem,
+    })
+}
+
+/// Reads the record of a group, `{"result": [[id, parent], [references]]}`, compressed or not, and gives the reference.
+///
+/// # Errors
+///
+/// When it cannot be read as [`parse_stored`] does, or is no object with a `result`.
+pub fn parse_group(stored: &[u8]) -> Result<Value, MetaError> {
+    match parse_stored(stored)? {
         Value::Map(mut map) if map.contains_key("result") => Ok(take(&mut map, "result")),
         other => Err(MetaError::Field {
             field: "record",
@@ -242,15 +280,56 @@ fn unpack(rest: &[u8]) -> Result<Vec<u8>, MetaError> {
 /// # Errors
 ///
 /// When the encoder fails.
-pub fn compress_result(method: Compression, json: &[u8]) -> Result<Vec<u8>, CompressionError> {
+pub fn compress_result(method: Compression, record: &[u8]) -> Result<Vec<u8>, CompressionError> {
     let mut out = COMPRESSED.to_vec();
     out.extend_from_slice(method.content_type().as_bytes());
     out.push(0);
-    out.extend_from_slice(&compress(method, json)?);
+    out.extend_from_slice(&compress(method, record)?);
     Ok(out)
 }
 
+/// The fields of a record: a stamp of such a name, which any sender may choose, must not take a field's place.
+const FIELDS: [&str; 15] = [
+    "status",
+    "result",
+    "traceback",
+    "children",
+    "date_done",
+    "group_id",
+    "parent_id",
+    "name",
+    "args",
+    "kwargs",
+    "worker",
+    "retries",
+    "queue",
+    "stamped_headers",
+    "task_id",
+];
+
 impl Extended {
+    fn own_stamps(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let stamps = self.stamps.iter();
+        stamps.filter(|(name, _)| !FIELDS.contains(&name.as_str()))
+    }
+
+    /// The fields for serializers other than JSON.
+    fn put(&self, put: &mut impl FnMut(&str, Value) -> Option<Value>) {
+        put("name", self.name.clone().into());
+        put("args", self.args.clone());
+        put("kwargs", self.kwargs.clone());
+        put("worker", self.worker.clone().into());
+        put("retries", self.retries.into());
+        put("queue", self.queue.clone().into());
+        if let Some(names) = &self.stamped_headers {
+            let names = names.iter().map(|name| name.as_str().into()).collect();
+            put("stamped_headers", Value::List(names));
+        }
+        for (name, stamp) in self.own_stamps() {
+            put(name, stamp.clone());
+        }
+    }
+
     fn write(&self, out: &mut String) {
         out.push_str(", \"name\": ");
         write_text(out, self.name.as_deref());
@@ -271,7 +350,7 @@ impl Extended {
             out.push_str(", \"stamped_headers\": ");
             write_names(out, Some(names));
         }
-        for (name, stamp) in &self.stamps {
+        for (name, stamp) in self.own_stamps() {
             out.push_str(", ");
             write_string(out, name);
             out.push_str(": ");

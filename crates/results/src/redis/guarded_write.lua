@@ -1,7 +1,7 @@
 -- Stores and announces one record, unless a SUCCESS stands there.
 -- KEYS[1] the result key. ARGV: record, life in seconds (0: for ever), the record known to be no SUCCESS.
 -- Returns 1 written, 0 left as it was, or the present record when it must be looked at by the caller:
--- a compressed record cannot be read here.
+-- a compressed one, or one in another serializer than JSON, cannot be read here.
 local current = redis.call('GET', KEYS[1])
 if current and current ~= ARGV[3] then
   if string.find(current, '^{"status": ?"SUCCESS"') then

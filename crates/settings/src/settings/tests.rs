@@ -327,8 +327,8 @@ fn pools_have_celerys_names() {
 fn only_what_lovage_writes_and_reads_is_taken() {
     for (name, value) in [
         ("CELERY_TASK_SERIALIZER", "pickle"),
-        ("CELERY_RESULT_SERIALIZER", "yaml"),
-        ("CELERY_ACCEPT_CONTENT", "json,pickle"),
+        ("CELERY_RESULT_SERIALIZER", "pickle"),
+        ("CELERY_ACCEPT_CONTENT", "json,application/text"),
         ("CELERY_TASK_PROTOCOL", "1"),
         ("CELERY_TASK_COMPRESSION", "lz4"),
         ("CELERY_TASK_DEFAULT_PRIORITY", "-1"),
@@ -336,11 +336,20 @@ fn only_what_lovage_writes_and_reads_is_taken() {
         assert_eq!(faults(&[(name, value)]).len(), 1, "{name}");
     }
     assert_eq!(
-        good(&[("CELERY_ACCEPT_CONTENT", r#"["json"]"#)])
-            .tasks
-            .accept_content,
-        ["json"]
+        good(&[(
+            "CELERY_ACCEPT_CONTENT",
+            r#"["json", "application/x-yaml", "yaml", 'pickle']"#
+        )])
+        .tasks
+        .accept_content,
+        ["json", "yaml", "pickle"]
     );
+    let written = good(&[
+        ("CELERY_TASK_SERIALIZER", "application/x-msgpack"),
+        ("CELERY_RESULT_SERIALIZER", "yaml"),
+    ]);
+    assert_eq!(written.tasks.serializer, "msgpack");
+    assert_eq!(written.results.serializer, "yaml");
 }
 
 #[test]

@@ -1,6 +1,15 @@
 -- Stores one result and announces it, unless a SUCCESS stands there (celery/backends/base.py, store_result).
 local call = redis.call
 local SUCCESS = '{"status": "SUCCESS"'
+-- A record that stands is looked at as its bytes are: msgpack begins with the length of a map and then the same two words,
+-- YAML has a whole line. A compressed one is never met here: its store writes it itself.
+local function succeeded(record)
+  if string.sub(record, 1, #SUCCESS) == SUCCESS then return true end
+  if string.find(record, '^[\128-\143]\166status\167SUCCESS') or string.find(record, '^\222..\166status\167SUCCESS') then
+    return true
+  end
+  return string.find(record, '^%l') and string.find(record, '\nstatus: SUCCESS\n', 1, true)
+end
 local function store(key, value, life)
   local stored
   if life == '' then
@@ -11,7 +20,7 @@ local function store(key, value, life)
   -- Mostly nothing stands there yet. MGET gives nil, not an error, for what is no string.
   if not stored then
     local stands = call('MGET', key)[1]
-    if stands and string.sub(stands, 1, #SUCCESS) == SUCCESS then return end
+    if stands and succeeded(stands) then return end
     if life == '' then
       call('SET', key, value)
     else

@@ -1,0 +1,35 @@
+//! A way in for the fuzz targets: everything in this crate that reads bytes which somebody else wrote.
+
+use bytes::Bytes;
+
+use crate::binding::Binding;
+use crate::envelope::{self, Entry};
+
+/// Reads the bytes as an entry of held messages, as a message that goes back, and as a member of a binding table.
+///
+/// # Panics
+/// When an entry that was put together does not come apart as it was.
+pub fn take_apart(bytes: &Bytes) {
+    if let Some(entry) = Entry::split(bytes) {
+        assert!(entry.message.len() < bytes.len());
+    }
+    let joined = [
+        b"[".as_slice(),
+        bytes,
+        envelope::entry_ending("queue").as_bytes(),
+    ]
+    .concat();
+    let split = Entry::split(&joined.into());
+    assert_eq!(split.map(|entry| entry.message).as_ref(), Some(bytes));
+    for message in [
+        envelope::redelivered(bytes),
+        envelope::after_death(bytes, 2, 3),
+    ] {
+        let _ = (envelope::priority(&message), envelope::identity(&message));
+        let _ = (
+            envelope::is_suspect(&message),
+            envelope::may_be_redelivered(&message),
+        );
+    }
+    let _ = Binding::parse(&String::from_utf8_lossy(bytes), "\u{6}\u{16}");
+}

@@ -1,0 +1,95 @@
+//! The environment and the broker's own records: whoever can set a variable or write a key is not always careful.
+
+use bolero::check;
+use bytes::Bytes;
+use lovage_broker::hostile;
+use lovage_fuzz::{captures, edited};
+use lovage_settings::{BrokerUrl, ResultUrl, Settings};
+
+fn texts(seeds: &[&str]) -> Vec<Vec<u8>> {
+    seeds.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+#[test]
+fn urls() {
+    let seeds = texts(&[
+        "redis://:pass%20word@cache:6379/1?virtual_host=2",
+        "redis+socket:///tmp/r.sock?virtual_host=3&password=x",
+        "redis://[::1]:6379/0;redis://other",
+        "rediss://u:p@h/0?ssl_cert_reqs=none",
+        "memory://",
+    ]);
+    check!().with_max_len(62).for_each(|entropy: &[u8]| {
+        let input = edited(&seeds, entropy);
+        let text = String::from_utf8_lossy(&input);
+        if let Ok(url) = BrokerUrl::parse(&text) {
+            let _ = url.to_string();
+        }
+        if let Ok(url) = ResultUrl::parse(&text) {
+            let _ = url.to_string();
+        }
+    });
+}
+
+/// Each of these is read by a parser of its own.
+const VARIABLES: [(&str, &str); 10] = [
+    (
+        "CELERY_TASK_ROUTES",
+        r#"{"a.*": {"queue": "q", "priority": 3}, "re:b(c|d)": "r", "x": {"routing_key": "k"}}"#,
+    ),
+    (
+        "CELERY_TASK_ANNOTATIONS",
+        r#"{"*": {"rate_limit": "10/m", "time_limit": 1.5}, "a": {"max_retries": null}}"#,
+    ),
+    (
+        "CELERY_BROKER_TRANSPORT_OPTIONS",
+        r#"{"visibility_timeout": 3600, "priority_steps": [0, 3], "sep": ":"}"#,
+    ),
+    (
+        "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS",
+        r#"{"global_keyprefix": "p_"}"#,
+    ),
+    (
+        "CELERY_TASK_QUEUES",
+        r#"["a", {"name": "b", "exchange": "e", "routing_key": "r"}]"#,
+    ),
+    (
+        "CELERY_ACCEPT_CONTENT",
+        r#"["json", 'yaml', application/x-msgpack]"#,
+    ),
+    ("LOVAGE_LEASE", "1m30s"),
+    ("LOVAGE_MAX_MESSAGE_BYTES", "64MiB"),
+    ("CELERY_RESULT_EXPIRES", "86400.5"),
+    ("LOVAGE_LOG", "info,lovage_worker=debug"),
+];
+
+#[test]
+fn variables() {
+    check!().with_max_len(62).for_each(|entropy: &[u8]| {
+        let Some((which, entropy)) = entropy.split_first() else {
+            return;
+        };
+        let (name, seed) = VARIABLES[usize::from(*which) % VARIABLES.len()];
+        let input = edited(&[seed.as_bytes().to_vec()], entropy);
+        let value = String::from_utf8_lossy(&input).into_owned();
+        match Settings::from_lookup([(name.to_owned(), value)]) {
+            Ok((settings, _)) => {
+                let _ = settings.tasks.annotations.of("a");
+            }
+            Err(faults) => assert!(faults.to_string().contains(name)),
+        }
+    });
+}
+
+#[test]
+fn entries_of_held_messages() {
+    let mut seeds = texts(&[
+        r#"[{"body": "W10="}, "", "celery"]"#,
+        r#"[{"a": "\", \"b\", \"c"}, "ex", "key\", \""]"#,
+        "routing.key\x06\x16\x06\x16queue",
+    ]);
+    seeds.extend(captures());
+    check!().with_max_len(62).for_each(|entropy: &[u8]| {
+        hostile::take_apart(&Bytes::from(edited(&seeds, entropy)));
+    });
+}
