@@ -7,8 +7,7 @@ use chrono_tz::Tz;
 use lovage_broker::{Claim, Destination, Publish};
 use lovage_protocol::{
     Body, Clock, Compression, Headers, Map, Message, Properties, QueueName, Serializer, TaskId,
-    TaskName,
-    TimeLimit, Value, args_repr, compress, kwargs_repr,
+    TaskName, TimeLimit, Value, args_repr, compress, kwargs_repr,
 };
 use uuid::Uuid;
 

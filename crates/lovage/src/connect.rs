@@ -135,7 +135,7 @@ pub(crate) fn lazily(
     let results =
         lovage_results::connect_lazily(&settings.results, url).map_err(ConnectError::Results)?;
     let client = client(settings, &tasks, Arc::new(broker), Arc::clone(&results));
-    Ok((client, results))
+    Ok((client?, results))
 }
 
 /// Broker, results and client for a worker: what is away is waited for, for ever, with a line for each attempt.

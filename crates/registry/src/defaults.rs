@@ -6,8 +6,8 @@ use std::time::Duration;
 use celery::task::{Task, TaskOptions};
 use lovage_protocol::QueueName;
 
-use crate::admission::Admission;
 use crate::RetryPolicy;
+use crate::admission::Admission;
 
 /// The options that a task's definition gives; `None` leaves one to the settings.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -468,6 +468,7 @@ fn storable(shared: &Shared, message: &Message, rules: &Rules, outcome: Outcome)
         exception,
         traceback: Some(traceback),
         timed_out: false,
+        transient: false,
     })
 }
 

@@ -116,16 +116,17 @@ impl Catalogue {
     ) -> Result<HashMap<TaskName, OwnOptions>, BuildError> {
         let own = specs.iter().map(|task| {
             let set = settings.tasks.annotations.of(&task.name);
-            let queue = match set.queue {
-                Some(name) => Some(QueueName::parse(&name).map_err(|source| {
-                    BuildError::AnnotatedQueue {
-                        task: task.name.clone(),
-                        queue: name,
-                        source,
-                    }
-                })?),
-                None => task.options.queue.clone(),
-            };
+            let queue =
+                match set.queue {
+                    Some(name) => Some(QueueName::parse(&name).map_err(|source| {
+                        BuildError::AnnotatedQueue {
+                            task: task.name.clone(),
+                            queue: name,
+                            source,
+                        }
+                    })?),
+                    None => task.options.queue.clone(),
+                };
             let own = OwnOptions {
                 queue,
                 priority: set.priority.or(task.options.priority),

@@ -223,6 +223,7 @@ fn copied(meta: Option<TaskMeta>) -> Copied {
             exception,
             traceback,
             timed_out: false,
+            transient: false,
         })),
         (State::Revoked, Ok(exception)) => {
             let why = exception.exc_message.first().and_then(Value::as_str);

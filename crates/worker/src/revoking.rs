@@ -186,7 +186,10 @@ async fn apply(shared: &Shared, news: News, engine: &mpsc::WeakUnboundedSender<E
 fn orders(terminated: Vec<(Target, String)>) -> Vec<(Target, KillSignal)> {
     let order = |(target, name): (Target, String)| {
         let signal = name.parse().unwrap_or_else(|error| {
-            warn!(error = &error as &dyn std::error::Error, "SIGTERM is sent instead");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "SIGTERM is sent instead"
+            );
             KillSignal::TERM
         });
         (target, signal)

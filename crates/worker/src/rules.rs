@@ -99,9 +99,7 @@ pub(crate) fn rate_limit(
         Some(limit) => limit.map(per_second),
         None => {
             let default = settings.tasks.default_rate_limit;
-            said.rate_limit
-                .clone()
-                .or_else(|| default.map(per_second))
+            said.rate_limit.clone().or_else(|| default.map(per_second))
         }
     }
 }

@@ -56,9 +56,8 @@ pub(super) fn raw_unicode(line: &[u8], at: usize) -> Result<String, FormatError>
 /// A string as Python 2's `repr` wrote it; like Python 3 by default, only ASCII is taken.
 pub(super) fn quoted(line: &[u8], at: usize) -> Result<String, FormatError> {
     let wrong = || FormatError::damaged("a damaged string", at);
-    let inner = match line {
-        [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => inner,
-        _ => return Err(wrong()),
+    let ([b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"']) = line else {
+        return Err(wrong());
     };
     let mut text = String::with_capacity(inner.len());
     let mut bytes = inner.iter().copied().peekable();

@@ -263,11 +263,7 @@ impl Pool {
     }
 
     /// Orders the end of a running task.
-    pub(crate) async fn terminate(
-        &self,
-        id: &TaskId,
-        signal: KillSignal,
-    ) -> Terminated {
+    pub(crate) async fn terminate(&self, id: &TaskId, signal: KillSignal) -> Terminated {
         self.orders.terminate(id, signal).await
     }
 

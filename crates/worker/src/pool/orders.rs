@@ -266,9 +266,10 @@ mod tests {
     async fn who_runs_answers_the_roll() {
         let (orders, shutdown) = (Orders::default(), Shutdown::new());
         let (this, mut heard) = (headers("a"), Heard::default());
+        let asked = ["a".into(), "b".into()];
         let running = tokio::select! {
             _ = orders.next(&this, &mut heard, &shutdown) => panic!("nothing was ordered"),
-            running = orders.running(&["a".into(), "b".into()]) => running,
+            running = orders.running(&asked) => running,
         };
         assert_eq!(running, [TaskId::from("a")]);
     }

@@ -180,6 +180,7 @@ fn outcome_map(outcome: &Outcome) -> Map {
                 ("exception", failure.exception.to_value()),
                 ("traceback", text(&failure.traceback)),
                 ("timed_out", Value::Bool(failure.timed_out)),
+                ("transient", Value::Bool(failure.transient)),
             ],
         ),
         Outcome::Retry(retry) => {
@@ -233,6 +234,7 @@ fn read_outcome(value: Value) -> Option<Outcome> {
             exception: ExceptionInfo::from_value(&take("exception")).ok()?,
             traceback: text(take("traceback")),
             timed_out: take("timed_out").as_bool()?,
+            transient: take("transient").as_bool()?,
         }),
         "retry" => {
             let micros = take("micros").as_i64()?;
