@@ -188,10 +188,13 @@ fn a_pickle_that_would_run_code_is_a_dead_letter_and_runs_nothing() {
         dead_letters(&stage.redis).len() == 3
     });
     let letters = dead_letters(&stage.redis);
-    for (letter, name) in letters.iter().rev().zip(["system", "eval", "open"]) {
+    for letter in &letters {
         assert_eq!(letter.code, "undecodable");
         assert_eq!(letter.task.as_deref(), Some("demo.echo"));
-        assert!(letter.detail.contains(name), "{}", letter.detail);
+    }
+    for name in ["system", "eval", "open"] {
+        let named = letters.iter().any(|letter| letter.detail.contains(name));
+        assert!(named, "{name}: {letters:?}");
     }
     assert!(!mark.exists(), "nothing of it was run");
 }
