@@ -7,7 +7,8 @@ import re
 from datetime import timedelta
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
+from kombu.common import Broadcast
 
 app = Celery("shop", broker="redis://:a%20password@cache:6379/1")
 
@@ -17,7 +18,12 @@ app.conf.update(
     result_extended=True,
     timezone="Europe/Zurich",
     task_default_queue="shop",
-    task_queues=[Queue("shop"), Queue("mail"), Queue("reports")],
+    task_queues=[
+        Queue("shop"),
+        Queue("mail"),
+        Queue("reports", Exchange("office", type="topic"), routing_key="office.report.#", expires=60),
+        Broadcast("everyone"),
+    ],
     task_routes={
         "shop.send_*": {"queue": "mail", "priority": 3},
         re.compile(r"shop\.(daily|weekly)_report"): {"queue": "reports"},

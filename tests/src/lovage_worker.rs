@@ -129,6 +129,16 @@ impl LovageWorkerBuilder {
         self
     }
 
+    /// What is logged, `info` unless said otherwise.
+    #[must_use]
+    pub fn log_level(mut self, level: &str) -> Self {
+        let place = self.flags.iter().position(|flag| flag == "--loglevel");
+        if let Some(value) = place.and_then(|place| self.flags.get_mut(place + 1)) {
+            level.clone_into(value);
+        }
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {

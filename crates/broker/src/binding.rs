@@ -1,16 +1,19 @@
 //! Which queues of an exchange a message goes to, from kombu's binding tables.
 
 use lovage_protocol::QueueName;
+use lovage_settings::ExchangeType;
+
+use crate::Binding;
 
 /// One member of a binding table: `<routing key><sep><pattern><sep><queue>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Binding {
+pub(crate) struct Member {
     routing_key: String,
     has_pattern: bool,
     queue: QueueName,
 }
 
-impl Binding {
+impl Member {
     /// Reads a member; `None` for one that no kombu wrote.
     pub(crate) fn parse(member: &str, separator: &str) -> Option<Self> {
         let mut parts = member.splitn(3, separator);
@@ -23,20 +26,27 @@ impl Binding {
         })
     }
 
-    /// The member that binds a queue of its own name to an exchange of its own name.
-    pub(crate) fn direct(queue: &QueueName, separator: &str) -> String {
-        Self::member(queue.as_str(), queue, separator)
+    /// The member that binds a queue to a direct exchange, or by fanout, by a routing key.
+    pub(crate) fn text(routing_key: &str, queue: &QueueName, separator: &str) -> String {
+        format!("{routing_key}{separator}{separator}{queue}")
     }
 
-    /// The member that binds a queue to a direct exchange by a routing key.
-    pub(crate) fn member(routing_key: &str, queue: &QueueName, separator: &str) -> String {
-        format!("{routing_key}{separator}{separator}{queue}")
+    /// The member of a binding, with the pattern that kombu's topic exchanges keep beside the key.
+    pub(crate) fn of(binding: &Binding, separator: &str) -> String {
+        let Binding {
+            queue, routing_key, ..
+        } = binding;
+        let pattern = match binding.kind {
+            ExchangeType::Topic => python_pattern(routing_key),
+            ExchangeType::Direct | ExchangeType::Fanout => String::new(),
+        };
+        format!("{routing_key}{separator}{pattern}{separator}{queue}")
     }
 }
 
 /// The queues that a routing key reaches, each once: equal keys for direct bindings; where the binding has a pattern,
 /// words of the key as a topic exchange reads them. The stored pattern is a Python regex and is never run.
-pub(crate) fn queues_for(bindings: &[Binding], routing_key: &str) -> Vec<QueueName> {
+pub(crate) fn queues_for(bindings: &[Member], routing_key: &str) -> Vec<QueueName> {
     let mut queues: Vec<QueueName> = bindings
         .iter()
         .filter(|binding| {
@@ -48,6 +58,30 @@ pub(crate) fn queues_for(bindings: &[Binding], routing_key: &str) -> Vec<QueueNa
     queues.sort_unstable();
     queues.dedup();
     queues
+}
+
+/// Whether a routing key reaches what is bound by this key.
+pub(crate) fn reaches(kind: ExchangeType, binding_key: &str, routing_key: &str) -> bool {
+    match kind {
+        ExchangeType::Direct => binding_key == routing_key,
+        ExchangeType::Topic => {
+            binding_key == routing_key || topic_matches(binding_key, routing_key)
+        }
+        ExchangeType::Fanout => true,
+    }
+}
+
+/// The pattern as kombu writes it (`key_to_pattern`): words that are no wildcards stand as they are.
+fn python_pattern(binding_key: &str) -> String {
+    let words: Vec<&str> = binding_key
+        .split('.')
+        .map(|word| match word {
+            "*" => r"[^\.]+",
+            "#" => ".*?",
+            word => word,
+        })
+        .collect();
+    format!("^{}$", words.join(r"\."))
 }
 
 /// kombu's topic rule (`kombu/transport/virtual/exchange.py`): `*` is one word of at least one character, `#` any text.
@@ -71,9 +105,9 @@ mod tests {
     const SEP: &str = "\u{6}\u{16}";
 
     fn queues(members: &[&str], routing_key: &str) -> Vec<String> {
-        let bindings: Vec<Binding> = members
+        let bindings: Vec<Member> = members
             .iter()
-            .filter_map(|member| Binding::parse(&member.replace('|', SEP), SEP))
+            .filter_map(|member| Member::parse(&member.replace('|', SEP), SEP))
             .collect();
         queues_for(&bindings, routing_key)
             .into_iter()
@@ -101,11 +135,20 @@ mod tests {
     #[test]
     fn reads_what_it_writes() {
         let queue = QueueName::parse("celery").unwrap();
-        let member = Binding::direct(&queue, SEP);
+        let member = Member::of(&Binding::plain(&queue), SEP);
         assert_eq!(member, "celery\u{6}\u{16}\u{6}\u{16}celery");
         assert_eq!(
-            queues_for(&[Binding::parse(&member, SEP).unwrap()], "celery"),
-            [queue]
+            queues_for(&[Member::parse(&member, SEP).unwrap()], "celery"),
+            std::slice::from_ref(&queue)
+        );
+        let topic = Binding {
+            kind: ExchangeType::Topic,
+            routing_key: "a.*.c.#".to_owned(),
+            ..Binding::plain(&queue)
+        };
+        assert_eq!(
+            Member::of(&topic, "|"),
+            r"a.*.c.#|^a\.[^\.]+\.c\..*?$|celery"
         );
     }
 }

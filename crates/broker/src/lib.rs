@@ -12,6 +12,7 @@
 //! | `revocation` | the seam of what is not to be run |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
+//! | `topology` | the queues of the settings, and the exchanges they hang on |
 //! | `priority`, `binding`, `rotation`, `backoff` | pure decisions |
 //! | `envelope` | what is read from a message to move it |
 //! | `conformance`, `redis_server` | the shared suite, and a server to run it on (feature `testing`) |
@@ -50,6 +51,7 @@ mod redis;
 pub mod redis_server;
 pub mod revocation;
 mod rotation;
+mod topology;
 mod transport;
 
 use std::sync::Arc;
@@ -62,10 +64,11 @@ pub use self::{
     memory::{Contents, Held, MemoryBroker, MemoryResults},
     redis::{Choice, RedisBroker, Servers},
     revocation::{Recorded, Revocations, Revoke, Target},
+    topology::{BadQueue, Place, Topology},
     transport::{
-        Ask, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,
-        DeadLetters, Delivery, DeliveryTag, Destination, Finish, Finished, Obituary, Peer, Publish,
-        Reason, ResultPlace, ResultWrite, Settle, Start, Want,
+        Ask, Binding, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions,
+        DeadLetter, DeadLetters, Delivery, DeliveryTag, Destination, Exclusive, Finish, Finished,
+        Obituary, Peer, Publish, Reason, ResultPlace, ResultWrite, Settle, Start, Want,
     },
 };
 

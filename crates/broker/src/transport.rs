@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use lovage_protocol::{NodeName, QueueName, TaskId};
+use lovage_settings::ExchangeType;
 
 use crate::{Admit, Admitted, Claim, Error, Leave, Line, Revocations};
 
@@ -32,8 +33,14 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// The keys for which tasks wait outside of their queues, see [`Admitted::Waits`].
     async fn lines(&self) -> Result<Vec<Line>, Error>;
 
-    /// Makes the queues known to peers (on Redis the binding tables that Python tools read).
-    async fn declare(&self, queues: &[QueueName]) -> Result<(), Error>;
+    /// Makes queues known to peers, each bound to an exchange of its own name.
+    async fn declare(&self, queues: &[QueueName]) -> Result<(), Error> {
+        let bindings: Vec<Binding> = queues.iter().map(Binding::plain).collect();
+        self.bind(&bindings).await
+    }
+
+    /// Binds queues to exchanges, and makes them known to peers.
+    async fn bind(&self, bindings: &[Binding]) -> Result<(), Error>;
 
     /// Opens a consumer: takes a lease under `options.node` and starts renewing it.
     async fn consumer(&self, options: ConsumerOptions) -> Result<Arc<dyn Consumer>, Error>;
@@ -107,7 +114,7 @@ pub trait Consumer: fmt::Debug + Send + Sync {
     /// Safe: a batch that was taken while the future was dropped is handed out by the next call.
     async fn fetch(&self, want: Want) -> Result<Vec<Delivery>, Error>;
 
-    /// Changes the consumed queues from the next fetch on.
+    /// Changes the consumed queues from the next fetch on; those that are its alone stay.
     fn set_queues(&self, queues: Vec<QueueName>);
 
     /// Records that these deliveries begin to run, and stores the STARTED results given. False: no longer ours, do not
@@ -151,6 +158,8 @@ pub struct ConsumerOptions {
     pub node: NodeName,
     /// Queues in the order given.
     pub queues: Vec<QueueName>,
+    /// Queues that are this consumer's alone. They are bound when it opens, consumed beside the others, and gone with it.
+    pub exclusive: Vec<Exclusive>,
     /// Task names this worker can run, so that peers can forward to it.
     pub tasks: Vec<String>,
     /// How long a worker may be silent before its deliveries are given to others. Default 6 s.
@@ -181,6 +190,7 @@ impl ConsumerOptions {
         Self {
             node,
             queues,
+            exclusive: Vec::new(),
             tasks: Vec::new(),
             lease: Duration::from_secs(6),
             max_deaths: 3,
@@ -306,6 +316,56 @@ pub enum Destination {
         /// Matched against the bindings.
         routing_key: String,
     },
+    /// To every consumer that has a queue of its own on this exchange, and to all that listen there now. No step of
+    /// [`Consumer::finish`] holds it: it is sent before the step, once more when the step is repeated.
+    Fanout {
+        /// The exchange.
+        exchange: String,
+        /// Matched against the keys by which they listen.
+        routing_key: String,
+    },
+}
+
+/// A queue and the exchange it is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The queue.
+    pub queue: QueueName,
+    /// The exchange.
+    pub exchange: String,
+    /// How that exchange matches routing keys; never fanout, where a queue is its consumer's alone.
+    pub kind: ExchangeType,
+    /// The key, or the pattern of a topic exchange.
+    pub routing_key: String,
+    /// The queue is forgotten when nobody has used it for so long.
+    pub expires: Option<Duration>,
+}
+
+impl Binding {
+    /// A queue bound to an exchange of its own name by its own name.
+    pub fn plain(queue: &QueueName) -> Self {
+        Self {
+            queue: queue.clone(),
+            exchange: queue.as_str().to_owned(),
+            kind: ExchangeType::Direct,
+            routing_key: queue.as_str().to_owned(),
+            expires: None,
+        }
+    }
+}
+
+/// A queue that is one consumer's alone: what is sent to all on its exchange comes to it too.
+///
+/// What comes is a message as any other from the moment it is in the queue. Before, it is nowhere: a consumer that dies
+/// loses it, and one that dies later takes the queue with it, for what was meant for it is meant for nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusive {
+    /// The queue; nobody else may have one of this name.
+    pub queue: QueueName,
+    /// The exchange.
+    pub exchange: String,
+    /// The key by which it listens, in which `*` and `#` stand for any text.
+    pub routing_key: String,
 }
 
 /// One result record to store and announce. The channel of the announcement has the key's name, as Celery does it.

@@ -116,9 +116,12 @@ impl Client {
         results: Arc<dyn ResultStore>,
         options: ClientOptions,
     ) -> Self {
-        let publisher = Publisher::new(broker, options.publish);
+        let policy = options.publish;
         let revokes = options.revokes;
         let composer = Composer::new(options);
+        // Settings with a queue that cannot be are refused where a task is routed.
+        let topology = composer.router().topology().cloned().unwrap_or_default();
+        let publisher = Publisher::new(broker, policy, topology);
         Self {
             inner: Arc::new(Inner {
                 publisher: Arc::new(publisher),

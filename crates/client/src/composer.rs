@@ -12,7 +12,7 @@ use lovage_protocol::{
 use uuid::Uuid;
 
 use crate::{
-    Error, Moment, Outgoing, Prepared, Router,
+    Error, Moment, Outgoing, Prepared, Router, Target,
     client::{ClientOptions, OwnOptions},
 };
 
@@ -213,22 +213,33 @@ impl Composer {
         if let (Some(exchange), Some(routing_key)) = (&outgoing.exchange, &outgoing.routing_key)
             && !exchange.is_empty()
         {
-            let (exchange, routing_key) = (exchange.clone(), routing_key.clone());
-            return Ok((
-                Address::Exchange {
-                    exchange,
-                    routing_key,
-                },
-                None,
-            ));
+            let to = self.router.exchange(exchange.clone(), routing_key.clone());
+            return Ok((Address(to), None));
         }
         // The route's priority holds for an explicit queue too, as in `Router.route`.
-        match (&outgoing.queue, self.router.route(outgoing.task.as_str())) {
-            (Some(queue), Ok(target)) => Ok((Address::Queue(queue.clone()), target.priority)),
-            (Some(queue), Err(_)) => Ok((Address::Queue(queue.clone()), None)),
-            (None, Ok(target)) => Ok((Address::Queue(target.queue), target.priority)),
-            (None, Err(bad)) => Err(bad.to_string()),
+        let routed = self.router.route(outgoing.task.as_str());
+        let (mut target, priority) = match (&outgoing.queue, routed) {
+            (Some(queue), routed) => {
+                let target = Target {
+                    queue: queue.clone(),
+                    exchange: None,
+                    routing_key: None,
+                    priority: None,
+                };
+                (target, routed.ok().and_then(|routed| routed.priority))
+            }
+            (None, routed) => {
+                let target = routed.map_err(|bad| bad.to_string())?;
+                let priority = target.priority;
+                (target, priority)
+            }
+        };
+        if outgoing.routing_key.is_some() {
+            target.routing_key.clone_from(&outgoing.routing_key);
         }
+        let to = self.router.destination(&target);
+        to.map(|to| (Address(to), priority))
+            .map_err(|bad| bad.to_string())
     }
 
     /// The instant and text of a moment, with this process's time zone for texts without one.
@@ -243,24 +254,14 @@ impl Composer {
 
 /// Where a message goes, with what its `delivery_info` says of it.
 #[derive(Debug, Clone)]
-pub(crate) enum Address {
-    Queue(QueueName),
-    Exchange {
-        exchange: String,
-        routing_key: String,
-    },
-}
+pub(crate) struct Address(Destination);
 
 impl Address {
     /// Where a received message goes again: its queue, or its exchange and routing key.
     pub(crate) fn of(message: &Message, router: &Router) -> Self {
         let info = &message.properties.delivery_info;
         if !info.exchange.is_empty() {
-            let (exchange, routing_key) = (info.exchange.clone(), info.routing_key.clone());
-            return Self::Exchange {
-                exchange,
-                routing_key,
-            };
+            return Self(router.exchange(info.exchange.clone(), info.routing_key.clone()));
         }
         // A message made by hand may name no queue that can exist: then it goes where a new one would.
         let queue = QueueName::parse(&info.routing_key)
@@ -270,30 +271,31 @@ impl Address {
                     .map(|target| target.queue)
             })
             .unwrap_or_else(|_| QueueName::parse("celery").expect("six letters are a name"));
-        Self::Queue(queue)
+        Self(Destination::Queue(queue))
+    }
+
+    /// A queue by its name.
+    pub(crate) fn queue(queue: QueueName) -> Self {
+        Self(Destination::Queue(queue))
     }
 
     fn parts(&self) -> (&str, &str) {
-        match self {
-            Self::Queue(queue) => ("", queue.as_str()),
-            Self::Exchange {
+        match &self.0 {
+            Destination::Exchange {
+                exchange,
+                routing_key,
+            }
+            | Destination::Fanout {
                 exchange,
                 routing_key,
             } => (exchange, routing_key),
+            Destination::Queue(queue) => ("", queue.as_str()),
+            _ => ("", ""),
         }
     }
 
     fn destination(self) -> Destination {
-        match self {
-            Self::Queue(queue) => Destination::Queue(queue),
-            Self::Exchange {
-                exchange,
-                routing_key,
-            } => Destination::Exchange {
-                exchange,
-                routing_key,
-            },
-        }
+        self.0
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use lovage_broker::{Broker, Claim, Destination, Publish};
+use lovage_broker::{Binding, Broker, Claim, Destination, Publish, Topology};
 use lovage_protocol::QueueName;
 use tokio::time::{Instant, timeout_at};
 
@@ -93,14 +93,23 @@ impl Trying {
 pub(crate) struct Publisher {
     broker: Arc<dyn Broker>,
     policy: PublishPolicy,
-    declared: RwLock<HashSet<QueueName>>,
+    topology: Topology,
+    declared: RwLock<Declared>,
+}
+
+/// What peers know already.
+#[derive(Debug, Default)]
+struct Declared {
+    queues: HashSet<QueueName>,
+    exchanges: HashSet<String>,
 }
 
 impl Publisher {
-    pub(crate) fn new(broker: Arc<dyn Broker>, policy: PublishPolicy) -> Self {
+    pub(crate) fn new(broker: Arc<dyn Broker>, policy: PublishPolicy, topology: Topology) -> Self {
         Self {
             broker,
             policy,
+            topology,
             declared: RwLock::default(),
         }
     }
@@ -158,35 +167,56 @@ impl Publisher {
     }
 
     async fn declare(&self, batch: &[Publish]) -> Result<(), lovage_broker::Error> {
-        let unknown = self.undeclared(batch);
+        let (unknown, exchanges) = self.undeclared(batch);
         if !unknown.is_empty() {
-            self.broker.declare(&unknown).await?;
-            self.declared
+            self.broker.bind(&unknown).await?;
+        }
+        if !unknown.is_empty() || !exchanges.is_empty() {
+            let mut declared = self
+                .declared
                 .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(unknown);
+                .unwrap_or_else(PoisonError::into_inner);
+            declared
+                .queues
+                .extend(unknown.into_iter().map(|binding| binding.queue));
+            declared.exchanges.extend(exchanges);
         }
         Ok(())
     }
 
-    fn undeclared(&self, batch: &[Publish]) -> Vec<QueueName> {
+    /// The bindings that peers may not know yet, and the exchanges that were looked through for them.
+    fn undeclared(&self, batch: &[Publish]) -> (Vec<Binding>, Vec<String>) {
         let declared = self.declared.read().unwrap_or_else(PoisonError::into_inner);
-        let mut unknown: Vec<QueueName> = Vec::new();
+        let mut unknown: Vec<Binding> = Vec::new();
+        let mut exchanges: Vec<String> = Vec::new();
         let mut last = None;
+        let is_new = |unknown: &[Binding], queue: &QueueName| {
+            !declared.queues.contains(queue)
+                && !unknown.iter().any(|binding| binding.queue == *queue)
+        };
         for publish in batch {
-            let Destination::Queue(queue) = &publish.destination else {
-                continue;
-            };
-            // Bulk mostly goes to one queue: one look instead of one hash per message.
-            if last == Some(queue) {
-                continue;
-            }
-            last = Some(queue);
-            if !declared.contains(queue) && !unknown.contains(queue) {
-                unknown.push(queue.clone());
+            match &publish.destination {
+                // Bulk mostly goes to one queue: one look instead of one hash per message.
+                Destination::Queue(queue) if last != Some(queue) => {
+                    last = Some(queue);
+                    if is_new(&unknown, queue) {
+                        unknown.push(self.topology.binding(queue));
+                    }
+                }
+                Destination::Exchange { exchange, .. }
+                    if !declared.exchanges.contains(exchange) && !exchanges.contains(exchange) =>
+                {
+                    exchanges.push(exchange.clone());
+                    for binding in self.topology.on_exchange(exchange) {
+                        if is_new(&unknown, &binding.queue) {
+                            unknown.push(binding.clone());
+                        }
+                    }
+                }
+                _ => {}
             }
         }
-        unknown
+        (unknown, exchanges)
     }
 }
 

@@ -68,7 +68,7 @@ pub fn prepare(
             .map_err(|problem| Error::invalid(&message.headers.task, problem))?;
     }
     let address = match options.queue {
-        Some(queue) => Address::Queue(queue),
+        Some(queue) => Address::queue(queue),
         None => Address::of(message, composer.router()),
     };
     Ok(next_attempt(

@@ -1,7 +1,8 @@
 //! Which queue a task goes to when its sender does not say (celery/app/routes.py).
 
+use lovage_broker::{BadQueue, Destination, Place, Topology};
 use lovage_protocol::{NameError, QueueName};
-use lovage_settings::{RoutePattern, TaskSettings};
+use lovage_settings::{ExchangeType, RoutePattern, TaskSettings};
 use regex::Regex;
 
 /// The routes of the settings, ready to be asked.
@@ -9,13 +10,18 @@ use regex::Regex;
 pub struct Router {
     rules: Vec<Rule>,
     default_queue: Result<QueueName, BadRoute>,
+    topology: Result<Topology, BadRoute>,
 }
 
 /// Where the routes send a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The queue.
+    /// The queue, or the name of a broadcast.
     pub queue: QueueName,
+    /// The exchange in place of the queue's own; needs `routing_key`.
+    pub exchange: Option<String>,
+    /// The routing key in place of the queue's own.
+    pub routing_key: Option<String>,
     /// The priority, unless the sender gives one.
     pub priority: Option<i64>,
 }
@@ -35,6 +41,12 @@ pub enum BadRoute {
         #[source]
         source: NameError,
     },
+    /// Its queue is not among those of the settings, which do not let it be made either.
+    #[error("the queue {queue:?} is missing from CELERY_TASK_QUEUES")]
+    Missing {
+        /// The name.
+        queue: String,
+    },
     /// Its pattern is no regular expression.
     #[error("the route {pattern:?} is no regular expression: {problem}")]
     Pattern {
@@ -50,6 +62,8 @@ struct Rule {
     names: Names,
     /// `None`: the default queue, with the priority of this rule.
     queue: Option<Result<QueueName, BadRoute>>,
+    exchange: Option<String>,
+    routing_key: Option<String>,
     priority: Option<i64>,
 }
 
@@ -73,12 +87,88 @@ impl Router {
                     .queue
                     .as_deref()
                     .map(|queue| queue_of(text_of(&route.pattern), queue)),
+                exchange: route.exchange.clone(),
+                routing_key: route.routing_key.clone(),
                 priority: route.priority,
             })
             .collect();
         Self {
             rules,
             default_queue: queue_of("default", &settings.default_queue),
+            topology: Topology::new(settings).map_err(|BadQueue { name, source }| {
+                BadRoute::Queue {
+                    pattern: "CELERY_TASK_QUEUES".to_owned(),
+                    queue: name,
+                    source,
+                }
+            }),
+        }
+    }
+
+    /// The queues of the settings; none when one of them cannot be, which is told where a task is routed.
+    pub fn topology(&self) -> Option<&Topology> {
+        self.topology.as_ref().ok()
+    }
+
+    /// Where a message for a queue is published (celery/app/amqp.py, `send_task_message`): a queue of a direct exchange
+    /// is reached by its name alone, one of a topic exchange through the exchange, a broadcast by all who listen.
+    ///
+    /// # Errors
+    /// When there is no such queue, and it may not be made.
+    pub fn destination(&self, target: &Target) -> Result<Destination, BadRoute> {
+        let topology = self.topology.as_ref().map_err(Clone::clone)?;
+        let name = target.queue.as_str();
+        if target.exchange.is_none() && topology.is_direct(&target.queue) {
+            return Ok(Destination::Queue(target.queue.clone()));
+        }
+        let place = topology
+            .find(name)
+            .map_err(|BadQueue { name, source }| BadRoute::Queue {
+                pattern: name.clone(),
+                queue: name,
+                source,
+            })?;
+        let missing = || BadRoute::Missing {
+            queue: name.to_owned(),
+        };
+        let key = |own: String| target.routing_key.clone().unwrap_or(own);
+        if let (Some(exchange), Some(routing_key)) = (&target.exchange, &target.routing_key) {
+            return Ok(self.exchange(exchange.clone(), routing_key.clone()));
+        }
+        Ok(match place.ok_or_else(missing)? {
+            Place::Broadcast {
+                exchange,
+                routing_key,
+            } => Destination::Fanout {
+                exchange,
+                routing_key: key(routing_key),
+            },
+            Place::Shared(binding) if binding.kind == ExchangeType::Topic => {
+                Destination::Exchange {
+                    exchange: binding.exchange,
+                    routing_key: key(binding.routing_key),
+                }
+            }
+            Place::Shared(binding) => Destination::Queue(binding.queue),
+            _ => return Err(missing()),
+        })
+    }
+
+    /// Where a message for an exchange is published: to who is bound, or to all when the settings say so.
+    pub fn exchange(&self, exchange: String, routing_key: String) -> Destination {
+        let fanout = self
+            .topology()
+            .is_some_and(|topology| topology.is_fanout(&exchange));
+        if fanout {
+            Destination::Fanout {
+                exchange,
+                routing_key,
+            }
+        } else {
+            Destination::Exchange {
+                exchange,
+                routing_key,
+            }
         }
     }
 
@@ -97,12 +187,16 @@ impl Router {
                 let queue = rule.queue.as_ref().unwrap_or(&self.default_queue).clone()?;
                 return Ok(Target {
                     queue,
+                    exchange: rule.exchange.clone(),
+                    routing_key: rule.routing_key.clone(),
                     priority: rule.priority,
                 });
             }
         }
         Ok(Target {
             queue: self.default_queue.clone()?,
+            exchange: None,
+            routing_key: None,
             priority: None,
         })
     }
@@ -184,7 +278,9 @@ fn bracket_expression(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use lovage_settings::{Route, RoutePattern, TaskSettings};
+    use lovage_broker::Destination;
+    use lovage_protocol::QueueName;
+    use lovage_settings::{Route, RoutePattern, Settings, TaskSettings};
 
     use super::{BadRoute, Router};
 
@@ -192,6 +288,7 @@ mod tests {
         Route {
             pattern,
             queue: queue.map(str::to_owned),
+            exchange: None,
             routing_key: None,
             priority: None,
         }
@@ -261,6 +358,50 @@ mod tests {
             ("celery", Some(9))
         );
         assert_eq!(router.route("mail.fetch").unwrap().queue, "mail");
+    }
+
+    #[test]
+    fn a_queue_is_published_to_as_its_exchange_wants_it() {
+        let variables = [
+            (
+                "CELERY_TASK_QUEUES",
+                r#"["plain", {"name": "films", "alias": "video", "exchange": "media", "exchange_type": "topic",
+                   "routing_key": "media.film.#"}, {"name": "bcast", "broadcast": true}]"#,
+            ),
+            (
+                "CELERY_TASK_ROUTES",
+                r#"{"cut": {"queue": "video", "routing_key": "media.film.cut"}, "plain": {"queue": "plain", "routing_key": "x"},
+                    "show": "films", "all": "bcast", "named": {"exchange": "media", "routing_key": "media.still"},
+                    "gone": "nowhere"}"#,
+            ),
+            ("CELERY_TASK_CREATE_MISSING_QUEUES", "false"),
+        ];
+        let pairs = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let (settings, warnings) = Settings::from_lookup(pairs).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let router = Router::new(&settings.tasks);
+        let destination = |task: &str| router.destination(&router.route(task).unwrap());
+        let exchange = |key: &str| Destination::Exchange {
+            exchange: "media".to_owned(),
+            routing_key: key.to_owned(),
+        };
+        assert_eq!(destination("cut"), Ok(exchange("media.film.cut")));
+        assert_eq!(destination("show"), Ok(exchange("media.film.#")));
+        assert_eq!(destination("named"), Ok(exchange("media.still")));
+        let plain = QueueName::parse("plain").unwrap();
+        assert_eq!(destination("plain"), Ok(Destination::Queue(plain)));
+        let all = Destination::Fanout {
+            exchange: "bcast".to_owned(),
+            routing_key: "celery".to_owned(),
+        };
+        assert_eq!(destination("all"), Ok(all.clone()));
+        assert_eq!(
+            router.exchange("bcast".to_owned(), "celery".to_owned()),
+            all
+        );
+        assert!(matches!(destination("gone"), Err(BadRoute::Missing { .. })));
     }
 
     #[test]

@@ -270,6 +270,7 @@ async fn routes_lead_where_no_queue_is_named() {
     let route = Route {
         pattern: RoutePattern::Glob("t.*".to_owned()),
         queue: Some("math".to_owned()),
+        exchange: None,
         routing_key: None,
         priority: Some(6),
     };

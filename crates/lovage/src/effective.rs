@@ -4,7 +4,8 @@ use std::{fmt::Display, time::Duration};
 
 use lovage_settings::{
     Annotations, BrokerUrl, Environment, FanoutPrefix, QueueOrder, RedisTls, RedisUrl,
-    ResultSettings, ResultUrl, Route, RoutePattern, SentinelOptions, Settings, TransportOptions,
+    ResultSettings, ResultUrl, Route, RoutePattern, SentinelOptions, Settings, TaskQueue,
+    TransportOptions,
 };
 use serde_json::{Value, json};
 
@@ -100,6 +101,23 @@ fn tasks(settings: &Settings) -> Vec<(&'static str, String)> {
     let tasks = &settings.tasks;
     vec![
         ("CELERY_TASK_DEFAULT_QUEUE", tasks.default_queue.clone()),
+        ("CELERY_TASK_QUEUES", queues(&tasks.queues)),
+        (
+            "CELERY_TASK_CREATE_MISSING_QUEUES",
+            tasks.create_missing_queues.to_string(),
+        ),
+        (
+            "CELERY_TASK_DEFAULT_EXCHANGE",
+            optional(tasks.default_exchange.clone()),
+        ),
+        (
+            "CELERY_TASK_DEFAULT_EXCHANGE_TYPE",
+            tasks.default_exchange_type.name().to_owned(),
+        ),
+        (
+            "CELERY_TASK_DEFAULT_ROUTING_KEY",
+            optional(tasks.default_routing_key.clone()),
+        ),
         ("CELERY_TASK_ROUTES", routes(&tasks.routes)),
         (
             "CELERY_TASK_DEFAULT_PRIORITY",
@@ -180,7 +198,6 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
             "CELERY_WORKER_DISABLE_RATE_LIMITS",
             worker.disable_rate_limits.to_string(),
         ),
-        ("CELERY_TASK_QUEUES", worker.queues.join(",")),
         ("LOVAGE_MAX_DEATHS", worker.max_deaths.to_string()),
         ("LOVAGE_LEASE", with_unit(worker.lease)),
         (
@@ -336,6 +353,9 @@ fn routes(routes: &[Route]) -> String {
             if let Some(queue) = &route.queue {
                 target["queue"] = json!(queue);
             }
+            if let Some(exchange) = &route.exchange {
+                target["exchange"] = json!(exchange);
+            }
             if let Some(key) = &route.routing_key {
                 target["routing_key"] = json!(key);
             }
@@ -354,6 +374,40 @@ fn annotations(annotations: &Annotations) -> String {
         "" => "{}".to_owned(),
         given => given.to_owned(),
     }
+}
+
+/// Names with commas where that says all, else a list of objects.
+fn queues(queues: &[TaskQueue]) -> String {
+    let plain = |queue: &TaskQueue| *queue == TaskQueue::plain(&queue.name);
+    if queues.iter().all(plain) {
+        let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
+        return names.join(",");
+    }
+    let entries: Vec<Value> = queues
+        .iter()
+        .map(|queue| {
+            let mut entry = json!({"name": queue.name});
+            for (name, set) in [
+                ("alias", &queue.alias),
+                ("exchange", &queue.exchange),
+                ("routing_key", &queue.routing_key),
+            ] {
+                if let Some(set) = set {
+                    entry[name] = json!(set);
+                }
+            }
+            if queue.broadcast {
+                entry["broadcast"] = json!(true);
+            } else if let Some(kind) = queue.exchange_type {
+                entry["exchange_type"] = json!(kind.name());
+            }
+            if let Some(expires) = queue.expires {
+                entry["x-expires"] = json!(expires.as_secs_f64() * 1000.0);
+            }
+            entry
+        })
+        .collect();
+    Value::from(entries).to_string()
 }
 
 fn optional(value: Option<impl Display>) -> String {

@@ -98,9 +98,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
             "CELERY_TASK_DEFAULT_DELIVERY_MODE",
             "CELERY_TASK_QUEUE_MAX_PRIORITY",
             "CELERY_WORKER_DETECT_QUORUM_QUEUES",
-            "CELERY_TASK_DEFAULT_EXCHANGE",
-            "CELERY_TASK_DEFAULT_EXCHANGE_TYPE",
-            "CELERY_TASK_DEFAULT_ROUTING_KEY",
         ],
     ),
     (
@@ -152,7 +149,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         &[
             "CELERY_ENABLE_UTC",
             "CELERY_RESULT_ACCEPT_CONTENT",
-            "CELERY_TASK_CREATE_MISSING_QUEUES",
             "CELERY_TASK_ALLOW_ERROR_CB_ON_CHORD_HEADER",
             "CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS",
             "CELERY_WORKER_DIRECT",

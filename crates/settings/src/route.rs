@@ -1,20 +1,9 @@
-//! Which queue a task takes: `CELERY_TASK_ROUTES`, and the queues of `CELERY_TASK_QUEUES`.
-
-use std::fmt;
+//! Which queue a task takes: `CELERY_TASK_ROUTES`.
 
 use regex::Regex;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
-};
 use serde_json::Value;
 
-use crate::{
-    known::nearest,
-    lookup::Lookup,
-    parse,
-    variable::{TASK_QUEUES, TASK_ROUTES, Variable},
-};
+use crate::{known::nearest, lookup::Lookup, ordered::Ordered, variable::TASK_ROUTES};
 
 /// One rule: tasks whose name matches go there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +12,9 @@ pub struct Route {
     pub pattern: RoutePattern,
     /// The queue; None: the default one.
     pub queue: Option<String>,
-    /// The routing key, where it differs from the queue's name.
+    /// The exchange, where it is not the queue's own; has no effect without a routing key.
+    pub exchange: Option<String>,
+    /// The routing key, where it is not the queue's own.
     pub routing_key: Option<String>,
     /// The priority, unless the sender gives one.
     pub priority: Option<i64>,
@@ -184,6 +175,7 @@ fn read_target(
     let mut route = Route {
         pattern,
         queue: None,
+        exchange: None,
         routing_key: None,
         priority: None,
     };
@@ -211,13 +203,16 @@ fn read_target(
                 route.queue = Some(queue.clone())
             }
             ("routing_key", Value::String(key)) => route.routing_key = Some(key.clone()),
+            ("exchange", Value::String(name)) => route.exchange = Some(name.clone()),
+            // The queue's own, or found by asking who is bound.
+            ("exchange_type", _) => {}
             ("priority", Value::Null) => {}
             ("priority", Value::Number(number))
                 if number.as_i64().is_some_and(|n| (0..=255).contains(&n)) =>
             {
                 route.priority = number.as_i64();
             }
-            ("queue" | "routing_key", _) => {
+            ("queue" | "exchange" | "routing_key", _) => {
                 lookup.fault(
                     variable,
                     &value,
@@ -230,7 +225,7 @@ fn read_target(
                 lookup.fault(variable, &value, &problem, "a whole number from 0 to 255");
             }
             (other, _) => {
-                let known = ["queue", "routing_key", "priority"];
+                let known = ["queue", "exchange", "routing_key", "priority"];
                 let message = format!(
                     "has {other} in the route of {name}, which has no effect here{}",
                     nearest(other, known)
@@ -242,156 +237,8 @@ fn read_target(
     Some(route)
 }
 
-/// Reads `CELERY_TASK_QUEUES`: names with commas, a JSON list of names or of objects with a name, or a JSON object of
-/// name to options.
-pub(crate) fn read_queues(lookup: &mut Lookup, text: &str) -> Vec<String> {
-    if !text.starts_with(['[', '{']) {
-        return parse::names(text);
-    }
-    let expected = r#"a,b or ["a", "b"] or {"a": {}, "b": {}}"#;
-    let named = match serde_json::from_str::<Ordered>(text) {
-        Ok(Ordered::Map(pairs)) => pairs
-            .into_iter()
-            .map(|(name, options)| Some((name, options)))
-            .collect(),
-        Ok(Ordered::List(items)) => items.into_iter().map(queue_of).collect::<Vec<_>>(),
-        Ok(Ordered::Other(_)) | Err(_) => vec![None],
-    };
-    let Some(named) = named.into_iter().collect::<Option<Vec<_>>>() else {
-        lookup.push_fault(
-            TASK_QUEUES.name,
-            shorten(text),
-            "is not a list of queues",
-            expected,
-        );
-        return Vec::new();
-    };
-    let mut names = Vec::new();
-    for (name, options) in named {
-        if let Ordered::Map(options) = options {
-            warn_of_options(lookup, &TASK_QUEUES, &name, &options);
-        }
-        names.push(name);
-    }
-    names
-}
-
-fn queue_of(item: Ordered) -> Option<(String, Ordered)> {
-    match item {
-        Ordered::Other(Value::String(name)) if !name.is_empty() => {
-            Some((name, Ordered::Map(Vec::new())))
-        }
-        Ordered::Map(fields) => {
-            let name = fields
-                .iter()
-                .find_map(|(field, value)| match (field.as_str(), value) {
-                    ("name", Ordered::Other(Value::String(name))) if !name.is_empty() => {
-                        Some(name.clone())
-                    }
-                    _ => None,
-                })?;
-            Some((name, Ordered::Map(fields)))
-        }
-        _ => None,
-    }
-}
-
-/// A queue of Lovage's is bound to the direct exchange and routing key of its own name; anything else would be lost.
-fn warn_of_options(lookup: &mut Lookup, variable: &'static Variable, queue: &str, options: &Pairs) {
-    for (option, value) in options {
-        let harmless = matches!((option.as_str(), value), ("name", _))
-            || matches!(value, Ordered::Other(Value::String(text)) if text == queue)
-            || matches!((option.as_str(), value), ("exchange_type", Ordered::Other(Value::String(kind))) if kind == "direct");
-        if !harmless {
-            lookup.warn(
-                variable,
-                format!("has {option} for the queue {queue}, which has no effect here"),
-            );
-        }
-    }
-}
-
 fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
-}
-
-/// JSON whose objects keep their order: patterns are tried in the order written, and `serde_json::Map` sorts.
-#[derive(Clone, Debug)]
-enum Ordered {
-    Map(Vec<(String, Ordered)>),
-    List(Vec<Ordered>),
-    Other(Value),
-}
-
-impl Ordered {
-    fn into_value(self) -> Value {
-        match self {
-            Self::Map(pairs) => Value::Object(
-                pairs
-                    .into_iter()
-                    .map(|(key, value)| (key, value.into_value()))
-                    .collect(),
-            ),
-            Self::List(items) => Value::Array(items.into_iter().map(Self::into_value).collect()),
-            Self::Other(value) => value,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Ordered {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OrderedVisitor)
-    }
-}
-
-struct OrderedVisitor;
-
-impl<'de> Visitor<'de> for OrderedVisitor {
-    type Value = Ordered;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some(pair) = map.next_entry()? {
-            pairs.push(pair);
-        }
-        Ok(Ordered::Map(pairs))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Ordered, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(Ordered::List(items))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Ordered, E> {
-        Ok(Ordered::Other(Value::from(text)))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Ordered, E> {
-        Ok(Ordered::Other(Value::from(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Ordered, E> {
-        Ok(Ordered::Other(Value::from(value)))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Ordered, E> {
-        Ok(Ordered::Other(Value::from(value)))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Ordered, E> {
-        Ok(Ordered::Other(Value::from(value)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Ordered, E> {
-        Ok(Ordered::Other(Value::Null))
-    }
 }
 
 #[cfg(test)]

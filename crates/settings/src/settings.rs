@@ -75,7 +75,7 @@ impl Settings {
             .parsed(&ENVIRONMENT, Environment::parse)
             .unwrap_or_default();
         let production = environment == Environment::Production;
-        let settings = Self {
+        let mut settings = Self {
             environment,
             broker: BrokerSettings::read(lookup, production),
             results: ResultSettings::read(lookup),
@@ -84,6 +84,12 @@ impl Settings {
             telemetry: TelemetrySettings::read(lookup),
             timezone: lookup.parsed(&TIMEZONE, timezone).unwrap_or_default(),
         };
+        settings.worker.queues = settings
+            .tasks
+            .queues
+            .iter()
+            .map(|queue| queue.name.clone())
+            .collect();
         if production {
             secret::refuse_weak(&settings, lookup);
         }

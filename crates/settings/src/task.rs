@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use crate::{
-    Annotations, RateLimit, Route, annotation,
+    Annotations, ExchangeType, RateLimit, Route, TaskQueue, annotation,
     lookup::Lookup,
     parse::{self, Problem},
     results::compression,
-    route, serializer,
+    route, serializer, task_queue,
     variable::{
         ACCEPT_CONTENT, TASK_ACKS_LATE, TASK_ACKS_ON_FAILURE, TASK_ACKS_ON_FAILURE_OR_TIMEOUT,
-        TASK_ACKS_ON_TIMEOUT, TASK_ANNOTATIONS, TASK_COMPRESSION, TASK_DEFAULT_PRIORITY,
-        TASK_DEFAULT_QUEUE, TASK_DEFAULT_RATE_LIMIT, TASK_IGNORE_RESULT,
-        TASK_INHERIT_PARENT_PRIORITY, TASK_PROTOCOL, TASK_REJECT_ON_WORKER_LOST,
+        TASK_ACKS_ON_TIMEOUT, TASK_ANNOTATIONS, TASK_COMPRESSION, TASK_CREATE_MISSING_QUEUES,
+        TASK_DEFAULT_EXCHANGE, TASK_DEFAULT_EXCHANGE_TYPE, TASK_DEFAULT_PRIORITY,
+        TASK_DEFAULT_QUEUE, TASK_DEFAULT_RATE_LIMIT, TASK_DEFAULT_ROUTING_KEY, TASK_IGNORE_RESULT,
+        TASK_INHERIT_PARENT_PRIORITY, TASK_PROTOCOL, TASK_QUEUES, TASK_REJECT_ON_WORKER_LOST,
         TASK_RETRY_ON_WORKER_LOST, TASK_ROUTES, TASK_SERIALIZER, TASK_SOFT_TIME_LIMIT,
         TASK_STORE_ERRORS_EVEN_IF_IGNORED, TASK_TIME_LIMIT, TASK_TRACK_STARTED,
     },
@@ -23,6 +24,16 @@ use crate::{
 pub struct TaskSettings {
     /// `CELERY_TASK_DEFAULT_QUEUE`; default `celery`.
     pub default_queue: String,
+    /// `CELERY_TASK_QUEUES`: which queues there are, and what they are bound to. Empty: the default queue alone.
+    pub queues: Vec<TaskQueue>,
+    /// `CELERY_TASK_CREATE_MISSING_QUEUES`: a queue that is named and not among them is made; default true.
+    pub create_missing_queues: bool,
+    /// `CELERY_TASK_DEFAULT_EXCHANGE`; None: named as the default queue.
+    pub default_exchange: Option<String>,
+    /// `CELERY_TASK_DEFAULT_EXCHANGE_TYPE`; default direct.
+    pub default_exchange_type: ExchangeType,
+    /// `CELERY_TASK_DEFAULT_ROUTING_KEY`; None: as the default queue.
+    pub default_routing_key: Option<String>,
     /// `CELERY_TASK_ROUTES`, in the order in which they are to be tried: the first that matches counts.
     pub routes: Vec<Route>,
     /// `CELERY_TASK_DEFAULT_PRIORITY`, 0 to 255; None: messages carry 0.
@@ -65,6 +76,11 @@ impl Default for TaskSettings {
     fn default() -> Self {
         Self {
             default_queue: "celery".to_owned(),
+            queues: Vec::new(),
+            create_missing_queues: true,
+            default_exchange: None,
+            default_exchange_type: ExchangeType::Direct,
+            default_routing_key: None,
             routes: Vec::new(),
             default_priority: None,
             default_rate_limit: None,
@@ -95,6 +111,7 @@ impl TaskSettings {
             &mut settings.default_queue,
             parse::text,
         );
+        settings.read_queues(lookup);
         if let Some(text) = lookup.text(&TASK_ROUTES) {
             settings.routes = route::read(lookup, &text);
         }
@@ -178,6 +195,24 @@ impl TaskSettings {
         }
         lookup.parsed(&TASK_PROTOCOL, only_protocol_two);
         settings
+    }
+
+    fn read_queues(&mut self, lookup: &mut Lookup) {
+        if let Some(text) = lookup.text(&TASK_QUEUES) {
+            self.queues = task_queue::read(lookup, &text);
+        }
+        lookup.set(
+            &TASK_CREATE_MISSING_QUEUES,
+            &mut self.create_missing_queues,
+            parse::boolean,
+        );
+        self.default_exchange = lookup.parsed(&TASK_DEFAULT_EXCHANGE, parse::text);
+        lookup.set(
+            &TASK_DEFAULT_EXCHANGE_TYPE,
+            &mut self.default_exchange_type,
+            ExchangeType::parse,
+        );
+        self.default_routing_key = lookup.parsed(&TASK_DEFAULT_ROUTING_KEY, parse::text);
     }
 
     fn refuse_soft_above_hard(&self, lookup: &mut Lookup) {

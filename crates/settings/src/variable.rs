@@ -87,8 +87,18 @@ variables! {
     }
     "Tasks" {
         TASK_DEFAULT_QUEUE = "CELERY_TASK_DEFAULT_QUEUE", "celery", "name", "The queue of tasks that have no route.";
+        TASK_QUEUES = "CELERY_TASK_QUEUES", "", "list or JSON",
+            "The queues, and what a worker without -Q consumes: a,b or a list of {\"name\", \"exchange\", \"exchange_type\", \"routing_key\", \"broadcast\", \"alias\", \"queue_arguments\"}; unset, the default queue.";
+        TASK_CREATE_MISSING_QUEUES = "CELERY_TASK_CREATE_MISSING_QUEUES", "true", "yes or no",
+            "Make a queue that -Q or a route names and CELERY_TASK_QUEUES does not.";
+        TASK_DEFAULT_EXCHANGE = "CELERY_TASK_DEFAULT_EXCHANGE", "", "name",
+            "The exchange of queues that name none; unset, as the default queue.";
+        TASK_DEFAULT_EXCHANGE_TYPE = "CELERY_TASK_DEFAULT_EXCHANGE_TYPE", "direct", "direct, topic or fanout",
+            "The kind of that exchange.";
+        TASK_DEFAULT_ROUTING_KEY = "CELERY_TASK_DEFAULT_ROUTING_KEY", "", "name",
+            "The routing key of queues that name none; unset, as the default queue.";
         TASK_ROUTES = "CELERY_TASK_ROUTES", "{}", "JSON",
-            "Task name, pattern with *, or re:expression, to a queue's name or {\"queue\", \"priority\", \"routing_key\"}.";
+            "Task name, pattern with *, or re:expression, to a queue's name or {\"queue\", \"priority\", \"exchange\", \"routing_key\"}.";
         TASK_DEFAULT_PRIORITY = "CELERY_TASK_DEFAULT_PRIORITY", "", "0 to 255",
             "The priority of messages that have none; on Redis 0 is the highest.";
         TASK_DEFAULT_RATE_LIMIT = "CELERY_TASK_DEFAULT_RATE_LIMIT", "", "10/s, 100/m, 5/h",
@@ -137,8 +147,6 @@ variables! {
             "How long --autoscale waits without need before it shrinks the pool.";
         WORKER_DISABLE_RATE_LIMITS = "CELERY_WORKER_DISABLE_RATE_LIMITS", "false", "yes or no",
             "Start tasks however often they come, whatever their rate limits.";
-        TASK_QUEUES = "CELERY_TASK_QUEUES", "", "list or JSON",
-            "Queues of a worker without -Q; unset, the default queue.";
         MAX_DEATHS = "LOVAGE_MAX_DEATHS", "3", "number",
             "How many workers a message may cost before it goes to the dead letters.";
         LEASE = "LOVAGE_LEASE", "6s", "duration",

@@ -8,7 +8,7 @@ use crate::{
     shutdown::ShutdownSettings,
     variable::{
         AUTOSCALE_KEEPALIVE, DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES,
-        TASK_QUEUES, UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_DISABLE_RATE_LIMITS,
+        UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_DISABLE_RATE_LIMITS,
         WORKER_MAX_MEMORY_PER_CHILD, WORKER_MAX_TASKS_PER_CHILD, WORKER_POOL,
         WORKER_PREFETCH_MULTIPLIER, WORKER_REVOKE_EXPIRES, WORKER_REVOKES_MAX,
     },
@@ -29,7 +29,8 @@ pub struct WorkerSettings {
     pub max_memory_per_child: Option<u64>,
     /// `AUTOSCALE_KEEPALIVE`, seconds without need before `--autoscale` shrinks the pool; default 30.
     pub autoscale_keepalive: Duration,
-    /// `CELERY_TASK_QUEUES`: what a worker without `-Q` consumes. Empty: the default queue alone.
+    /// The names of `CELERY_TASK_QUEUES`, see [`crate::TaskSettings::queues`]: what a worker without `-Q` consumes. Empty:
+    /// the default queue alone.
     pub queues: Vec<String>,
     /// `LOVAGE_MAX_DEATHS`: how many workers a message may cost before it goes to the dead letters; default 3.
     pub max_deaths: u32,
@@ -131,9 +132,6 @@ impl WorkerSettings {
             &mut settings.autoscale_keepalive,
             parse::positive_seconds,
         );
-        if let Some(text) = lookup.text(&TASK_QUEUES) {
-            settings.queues = crate::route::read_queues(lookup, &text);
-        }
         lookup.set(&MAX_DEATHS, &mut settings.max_deaths, parse::positive_u32);
         lookup.set(&LEASE, &mut settings.lease, lease);
         settings.forward_unknown = lookup.parsed(&FORWARD_UNKNOWN, parse::text);

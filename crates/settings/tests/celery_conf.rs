@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path, process::Command, time::Duration};
 
-use lovage_settings::{Pool, RoutePattern, Settings};
+use lovage_settings::{ExchangeType, Pool, RoutePattern, Settings};
 
 #[test]
 fn a_celery_apps_settings_come_over() {
@@ -58,7 +58,18 @@ fn a_celery_apps_settings_come_over() {
     assert_eq!(mail.max_retries, Some(Some(5)));
     let per_second = mail.rate_limit.flatten().map(|limit| limit.per_second);
     assert_eq!(per_second, Some(10.0 / 60.0));
-    assert_eq!(settings.worker.queues, ["shop", "mail", "reports"]);
+    assert_eq!(
+        settings.worker.queues,
+        ["shop", "mail", "reports", "everyone"]
+    );
+    let [shop, _, reports, everyone] = &settings.tasks.queues[..] else {
+        panic!("{:?}", settings.tasks.queues);
+    };
+    assert_eq!(shop.exchange, None, "the default one, as in Celery");
+    assert_eq!(reports.exchange.as_deref(), Some("office"));
+    assert_eq!(reports.exchange_type, Some(ExchangeType::Topic));
+    assert_eq!(reports.expires, Some(Duration::from_secs(60)));
+    assert!(everyone.broadcast);
     let patterns: Vec<_> = settings
         .tasks
         .routes

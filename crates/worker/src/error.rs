@@ -150,6 +150,9 @@ pub enum Error {
         /// The task that was one too many.
         task: String,
     },
+    /// The settings name a queue that cannot be.
+    #[error(transparent)]
+    Queue(#[from] lovage_broker::BadQueue),
     /// The engine ended by a fault of its own; what was held goes back when the lease ends.
     #[error("the worker's engine failed")]
     Engine(#[source] tokio::task::JoinError),

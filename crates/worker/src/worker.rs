@@ -2,11 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use lovage_broker::{Broker, ConsumerOptions};
+use lovage_broker::{Binding, Broker, ConsumerOptions, Exclusive, Place, Topology};
 use lovage_client::{Client, rusty};
 use lovage_protocol::{NodeName, QueueName};
 use lovage_results::ResultStore;
-use lovage_settings::{Pool as Kind, Settings};
+use lovage_settings::{Pool as Kind, Settings, TaskSettings};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -208,7 +208,8 @@ impl Worker {
                 return Ok(Summary::default());
             }
         }
-        broker.declare(&queues).await?;
+        let (bindings, exclusive) = places(&queues, &settings.tasks)?;
+        broker.bind(&bindings).await?;
         let started = Started {
             node: node.clone(),
             queues: queues.as_slice().into(),
@@ -217,7 +218,9 @@ impl Worker {
             states: self.states.clone(),
         };
         let stopping = self.hooks.start(&started).await?;
-        let mut options = ConsumerOptions::new(node.clone(), queues);
+        let shared_queues = bindings.into_iter().map(|binding| binding.queue).collect();
+        let mut options = ConsumerOptions::new(node.clone(), shared_queues);
+        options.exclusive = exclusive;
         options.tasks = self.catalogue.names();
         options.lease = settings.worker.lease;
         // Without requeue on loss, as Celery's default has it, the first death of a started task is its failure.
@@ -295,6 +298,24 @@ impl Worker {
         );
         Ok(summary)
     }
+}
+
+/// What is behind the names of queues: bindings of those that workers share, and a queue of our own for each broadcast.
+fn places(
+    queues: &[QueueName],
+    settings: &TaskSettings,
+) -> Result<(Vec<Binding>, Vec<Exclusive>), Error> {
+    let topology = Topology::new(settings)?;
+    let (mut bindings, mut exclusive) = (Vec::new(), Vec::new());
+    for queue in queues {
+        match topology.find(queue.as_str())? {
+            Some(Place::Shared(binding)) => bindings.push(binding),
+            Some(place) => exclusive.extend(place.exclusive()),
+            // Whoever named it has seen that it may not be made, and insists.
+            None => bindings.push(Binding::plain(queue)),
+        }
+    }
+    Ok((bindings, exclusive))
 }
 
 impl fmt::Debug for Worker {

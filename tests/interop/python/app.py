@@ -4,6 +4,7 @@ import os
 import time
 
 from celery import Celery
+from kombu.common import Broadcast
 
 app = Celery("app")
 app.conf.update(
@@ -12,7 +13,12 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
 )
-app.conf.update(json.loads(os.environ.get("TEST_CELERY_SETTINGS", "{}")))
+settings = json.loads(os.environ.get("TEST_CELERY_SETTINGS", "{}"))
+# What JSON cannot say: names of broadcasts.
+broadcasts = settings.pop("test_broadcasts", [])
+app.conf.update(settings)
+if broadcasts:
+    app.conf.task_queues = [Broadcast(name) for name in broadcasts]
 
 
 class Refused(Exception):

@@ -7,6 +7,7 @@ mod asking;
 pub mod chords;
 pub mod deaths;
 pub mod delays;
+pub mod exchanges;
 pub mod fanout;
 pub mod fetching;
 pub mod finishing;
@@ -71,6 +72,10 @@ macro_rules! conformance_suite {
                 delayed_messages_of_a_task_are_recalled, delayed_messages_are_recalled_by_what_they_contain
             }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
+            exchanges: {
+                a_topic_exchange_matches_words, every_consumer_gets_a_broadcast_once,
+                a_queue_of_its_own_goes_with_its_consumer
+            }
         );
     };
     (@all $stage:expr; $($module:ident: { $($name:ident),* $(,)? })*) => {

@@ -33,7 +33,9 @@ pub(super) struct MemoryConsumer {
 impl MemoryConsumer {
     pub(super) fn open(inner: Arc<Inner>, options: ConsumerOptions) -> Self {
         let id = Uuid::new_v4().simple().to_string();
-        let rotation = Rotation::new(options.queues.clone(), QueueOrder::RoundRobin);
+        let mut consumed = options.queues.clone();
+        consumed.extend(options.exclusive.iter().map(|own| own.queue.clone()));
+        let rotation = Rotation::new(consumed, QueueOrder::RoundRobin);
         let queues = rotation.queues().to_vec();
         let worker = Worker {
             options,
@@ -153,10 +155,12 @@ impl Consumer for MemoryConsumer {
         }
     }
 
-    fn set_queues(&self, queues: Vec<QueueName>) {
+    fn set_queues(&self, mut queues: Vec<QueueName>) {
         let mut rotation = self.rotation.lock().unwrap_or_else(PoisonError::into_inner);
-        *rotation = Rotation::new(queues, rotation.order());
         if let Some(worker) = self.inner.lock().workers.get_mut(&self.id) {
+            let own = worker.options.exclusive.iter();
+            queues.extend(own.map(|own| own.queue.clone()));
+            *rotation = Rotation::new(queues, rotation.order());
             worker.queues = rotation.queues().to_vec();
         }
         drop(rotation);
@@ -229,7 +233,7 @@ impl Consumer for MemoryConsumer {
         self.closed.cancel();
         let mut state = self.inner.lock();
         self.put_back(&mut state, false);
-        state.workers.remove(&self.id);
+        state.forget(&self.id);
         state.hand_back_if_last();
         drop(state);
         self.inner.arrived.notify_waiters();

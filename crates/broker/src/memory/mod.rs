@@ -25,8 +25,8 @@ use tokio::sync::Notify;
 
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
-    Ask, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters, Destination,
-    Error, Line, Peer, Publish, ResultPlace, Revocations,
+    Ask, Binding, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters,
+    Destination, Error, Line, Peer, Publish, ResultPlace, Revocations,
 };
 
 pub use self::{
@@ -57,6 +57,17 @@ impl Inner {
             self.arrived.notify_waiters();
         }
         state
+    }
+
+    /// A broadcast is heard also by those who only listen.
+    fn tell_listeners(&self, publish: &Publish) {
+        if let Destination::Fanout {
+            exchange,
+            routing_key,
+        } = &publish.destination
+        {
+            self.fanout.send(exchange, routing_key, &publish.payload);
+        }
     }
 }
 
@@ -121,6 +132,7 @@ impl Broker for MemoryBroker {
         let mut state = self.inner.lock();
         for publish in batch {
             state.publish(publish);
+            self.inner.tell_listeners(publish);
         }
         drop(state);
         self.inner.arrived.notify_waiters();
@@ -148,8 +160,8 @@ impl Broker for MemoryBroker {
         Ok(self.inner.lock().lines())
     }
 
-    async fn declare(&self, queues: &[QueueName]) -> Result<(), Error> {
-        self.inner.lock().declare(queues);
+    async fn bind(&self, bindings: &[Binding]) -> Result<(), Error> {
+        self.inner.lock().declare(bindings);
         Ok(())
     }
 
@@ -183,6 +195,8 @@ impl Broker for MemoryBroker {
         payload: Bytes,
     ) -> Result<(), Error> {
         self.inner.fanout.send(exchange, routing_key, &payload);
+        self.inner.lock().fan_out(exchange, routing_key, &payload);
+        self.inner.arrived.notify_waiters();
         Ok(())
     }
 
@@ -253,6 +267,7 @@ impl Broker for MemoryBroker {
         }
         for publish in &close.publishes {
             state.publish(publish);
+            self.inner.tell_listeners(publish);
         }
         for result in &close.results {
             self.inner.results.set(result);

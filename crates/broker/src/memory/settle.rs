@@ -72,6 +72,7 @@ fn finish_one(state: &mut State, inner: &Inner, id: &str, item: Finish) -> Resul
     }
     for publish in &publishes {
         state.publish(publish);
+        inner.tell_listeners(publish);
     }
     if matches!(settle, Some(Settle::Ack | Settle::DeadLetter(_)))
         && envelope::may_be_redelivered(&delivery.raw)

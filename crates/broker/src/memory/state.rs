@@ -1,12 +1,13 @@
 //! Everything a memory broker knows, under one lock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
 use bytes::Bytes;
 use lovage_protocol::{Clock, Message, QueueName};
+use lovage_settings::ExchangeType;
 
 use super::{
     MemoryResults,
@@ -15,7 +16,8 @@ use super::{
     lists::Lists,
 };
 use crate::{
-    ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, Target, envelope,
+    Binding, ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, Target,
+    binding::reaches, envelope,
 };
 
 /// The state.
@@ -27,7 +29,7 @@ pub(super) struct State {
     pub(super) letters: Vec<DeadLetter>,
     pub(super) workers: BTreeMap<String, Worker>,
     deaths: HashMap<String, u32>,
-    declared: BTreeSet<QueueName>,
+    declared: Vec<Binding>,
     /// Queues for replies, by exchange and routing key.
     bound: BTreeMap<(String, String), QueueName>,
     delayed: Vec<Delayed>,
@@ -114,17 +116,52 @@ impl State {
                 exchange,
                 routing_key,
             } => {
-                // A declared queue is bound to the exchange of its own name.
-                let declared = self
-                    .declared
-                    .get(routing_key.as_str())
-                    .filter(|_| exchange == routing_key);
+                let declared = self.declared.iter().filter(|binding| {
+                    binding.exchange == *exchange
+                        && reaches(binding.kind, &binding.routing_key, routing_key)
+                });
                 let bound = self.bound.get(&(exchange.clone(), routing_key.clone()));
-                if let Some(queue) = declared.or(bound).cloned() {
+                let mut queues: Vec<QueueName> = declared
+                    .map(|binding| &binding.queue)
+                    .chain(bound)
+                    .cloned()
+                    .collect();
+                queues.sort_unstable();
+                queues.dedup();
+                for queue in queues {
                     self.lists
                         .push_back(&queue, publish.priority, publish.payload.clone());
                 }
             }
+            Destination::Fanout {
+                exchange,
+                routing_key,
+            } => self.fan_out(exchange, routing_key, &publish.payload),
+        }
+    }
+
+    /// Gives a broadcast to every consumer that has a queue of its own on the exchange.
+    pub(super) fn fan_out(&mut self, exchange: &str, routing_key: &str, payload: &Bytes) {
+        let State { workers, lists, .. } = self;
+        let own = workers
+            .values()
+            .flat_map(|worker| &worker.options.exclusive)
+            .filter(|own| {
+                own.exchange == exchange
+                    && reaches(ExchangeType::Topic, &own.routing_key, routing_key)
+            });
+        for own in own {
+            lists.push_back(&own.queue, envelope::priority(payload), payload.clone());
+        }
+    }
+
+    /// Forgets a worker, and what is in the queues of its own.
+    pub(super) fn forget(&mut self, worker: &str) {
+        let Some(worker) = self.workers.remove(worker) else {
+            return;
+        };
+        for own in &worker.options.exclusive {
+            self.lists.empty(&own.queue);
         }
     }
 
@@ -139,8 +176,12 @@ impl State {
         self.lists.empty(queue)
     }
 
-    pub(super) fn declare(&mut self, queues: &[QueueName]) {
-        self.declared.extend(queues.iter().cloned());
+    pub(super) fn declare(&mut self, bindings: &[Binding]) {
+        for binding in bindings {
+            if !self.declared.contains(binding) {
+                self.declared.push(binding.clone());
+            }
+        }
     }
 
     /// Keeps a message for later, under the number given.
@@ -217,7 +258,7 @@ impl State {
             .filter(|(_, worker)| worker.ends.is_some_and(|ends| ends <= now));
         for id in dead.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             moved |= self.expire(&id, results);
-            self.workers.remove(&id);
+            self.forget(&id);
         }
         moved
     }

@@ -9,14 +9,14 @@ use super::{
     link::{Patience, Request},
     reply,
 };
-use crate::{Ask, Error, binding::Binding};
+use crate::{Ask, Error, binding::Member};
 
 /// kombu keeps a table of expiring bindings at least this long (milliseconds).
 const TABLE_LIFE: u128 = 3_600_000;
 
 pub(crate) async fn ask(core: &Core, request: &Ask) -> Result<Vec<Bytes>, Error> {
     let table = core.keys.binding(&request.reply_exchange);
-    let member = Binding::member(
+    let member = Member::text(
         &request.reply_key,
         &request.reply_queue,
         core.keys.separator(),

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     Core, apply,
     batch::Settling,
+    exclusive::{self, Estate},
     fetch::Fetcher,
     finisher::Finishers,
     gate,
@@ -78,7 +79,9 @@ pub(crate) struct RedisConsumer {
 
 impl RedisConsumer {
     pub(crate) async fn open(core: Arc<Core>, options: ConsumerOptions) -> Result<Self, Error> {
-        let rotation = Rotation::new(options.queues.clone(), core.options.queue_order_strategy);
+        let mut consumed = options.queues.clone();
+        consumed.extend(options.exclusive.iter().map(|own| own.queue.clone()));
+        let rotation = Rotation::new(consumed, core.options.queue_order_strategy);
         let id = Uuid::new_v4().simple().to_string();
         let lease = options.lease.max(Duration::from_millis(30));
         let queues = names(rotation.queues());
@@ -89,8 +92,13 @@ impl RedisConsumer {
             &options.tasks,
             queues,
             lease,
+            Estate::of(&core, &options.exclusive),
         ));
         lease::take(&core, &holder).await?;
+        let mut heard = Vec::with_capacity(options.exclusive.len());
+        for own in &options.exclusive {
+            heard.push((own.clone(), exclusive::listen(&core, own).await?));
+        }
         let held = Arc::new(Held::default());
         let keeper =
             Keeper::start(&core, &holder, &held).map_err(|source| Error::NoThread { source })?;
@@ -107,10 +115,13 @@ impl RedisConsumer {
             holder,
             held,
         });
-        let upkeep = vec![
+        let mut upkeep = vec![
             tokio::spawn(mover::run(Arc::clone(&shared))),
             tokio::spawn(reaper::run(Arc::clone(&shared))),
         ];
+        upkeep.extend(heard.into_iter().map(|(own, heard)| {
+            tokio::spawn(exclusive::fill(Arc::clone(&shared.core), own, heard))
+        }));
         Ok(Self {
             finishers: Finishers::start(&shared),
             starting: tokio::sync::Mutex::new(apply::Numbered::new("start".to_owned())),
@@ -148,7 +159,9 @@ impl Consumer for RedisConsumer {
             .await
     }
 
-    fn set_queues(&self, queues: Vec<QueueName>) {
+    fn set_queues(&self, mut queues: Vec<QueueName>) {
+        let own = self.shared.options.exclusive.iter();
+        queues.extend(own.map(|own| own.queue.clone()));
         let mut rotation = self
             .fetcher
             .rotation
@@ -249,6 +262,8 @@ impl Consumer for RedisConsumer {
         }
         match put_back {
             Ok(Ok(_)) => {
+                // What was put back there was meant for this consumer alone.
+                self.shared.holder.estate.clear(&self.shared.core).await?;
                 // In this order: of two that stop at once, at least one finds itself the last.
                 lease::give_up(&self.shared.core, &self.shared.holder).await?;
                 mover::hand_back_if_last(&self.shared.core).await

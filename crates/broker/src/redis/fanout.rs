@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Choice, Core,
-    link::{Patience, Request},
+    link::{Link, Patience, Request},
 };
 use crate::{Broadcast, Error, backoff, envelope};
 
@@ -30,12 +30,24 @@ pub(crate) async fn broadcast(
     routing_key: &str,
     payload: &Bytes,
 ) -> Result<(), Error> {
+    let patience = Patience::Bounded;
+    send(core, &core.link, patience, exchange, routing_key, payload).await
+}
+
+/// As [`broadcast`], over a connection of the caller's.
+pub(crate) async fn send(
+    core: &Core,
+    link: &Link,
+    patience: Patience,
+    exchange: &str,
+    routing_key: &str,
+    payload: &Bytes,
+) -> Result<(), Error> {
     let mut pipeline = Pipeline::with_capacity(1);
     for channel in core.keys.channels(exchange, routing_key) {
         pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]);
     }
-    core.link
-        .send(Request::Many(&pipeline), Patience::Bounded)
+    link.send(Request::Many(&pipeline), patience)
         .await
         .map(drop)
 }
@@ -160,5 +172,24 @@ impl Seen {
             self.tags.remove(&oldest);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{REMEMBERED, Seen};
+
+    #[test]
+    fn a_message_that_comes_over_both_channels_is_new_once() {
+        let tagged = |tag: usize| format!(r#"{{"properties": {{"delivery_tag": "{tag}"}}}}"#);
+        let mut seen = Seen::default();
+        for tag in 0..=REMEMBERED {
+            assert!(seen.is_new(tagged(tag).as_bytes()), "{tag}");
+            assert!(!seen.is_new(tagged(tag).as_bytes()), "{tag}");
+        }
+        assert!(seen.is_new(tagged(0).as_bytes()), "long forgotten");
+        for _ in 0..2 {
+            assert!(seen.is_new(b"no envelope"), "without a tag nobody can tell");
+        }
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::{
     Core,
+    exclusive::Estate,
     held::Held,
     link::{Patience, Request},
     reply,
@@ -36,6 +37,8 @@ pub(crate) struct Holder {
     pub(crate) lease_key: String,
     pub(crate) worker_key: String,
     workers_key: String,
+    /// What is left of its own queues when it dies.
+    pub(crate) estate: Estate,
     /// JSON; changes with the consumed queues.
     pub(crate) queues: Mutex<String>,
 }
@@ -48,6 +51,7 @@ impl Holder {
         tasks: &[String],
         queues: String,
         lease: Duration,
+        estate: Estate,
     ) -> Self {
         Self {
             id: id.to_owned(),
@@ -57,6 +61,7 @@ impl Holder {
             lease_key: core.keys.lease(id),
             worker_key: core.keys.worker(id),
             workers_key: core.keys.workers.clone(),
+            estate,
             queues: Mutex::new(queues),
         }
     }
@@ -68,15 +73,18 @@ impl Holder {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let mut cmd = scripts::call(
-            &RENEW,
-            &[&self.lease_key, &self.workers_key, &self.worker_key],
-        );
+        let mut keys: Vec<&str> = vec![&self.lease_key, &self.workers_key, &self.worker_key];
+        keys.extend(self.estate.members.iter().map(|(table, _)| table.as_str()));
+        let mut cmd = scripts::call(&RENEW, &keys);
         cmd.arg(&self.node)
             .arg(millis(self.lease))
             .arg(&self.id)
             .arg(queues)
-            .arg(&self.tasks);
+            .arg(&self.tasks)
+            .arg(self.estate.to_text());
+        for (_, member) in &self.estate.members {
+            cmd.arg(member);
+        }
         cmd
     }
 }

@@ -7,8 +7,10 @@
 mod apply;
 mod ask;
 mod batch;
+mod bindings;
 mod chord;
 mod consumer;
+mod exclusive;
 mod fanout;
 mod fetch;
 mod finisher;
@@ -43,12 +45,13 @@ use lovage_settings::{BrokerSettings, BrokerUrl, RedisAddress, TransportOptions}
 use redis::Cmd;
 
 use self::{
+    bindings::Expiring,
     keys::Keys,
     link::{Link, Patience, Request},
 };
 use crate::{
-    Ask, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters, Error, Line,
-    Peer, Publish, ResultPlace, Revocations, binding::Binding,
+    Ask, Binding, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters,
+    Error, Line, Peer, Publish, ResultPlace, Revocations, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -69,6 +72,8 @@ pub(crate) struct Core {
     pub(crate) keys: Keys,
     pub(crate) options: TransportOptions,
     pub(crate) link: Link,
+    /// Queues that are forgotten when nobody uses them.
+    pub(crate) expiring: Expiring,
 }
 
 impl RedisBroker {
@@ -114,6 +119,7 @@ impl RedisBroker {
             keys: Keys::new(options, servers.database(), by_sentinel),
             options: settings.options.clone(),
             link: Link::new(&servers, "publish"),
+            expiring: Expiring::default(),
             servers,
         };
         Ok(Self {
@@ -162,10 +168,10 @@ impl Core {
         let mut cmd = redis::cmd("SMEMBERS");
         cmd.arg(self.keys.binding(exchange));
         let members = reply::bytes_list(link.send(Request::One(&cmd), patience).await?);
-        let bindings: Vec<Binding> = members
+        let bindings: Vec<Member> = members
             .iter()
             .filter_map(|member| {
-                Binding::parse(&String::from_utf8_lossy(member), self.keys.separator())
+                Member::parse(&String::from_utf8_lossy(member), self.keys.separator())
             })
             .collect();
         Ok(crate::binding::queues_for(&bindings, routing_key))
@@ -191,8 +197,8 @@ impl Broker for RedisBroker {
         gate::lines(&self.core).await
     }
 
-    async fn declare(&self, queues: &[QueueName]) -> Result<(), Error> {
-        publish::declare(&self.core, queues).await
+    async fn bind(&self, bindings: &[Binding]) -> Result<(), Error> {
+        bindings::bind(&self.core, bindings).await
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Arc<dyn Consumer>, Error> {

@@ -1,16 +1,15 @@
-//! Publishing, declaring, counting and purging.
+//! Publishing, counting and purging.
 
 use bytes::Bytes;
 use lovage_protocol::QueueName;
 use redis::Pipeline;
 
 use super::{
-    Core,
+    Core, fanout,
     link::{Link, Patience, Request},
     reply,
-    scripts::{self, DECLARE},
 };
-use crate::{Destination, Error, Publish, binding::Binding};
+use crate::{Destination, Error, Publish};
 
 /// So many messages or bytes go into one round trip at most.
 const MOST_MESSAGES: usize = 500;
@@ -64,6 +63,7 @@ async fn publish_chunk(core: &Core, chunk: &[Publish]) -> Result<(), Error> {
         for (_, payload) in same {
             command.arg(&payload[..]);
         }
+        core.expiring.prolong(&same[0].0, &mut pipeline);
     }
     if !pipeline.is_empty() {
         core.link
@@ -73,7 +73,7 @@ async fn publish_chunk(core: &Core, chunk: &[Publish]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The lists that a message is pushed to.
+/// The lists that a message is pushed to; a broadcast has none, and is sent at once.
 pub(crate) async fn resolve(
     core: &Core,
     link: &Link,
@@ -102,33 +102,15 @@ pub(crate) async fn resolve(
             }
             queues.iter().map(to).collect()
         }
+        Destination::Fanout {
+            exchange,
+            routing_key,
+        } => {
+            let payload = &publish.payload;
+            fanout::send(core, link, patience, exchange, routing_key, payload).await?;
+            Vec::new()
+        }
     })
-}
-
-/// Writes the binding of each queue to the exchange of its own name, as kombu does for queues that do not expire.
-pub(crate) async fn declare(core: &Core, queues: &[QueueName]) -> Result<(), Error> {
-    if queues.is_empty() {
-        return Ok(());
-    }
-    let tables: Vec<String> = queues
-        .iter()
-        .flat_map(|queue| {
-            let exchange = queue.as_str();
-            [
-                core.keys.binding(exchange),
-                core.keys.binding_permanent(exchange),
-            ]
-        })
-        .collect();
-    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
-    let mut cmd = scripts::call(&DECLARE, &tables);
-    for queue in queues {
-        cmd.arg(Binding::direct(queue, core.keys.separator()));
-    }
-    core.link
-        .send(Request::Script(&DECLARE, &cmd), Patience::Bounded)
-        .await
-        .map(drop)
 }
 
 /// Counts what waits in each queue.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     batch::Settling,
     consumer::Shared,
+    exclusive::Estate,
     foreign,
     link::{Patience, Request},
     orphans, reply,
@@ -265,14 +266,33 @@ async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
         );
     }
     if left == 0 {
-        let mut bury = scripts::call(&BURY, &[&lease, &keys.workers, &keys.worker(worker)]);
+        let record = keys.worker(worker);
+        let estate = estate_of(shared, &record).await?;
+        let mut buried: Vec<&str> = vec![&lease, &keys.workers, &record];
+        buried.extend(estate.members.iter().map(|(table, _)| table.as_str()));
+        buried.extend(estate.lists.iter().map(String::as_str));
+        let mut bury = scripts::call(&BURY, &buried);
         bury.arg(worker);
+        for (_, member) in &estate.members {
+            bury.arg(member);
+        }
         shared
             .upkeep
             .send(Request::Script(&BURY, &bury), Patience::Bounded)
             .await?;
     }
     Ok(())
+}
+
+/// The queues that were the worker's own.
+async fn estate_of(shared: &Shared, record: &str) -> Result<Estate, Error> {
+    let mut ask = redis::cmd("HGET");
+    ask.arg(record).arg("estate");
+    let written = shared
+        .upkeep
+        .send(Request::One(&ask), Patience::Bounded)
+        .await?;
+    Ok(reply::bytes(written).map_or_else(Estate::default, |text| Estate::parse(&text)))
 }
 
 /// What a worker holds, in the order in which it took it.

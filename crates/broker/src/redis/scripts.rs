@@ -52,6 +52,10 @@ pub(crate) static CHORD_CLOSE: LazyLock<Script> = LazyLock::new(|| {
 pub(crate) static DECLARE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/declare.lua")));
 
+/// Binds a queue that expires.
+pub(crate) static BIND_EXPIRING: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/bind_expiring.lua")));
+
 /// Puts due messages back into their lists.
 pub(crate) static DUE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
@@ -93,11 +97,8 @@ pub(crate) static REFRESH: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/refresh.lua")));
 
 /// Removes what is left of a dead worker, unless it lives again.
-pub(crate) static BURY: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) redis.call('DEL', KEYS[3]) end",
-    )
-});
+pub(crate) static BURY: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/bury.lua")));
 
 /// Deletes a key while it has the value given.
 pub(crate) static RELEASE_LOCK: LazyLock<Script> = LazyLock::new(|| {

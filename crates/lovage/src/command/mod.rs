@@ -15,7 +15,10 @@ pub(crate) mod worker;
 
 use std::time::Duration;
 
+use lovage_broker::Topology;
 use lovage_protocol::QueueName;
+
+use crate::failure::Failure;
 
 /// Reads a number of seconds, as Celery's flags take it.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
@@ -62,25 +65,64 @@ pub(crate) fn select_queues(
     named: Option<QueueList>,
     excluded: Option<QueueList>,
     settings: &lovage_settings::Settings,
-) -> Result<Vec<QueueName>, crate::failure::Failure> {
+) -> Result<Vec<QueueName>, Failure> {
+    let topology = Topology::new(&settings.tasks)
+        .map_err(|error| Failure::settings(crate::failure::chain(&error)))?;
     let mut queues = match named {
-        Some(list) => list.0,
+        Some(list) => by_their_names(list.0, settings, &topology)?,
         None => default_queues(settings)?,
     };
     if let Some(excluded) = excluded {
-        queues.retain(|queue| !excluded.0.contains(queue));
+        let excluded = in_full(excluded.0, settings);
+        queues.retain(|queue| !excluded.contains(queue));
     }
     if queues.is_empty() {
-        return Err(crate::failure::Failure::usage(
-            "no queue is left: -X excludes them all",
-        ));
+        return Err(Failure::usage("no queue is left: -X excludes them all"));
     }
     Ok(queues)
 }
 
-fn default_queues(
+/// The queues behind names and aliases. A name that the settings do not know is a queue to be made, if they let it
+/// (Celery's `Queues.select`).
+fn by_their_names(
+    names: Vec<QueueName>,
     settings: &lovage_settings::Settings,
-) -> Result<Vec<QueueName>, crate::failure::Failure> {
+    topology: &Topology,
+) -> Result<Vec<QueueName>, Failure> {
+    for name in &names {
+        match topology.find(name.as_str()) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                return Err(Failure::usage(format!(
+                    "the queue {name} is not among CELERY_TASK_QUEUES, and CELERY_TASK_CREATE_MISSING_QUEUES is off"
+                )));
+            }
+            Err(error) => return Err(Failure::usage(crate::failure::chain(&error))),
+        }
+    }
+    Ok(in_full(names, settings))
+}
+
+/// Aliases exchanged for what they stand for; each queue once.
+fn in_full(names: Vec<QueueName>, settings: &lovage_settings::Settings) -> Vec<QueueName> {
+    let mut queues: Vec<QueueName> = Vec::with_capacity(names.len());
+    for name in names {
+        let known = settings
+            .tasks
+            .queues
+            .iter()
+            .find(|queue| queue.is_called(name.as_str()));
+        let name = known
+            .and_then(|queue| QueueName::parse(&queue.name).ok())
+            .unwrap_or(name);
+        if !queues.contains(&name) {
+            queues.push(name);
+        }
+    }
+    queues
+}
+
+fn default_queues(settings: &lovage_settings::Settings) -> Result<Vec<QueueName>, Failure> {
     let names = match settings.worker.queues.as_slice() {
         [] => std::slice::from_ref(&settings.tasks.default_queue),
         names => names,
@@ -89,7 +131,7 @@ fn default_queues(
         .iter()
         .map(|name| {
             QueueName::parse(name).map_err(|error| {
-                crate::failure::Failure::settings(format!("the queue {name:?} cannot be: {error}"))
+                Failure::settings(format!("the queue {name:?} cannot be: {error}"))
             })
         })
         .collect()
@@ -132,6 +174,18 @@ mod tests {
             None,
             &["c", "d"],
         );
+        let films = [(
+            "CELERY_TASK_QUEUES",
+            r#"[{"name": "video", "alias": "films"}, {"name": "bcast", "broadcast": true}]"#,
+        )];
+        check(&films, list("films,bcast,video"), None, &["video", "bcast"]);
+        check(&films, None, list("films"), &["bcast"]);
+        let strict = [
+            ("CELERY_TASK_QUEUES", "a,b"),
+            ("CELERY_TASK_CREATE_MISSING_QUEUES", "no"),
+        ];
+        check(&strict, list("b"), None, &["b"]);
+        check(&strict, list("c"), None, &[]);
         check(&[], None, list("celery"), &[]);
         assert!(",".parse::<QueueList>().is_err());
         assert!("a,b\u{6}".parse::<QueueList>().is_err());

@@ -15,6 +15,7 @@ fn to(pattern: RoutePattern, queue: &str) -> Route {
     Route {
         pattern,
         queue: Some(queue.to_owned()),
+        exchange: None,
         routing_key: None,
         priority: None,
     }
@@ -72,6 +73,7 @@ fn a_route_may_carry_priority_and_routing_key() {
     let expected = Route {
         pattern: exact("a"),
         queue: Some("q".to_owned()),
+        exchange: None,
         routing_key: Some("k".to_owned()),
         priority: Some(3),
     };
@@ -113,33 +115,4 @@ fn wrong_routes_are_faults() {
         let faults = read("CELERY_TASK_ROUTES", text).unwrap_err();
         assert_eq!(faults.0.len(), 1, "{text}: {faults}");
     }
-}
-
-#[test]
-fn queues_have_three_forms() {
-    let check = |text: &str| {
-        let (settings, warnings) = read("CELERY_TASK_QUEUES", text).unwrap();
-        assert_eq!(settings.worker.queues, ["a", "b"], "{text}");
-        assert_eq!(warnings, [], "{text}");
-    };
-    check("a, b,");
-    check(r#"["a", "b"]"#);
-    check(r#"["a", {"name": "b", "exchange": "b", "routing_key": "b"}]"#);
-    check(r#"{"a": {}, "b": {"exchange": "b", "exchange_type": "direct"}}"#);
-    for wrong in ["[3]", "{", r#"[{"exchange": "a"}]"#, r#"[""]"#] {
-        assert_eq!(
-            read("CELERY_TASK_QUEUES", wrong).unwrap_err().0.len(),
-            1,
-            "{wrong}"
-        );
-    }
-}
-
-#[test]
-fn a_queue_behind_another_exchange_is_warned_of() {
-    let (_, warnings) = read("CELERY_TASK_QUEUES", r#"{"a": {"exchange": "media"}}"#).unwrap();
-    assert_eq!(
-        warnings[0].message,
-        "has exchange for the queue a, which has no effect here"
-    );
 }
