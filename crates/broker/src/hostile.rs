@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::binding::Binding;
+use crate::binding::Member;
 use crate::envelope::{self, Entry};
 
 /// Reads the bytes as an entry of held messages, as a message that goes back, and as a member of a binding table.
@@ -31,5 +31,5 @@ pub fn take_apart(bytes: &Bytes) {
             envelope::may_be_redelivered(&message),
         );
     }
-    let _ = Binding::parse(&String::from_utf8_lossy(bytes), "\u{6}\u{16}");
+    let _ = Member::parse(&String::from_utf8_lossy(bytes), "\u{6}\u{16}");
 }
