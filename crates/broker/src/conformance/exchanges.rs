@@ -91,9 +91,13 @@ pub async fn every_consumer_gets_a_broadcast_once(stage: impl Stage) {
         ])
         .await
         .expect("the broker answers");
+    let mut both = Vec::new();
     for consumer in [&one, &other] {
         let taken = fetch(&**consumer, 5, 5).await;
         assert_eq!(taken.iter().map(id).collect::<Vec<_>>(), ["sent"]);
+        both.push((consumer, taken));
+    }
+    for (consumer, taken) in both {
         let mut ended = end(&taken[0], Settle::Ack);
         if Arc::ptr_eq(consumer, &one) {
             ended.publishes = vec![to(fanout("celery"), "follow-up")];
