@@ -76,7 +76,8 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
     let now = shared.client.clock().now();
     let finish = match intake::read(&shared, &delivery, now) {
         Intake::Run(job) => match shared.turns.of(&job, &delivery) {
-            Turn::Now => match run(&shared, &delivery, *job, slot).await {
+            // Boxed, so that spawning a message's life does not move the room for it about.
+            Turn::Now => match Box::pin(run(&shared, &delivery, job, slot)).await {
                 Some(finish) => finish,
                 None => return,
             },
@@ -172,8 +173,14 @@ pub(crate) fn settle(delivery: Delivery, settle: Settle) -> Finish {
     }
 }
 
-async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) -> Option<Finish> {
-    let rules = job.task.rules;
+async fn run(
+    shared: &Arc<Shared>,
+    delivery: &Delivery,
+    job: Box<Job>,
+    slot: Slot,
+) -> Option<Finish> {
+    let task = Arc::clone(&job.task);
+    let rules = &task.rules;
     if rules.gated {
         // Boxed, so that tasks that do not pass here need no room for it.
         match Box::pin(gate::pass(shared, delivery, &job)).await {
@@ -187,12 +194,7 @@ async fn run(shared: &Arc<Shared>, delivery: &Delivery, job: Job, slot: Slot) ->
         return Some(settle(delivery.clone(), Settle::Restore));
     };
     let tracked = rules.track_started
-        && policy::stores(
-            &job.message,
-            &rules,
-            &shared.settings.tasks,
-            &State::Started,
-        );
+        && policy::stores(&job.message, rules, &shared.settings.tasks, &State::Started);
     if !delivery.started || !rules.acks_late || tracked {
         let mut result = if tracked {
             started_record(shared, &job, place.pid())
@@ -251,7 +253,7 @@ fn started_record(shared: &Shared, job: &Job, pid: u32) -> Option<lovage_broker:
 async fn attempt(
     shared: &Arc<Shared>,
     delivery: &Delivery,
-    job: Job,
+    job: Box<Job>,
     place: Place,
     slot: Slot,
 ) -> Option<Finish> {
@@ -261,8 +263,8 @@ async fn attempt(
         body,
         expires: _,
         not_before: _,
-    } = job;
-    let rules = task.rules;
+    } = *job;
+    let rules = &task.rules;
     let context = Context::new(
         Arc::clone(&message),
         delivery.queue.clone(),
@@ -307,7 +309,14 @@ async fn attempt(
         Ran::Ended(outcome) => outcome,
         Ran::Lost(death, number) => {
             context.end();
-            after_death(shared, delivery, &message, &rules, (death, number)).await?
+            Box::pin(after_death(
+                shared,
+                delivery,
+                &message,
+                rules,
+                (death, number),
+            ))
+            .await?
         }
         Ran::Dropped => {
             context.end();

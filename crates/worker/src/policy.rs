@@ -313,13 +313,15 @@ pub(crate) fn room(load: &Load) -> Option<Want> {
         return None;
     }
     if load.quick {
-        let room = room.min(load.concurrency);
-        // What is ending makes more room in a moment; what only runs may not.
-        let ending = load.held > load.waiting + load.running;
+        // Half of the slots: the other half is run meanwhile, so that neither the server nor this worker waits for the other.
         let batch = load
             .concurrency
+            .div_ceil(2)
             .min(load.prefetch.div_ceil(4))
             .min(MOST_AT_ONCE);
+        let room = room.min(batch);
+        // What is ending makes more room in a moment; what only runs may not.
+        let ending = load.held > load.waiting + load.running;
         let worth_it = room >= batch || !ending;
         return (load.waiting == 0 && worth_it).then_some(Want {
             max: room,

@@ -293,8 +293,8 @@ fn a_fetch_waits_for_a_quarter_of_the_room_while_there_is_work() {
 
 #[test]
 fn while_tasks_are_quick_the_next_batch_is_fetched_as_the_last_one_runs() {
-    assert_eq!(asked(0, 0, 0, true), Some((100, 100)));
-    assert_eq!(asked(100, 0, 100, true), Some((100, 100)));
+    assert_eq!(asked(0, 0, 0, true), Some((50, 50)), "half of the slots");
+    assert_eq!(asked(100, 0, 100, true), Some((50, 50)));
     assert_eq!(asked(103, 3, 100, true), None, "the line is served first");
     assert_eq!(asked(390, 0, 100, true), None, "ends are on their way");
     assert_eq!(asked(400, 0, 0, true), None, "the prefetch is a bound");
