@@ -157,3 +157,21 @@ async fn time_limits_are_changed_for_what_begins_from_then_on() {
     );
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn a_rate_limit_is_taken_off_while_tasks_wait_for_it() {
+    let hourly = lovage::RateLimit::parse("1/h").unwrap().unwrap();
+    let quick = RawTask::new("quick", |_| async { Ok(Value::Null) })
+        .options(TaskOptions::new().rate_limit(hourly.clone()));
+    let stage = Stage::start(Module::new("controls").raw(quick)).await;
+    let first = stage.client.send_task("quick").await.unwrap();
+    first.get(PATIENCE).await.unwrap();
+    let second = stage.client.send_task("quick").await.unwrap();
+    let waits = second.get(Duration::from_millis(300)).await;
+    assert!(matches!(waits, Err(Error::TimedOut { .. })), "{waits:?}");
+    let limits = stage.handle.rate_limits();
+    assert_eq!(limits.get("quick"), Some(hourly));
+    limits.set("quick", None).unwrap();
+    second.get(PATIENCE).await.unwrap();
+    stage.stop().await;
+}

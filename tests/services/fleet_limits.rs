@@ -159,6 +159,75 @@ fn a_rate_holds_over_all_workers() {
 }
 
 #[test]
+fn each_queue_and_each_value_has_a_limit_of_its_own() {
+    let redis = RedisServer::start();
+    let door = Door::closed();
+    let _worker = worker(&redis, "w")
+        .queues("celery,other")
+        .concurrency(20)
+        .start();
+    let narrow = || TaskMessage::new("test.per_queue", &json!([door.path()]), &json!({}));
+    let (here, there): (Vec<_>, Vec<_>) = (0..4).map(|_| (narrow(), narrow())).unzip();
+    for (one, other) in here.iter().zip(&there) {
+        redis.publish("celery", one);
+        redis.publish("other", other);
+    }
+    eventually("two of each queue to run", || {
+        in_state(&redis, &here, "STARTED") == 2 && in_state(&redis, &there, "STARTED") == 2
+    });
+    door.open("done");
+    eventually("all to end", || {
+        in_state(&redis, &here, "SUCCESS") + in_state(&redis, &there, "SUCCESS") == 8
+    });
+    let begun = Instant::now();
+    let account =
+        |account: i64| TaskMessage::new("test.paced_account", &json!([account]), &json!({}));
+    let paced: Vec<_> = (0..5).map(|_| account(1)).collect();
+    let free = account(2);
+    for message in paced.iter().chain([&free]) {
+        redis.publish("celery", message);
+    }
+    redis.wait_for_state(&free.id, "SUCCESS");
+    assert!(
+        in_state(&redis, &paced, "SUCCESS") <= 3,
+        "another account does not wait for them"
+    );
+    eventually("the account's own", || {
+        in_state(&redis, &paced, "SUCCESS") == 5
+    });
+    assert!(begun.elapsed() >= Duration::from_secs(2), "two a second");
+}
+
+#[test]
+fn who_waits_for_a_limit_can_be_revoked_at_once() {
+    let redis = RedisServer::start();
+    let door = Door::closed();
+    let messages: Vec<TaskMessage> = (0..4).map(|_| narrow(&door)).collect();
+    let _worker = worker(&redis, "w").start();
+    for message in &messages {
+        redis.publish("celery", message);
+    }
+    eventually("two to run and two to wait", || {
+        in_state(&redis, &messages, "STARTED") == 2
+            && redis.command::<usize>(&["ZCARD", "lovage:line:slots:test.narrow"]) == 2
+    });
+    let waiting: Vec<&TaskMessage> = messages
+        .iter()
+        .filter(|message| redis.state(&message.id) != "STARTED")
+        .collect();
+    crate::revokes::revoke(&redis, &[&waiting[0].id]);
+    redis.wait_for_state(&waiting[0].id, "REVOKED");
+    eventually("its place in the line to be free", || {
+        redis.command::<usize>(&["ZCARD", "lovage:line:slots:test.narrow"]) == 1
+    });
+    door.open("done");
+    redis.wait_for_state(&waiting[1].id, "SUCCESS");
+    eventually("nothing to be left", || {
+        redis.unacked() == 0 && redis.command::<usize>(&["EXISTS", "lovage:lines"]) == 0
+    });
+}
+
+#[test]
 fn a_rate_limit_holds_in_each_worker_in_order_and_holds_nobody_up() {
     let redis = RedisServer::start();
     let messages: Vec<TaskMessage> = (0..20)

@@ -16,6 +16,7 @@ mod pools;
 mod promises;
 mod queues;
 mod reconnect;
+mod redelivery;
 mod revokes;
 mod sentinels;
 mod shutdown;

@@ -162,6 +162,17 @@ fn without_requeue_a_lost_child_is_the_failure_of_its_task() {
 }
 
 #[test]
+fn a_lost_child_is_no_error_that_a_task_is_retried_for() {
+    let redis = RedisServer::start();
+    let _worker = prefork(&redis, 1)
+        .variable("CELERY_TASK_REJECT_ON_WORKER_LOST", "0")
+        .start();
+    let id = send(&redis, "test.exit_retried", &json!([3]));
+    assert!(lost(&redis, &id).contains("exitcode 3"));
+    assert_eq!(redis.depth("celery") + redis.unacked(), 0);
+}
+
+#[test]
 fn a_lost_task_is_retried_to_its_limit_when_the_setting_says_so() {
     let redis = RedisServer::start();
     let worker = prefork(&redis, 1)

@@ -199,3 +199,44 @@ fn messages_of_one_queue_are_served_in_order() {
         redis.unacked() == 0 && redis.depth("celery") == 0
     });
 }
+
+#[test]
+fn a_worker_may_have_a_queue_of_its_own() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::builder(&redis)
+        .hostname("direct@here")
+        .variable("CELERY_WORKER_DIRECT", "1")
+        .start();
+    let message = add();
+    redis.publish("direct@here.dq2", &message);
+    redis.wait_for_state(&message.id, "SUCCESS");
+    crate::assert_works(&redis);
+    let members: Vec<String> = redis.command(&["SMEMBERS", "_kombu.binding.C.dq2"]);
+    assert_eq!(
+        members,
+        [format!("direct@here{SEPARATOR}{SEPARATOR}direct@here.dq2")]
+    );
+}
+
+#[test]
+fn concurrency_auto_follows_the_cores_that_the_process_may_use() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let mut command = std::process::Command::new("taskset");
+    command
+        .args([
+            "-c",
+            "0",
+            env!("CARGO_BIN_EXE_test-tasks"),
+            "worker",
+            "-P",
+            "prefork",
+        ])
+        .env("CELERY_BROKER_URL", &url)
+        .env("CELERY_RESULT_BACKEND", &url);
+    let mut worker =
+        lovage_integration_tests::child::Child::start("pinned", &mut command, "the banner");
+    worker.wait_for("1 (prefork)", Duration::from_secs(20));
+    worker.signal(rustix::process::Signal::TERM);
+    worker.wait(Duration::from_secs(20));
+}

@@ -93,3 +93,51 @@ fn a_worker_can_be_stopped_while_the_broker_is_away() {
     std::thread::sleep(Duration::from_millis(300));
     worker.stop();
 }
+
+#[test]
+fn a_worker_goes_on_at_the_next_server_of_its_list_and_comes_back() {
+    let (mut one, mut other) = (RedisServer::with_port(), RedisServer::with_port());
+    let list = |first: &RedisServer, second: &RedisServer| {
+        format!(
+            "redis://127.0.0.1:{}/0;redis://127.0.0.1:{}/0",
+            first.port(),
+            second.port()
+        )
+    };
+    let results = RedisServer::start();
+    let mut worker = LovageWorker::at(&list(&one, &other), &results.url()).start();
+    let runs_at = |server: &RedisServer| {
+        let message = add();
+        server.publish("celery", &message);
+        wait::within(RECOVERY, "the result", || {
+            (results.state(&message.id) == "SUCCESS").then_some(())
+        });
+    };
+    runs_at(&one);
+    one.kill();
+    runs_at(&other);
+    one.restart();
+    other.kill();
+    runs_at(&one);
+    assert!(worker.is_running());
+    assert_eq!(worker.stop().code(), Some(0));
+}
+
+#[test]
+fn a_worker_waits_longer_and_longer_for_a_broker_that_stays_away() {
+    let mut redis = RedisServer::start();
+    let mut worker = LovageWorker::on(&redis);
+    assert_works(&redis);
+    redis.stop();
+    worker.wait_for("trying again");
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(worker.is_running(), "it waits");
+    let tries = worker.log().count("trying again");
+    assert!(tries < 40, "{tries} lines in six seconds");
+    redis.restart();
+    let message = add();
+    redis.publish("celery", &message);
+    wait::within(RECOVERY, "the result", || {
+        (redis.state(&message.id) == "SUCCESS").then_some(())
+    });
+}

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{add, assert_works, sleep};
 
-fn revoke(redis: &RedisServer, words: &[&str]) {
+pub(crate) fn revoke(redis: &RedisServer, words: &[&str]) {
     let all: Vec<&str> = std::iter::once("revoke")
         .chain(words.iter().copied())
         .collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lovage_integration_tests::{
     LovageWorker, LovageWorkerBuilder, RedisServer, TaskMessage, eventually, never_within,
+    processes,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -194,6 +195,138 @@ fn cold_shutdown_ends_without_finishing_the_task() {
     assert_eq!(worker.wait().code(), Some(0));
     assert_given_back(&redis, &message);
     worker.wait_for("Restoring 1 unacknowledged message(s)");
+}
+
+#[test]
+fn cold_shutdown_gives_back_what_runs_in_every_pool() {
+    for pool in ["threads", "prefork", "solo"] {
+        let redis = RedisServer::start();
+        let mut worker = LovageWorker::builder(&redis)
+            .program(env!("CARGO_BIN_EXE_test-tasks"))
+            .pool(pool)
+            .concurrency(1)
+            .variable("CELERY_TASK_TRACK_STARTED", "1")
+            .start();
+        let message = TaskMessage::new("test.block", &json!([420]), &json!({}));
+        redis.publish("celery", &message);
+        redis.wait_for_state(&message.id, "STARTED");
+        let children = processes::children_of(worker.pid());
+        let asked = std::time::Instant::now();
+        worker.signal(Signal::QUIT);
+        assert_eq!(worker.wait().code(), Some(0), "{pool}");
+        assert!(asked.elapsed() < Duration::from_secs(10), "{pool}");
+        assert_given_back(&redis, &message);
+        let left = children.iter().filter(|child| processes::lives(**child));
+        assert_eq!(left.count(), 0, "{pool}: nothing runs on");
+    }
+}
+
+#[test]
+fn a_task_that_was_acked_early_and_is_dropped_is_stored_as_celery_stores_it() {
+    let redis = RedisServer::start();
+    let mut worker = worker(&redis, &[("CELERY_TASK_ACKS_LATE", "0")]);
+    let message = begin(&redis, 420.0);
+    worker.signal(Signal::QUIT);
+    assert_eq!(worker.wait().code(), Some(0));
+    let record = redis.wait_for_state(&message.id, "RETRY");
+    assert_eq!(record["result"]["exc_type"], "Retry", "{record}");
+    assert_eq!(redis.unacked() + redis.depth("celery"), 0);
+}
+
+#[test]
+fn several_tasks_that_do_not_end_in_a_soft_shutdown_all_go_back() {
+    let redis = RedisServer::start();
+    let mut first = worker(&redis, &[("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "0.5")]);
+    let slow = [begin(&redis, 3.0), begin(&redis, 3.0)];
+    first.signal(Signal::QUIT);
+    assert_eq!(first.wait().code(), Some(0));
+    first.wait_for("Restoring 2 unacknowledged message(s)");
+    assert_eq!((redis.depth("celery"), redis.unacked()), (2, 0));
+    let _second = worker(&redis, &[]);
+    for message in &slow {
+        redis.wait_for_state(&message.id, "SUCCESS");
+    }
+}
+
+#[test]
+fn a_time_limit_holds_during_a_soft_shutdown() {
+    let redis = RedisServer::start();
+    let mut worker = worker(&redis, &[("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "60")]);
+    let within = sleep(0.8).set("headers.timelimit", json!([30, 20]));
+    let beyond = sleep(420.0).set("headers.timelimit", json!([1.2, null]));
+    for message in [&within, &beyond] {
+        redis.publish("celery", message);
+        redis.wait_for_state(&message.id, "STARTED");
+    }
+    worker.signal(Signal::QUIT);
+    assert_eq!(worker.wait().code(), Some(0));
+    assert_eq!(redis.state(&within.id), "SUCCESS");
+    let record = redis.wait_for_state(&beyond.id, "FAILURE");
+    assert_eq!(
+        record["result"]["exc_type"], "TimeLimitExceeded",
+        "{record}"
+    );
+}
+
+#[test]
+fn a_second_remapped_sigterm_ends_at_once() {
+    let redis = RedisServer::start();
+    let remapped = [
+        ("REMAP_SIGTERM", "SIGQUIT"),
+        ("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "300"),
+    ];
+    let mut worker = worker(&redis, &remapped);
+    let message = begin(&redis, 420.0);
+    worker.terminate();
+    worker.wait_for("Initiating Soft Shutdown");
+    worker.terminate();
+    assert_eq!(worker.wait().code(), Some(0));
+    assert_given_back(&redis, &message);
+}
+
+#[test]
+fn a_cold_shutdown_that_hangs_is_ended_by_one_more_signal() {
+    let mut redis = RedisServer::start();
+    let mut worker = worker(&redis, &[]);
+    let message = begin(&redis, 420.0);
+    redis.kill();
+    worker.signal(Signal::QUIT);
+    worker.wait_for("Cold shutdown");
+    let asked = std::time::Instant::now();
+    worker.signal(Signal::QUIT);
+    assert_eq!(worker.wait().code(), Some(1));
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
+    drop(message);
+}
+
+#[test]
+fn who_waits_in_a_worker_that_is_stopped_runs_at_once_in_another() {
+    let redis = RedisServer::start();
+    let mut first = LovageWorker::builder(&redis)
+        .concurrency(1)
+        .variable("CELERY_TASK_TRACK_STARTED", "1")
+        .start();
+    let running = begin(&redis, 6.0);
+    let waiting: Vec<TaskMessage> = (0..3).map(|_| crate::add()).collect();
+    for message in &waiting {
+        redis.publish("celery", message);
+    }
+    eventually("the worker to hold all", || redis.unacked() == 4);
+    let _other = LovageWorker::builder(&redis).hostname("other@%h").start();
+    first.terminate();
+    for message in &waiting {
+        redis.wait_for_state(&message.id, "SUCCESS");
+    }
+    assert_eq!(
+        redis.state(&running.id),
+        "STARTED",
+        "they did not wait for it"
+    );
+    first.kill();
 }
 
 #[test]

@@ -227,6 +227,47 @@ fn who_joins_gets_the_failure_too() {
 }
 
 #[test]
+fn a_joined_failure_is_final_although_the_task_would_be_retried_for_it() {
+    let redis = RedisServer::start();
+    let worker = worker(&redis, "w").start();
+    let door = Door::closed();
+    let message = || TaskMessage::new("test.joined_retried", &json!([door.path()]), &json!({}));
+    let messages = [message(), message()];
+    redis.publish("celery", &messages[0]);
+    redis.wait_for_state(&messages[0].id, "STARTED");
+    redis.publish("celery", &messages[1]);
+    eventually("the second to wait", || {
+        !redis
+            .command::<Vec<String>>(&["KEYS", "lovage:line:unique:*"])
+            .is_empty()
+    });
+    door.open("fail");
+    for message in &messages {
+        let record = redis.wait_for_state(&message.id, "FAILURE");
+        assert_eq!(record["result"]["exc_message"], json!(["as the door says"]));
+    }
+    assert_eq!(redis.depth("celery") + redis.unacked(), 0);
+    assert!(!worker.log().text().contains("will be retried"));
+}
+
+#[test]
+fn one_that_is_unique_until_its_start_may_wait_while_another_runs() {
+    let redis = RedisServer::start();
+    let _worker = worker(&redis, "w").concurrency(1).start();
+    let door = Door::closed();
+    let message = || TaskMessage::new("test.unique_waiting", &json!([door.path()]), &json!({}));
+    let first = message();
+    redis.publish("celery", &first);
+    redis.wait_for_state(&first.id, "STARTED");
+    let late = message().set("headers.eta", crate::eta(2).into());
+    redis.publish("celery", &late);
+    // It passes the gate when a slot is free; both slots of this worker's gate are the one that runs.
+    door.open("done");
+    assert_eq!(redis.wait_for_state(&first.id, "SUCCESS")["result"], "done");
+    assert_eq!(redis.wait_for_state(&late.id, "SUCCESS")["result"], "done");
+}
+
+#[test]
 fn a_retry_is_not_its_own_duplicate_and_keeps_others_away() {
     let redis = RedisServer::start();
     let _worker = worker(&redis, "w").start();

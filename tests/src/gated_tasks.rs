@@ -31,6 +31,37 @@ async fn joined(door: String) -> TaskResult<String> {
     behind(&door).await
 }
 
+/// One at a time, and its errors are worth another attempt.
+#[lovage::task(name = "test.joined_retried", unique, join, retry_for = ["ValueError"], max_retries = 0)]
+async fn joined_retried(door: String) -> TaskResult<String> {
+    behind(&door).await
+}
+
+/// Unique while it waits; when it has begun the next may wait.
+#[lovage::task(name = "test.unique_waiting", unique, unique_until = "start")]
+async fn unique_waiting(door: String) -> TaskResult<String> {
+    behind(&door).await
+}
+
+/// Two at once of each queue.
+#[lovage::task(name = "test.per_queue", limit = "2 per queue")]
+async fn per_queue(door: String) -> TaskResult<String> {
+    behind(&door).await
+}
+
+/// Two a second for each account.
+#[lovage::task(name = "test.paced_account", limit = "2/s per account")]
+async fn paced_account(account: i64) -> TaskResult<()> {
+    let _ = account;
+    Ok(())
+}
+
+/// Once an hour in each worker.
+#[lovage::task(name = "test.hourly", rate_limit = "1/h")]
+async fn hourly() -> TaskResult<()> {
+    Ok(())
+}
+
 /// Runs again once.
 #[lovage::task(name = "test.unique_retry", unique, max_retries = 1)]
 async fn unique_retry() -> TaskResult<u32> {
@@ -77,6 +108,11 @@ pub fn module() -> Module {
     Module::new("gated")
         .task::<unique>()
         .task::<joined>()
+        .task::<joined_retried>()
+        .task::<unique_waiting>()
+        .task::<per_queue>()
+        .task::<paced_account>()
+        .task::<hourly>()
         .task::<unique_retry>()
         .task::<debounced>()
         .task::<narrow>()

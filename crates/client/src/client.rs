@@ -284,6 +284,15 @@ impl Client {
         Ok((prepared.id, prepared.publish))
     }
 
+    /// Makes the queues known to peers that these messages are for, each once. Sending does it by itself; this is for messages
+    /// that a worker's step sends.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, or refuses.
+    pub async fn declare(&self, batch: &[Publish]) -> Result<(), Error> {
+        self.inner.publisher.declare_all(batch).await
+    }
+
     /// Writes the message that runs a received task again, changed in nothing but the attempt and its time.
     pub fn retry_publish(
         &self,

@@ -166,6 +166,19 @@ impl Publisher {
         self.broker.publish(batch).await
     }
 
+    /// Declares alone, within the patience of one publish.
+    pub(crate) async fn declare_all(&self, batch: &[Publish]) -> Result<(), Error> {
+        let mut trying = self.policy.begin();
+        loop {
+            let failure = match timeout_at(trying.deadline, self.declare(batch)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => Error::Broker(error),
+                Err(_) => return Err(trying.unanswered()),
+            };
+            trying.bear(failure).await?;
+        }
+    }
+
     async fn declare(&self, batch: &[Publish]) -> Result<(), lovage_broker::Error> {
         let (unknown, exchanges) = self.undeclared(batch);
         if !unknown.is_empty() {

@@ -42,7 +42,7 @@ impl Revocation {
     }
 
     /// Also ends those that run already. The signal is for workers that run tasks in processes, `SIGTERM` if it is not
-    /// named; where a task is a future it is dropped, and where it is a thread its end is recorded while it runs on.
+    /// named; where a task is a future it is dropped, and where it is on a thread it runs on.
     #[must_use]
     pub fn terminate(mut self, signal: Option<&str>) -> Self {
         self.terminate = Some(signal.unwrap_or(TERM).to_owned());

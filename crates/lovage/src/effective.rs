@@ -198,6 +198,11 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
             "CELERY_WORKER_DISABLE_RATE_LIMITS",
             worker.disable_rate_limits.to_string(),
         ),
+        (
+            "CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS",
+            worker.deduplicate.to_string(),
+        ),
+        ("CELERY_WORKER_DIRECT", worker.direct.to_string()),
         ("LOVAGE_MAX_DEATHS", worker.max_deaths.to_string()),
         ("LOVAGE_LEASE", with_unit(worker.lease)),
         (

@@ -49,13 +49,13 @@ pub use lovage_macros::task;
 pub use lovage_protocol as protocol;
 #[doc(hidden)]
 pub use lovage_registry::__macro;
-pub use lovage_registry::{By, Debounce, Described, Limit, State, Unique, schemars};
+pub use lovage_registry::{By, Debounce, Described, Limit, RateLimit, State, Unique, schemars};
 pub use lovage_settings as settings;
 #[cfg(feature = "testing")]
 pub use lovage_testing as testing;
 pub use lovage_worker::{
-    Context, Layer, Module, Outcome, RawCall, RawTask, SoftLimit, Started, TaskOptions,
-    WorkerHandle, context, layer, signal,
+    Context, KillSignal, Layer, Module, Outcome, PoolState, RateLimits, RawCall, RawTask,
+    SoftLimit, Started, TaskOptions, Terminated, WorkerHandle, context, layer, signal,
 };
 
 /// Runs the command line with the tasks of `modules`; the whole of a binary's `main`.

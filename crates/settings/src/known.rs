@@ -145,16 +145,22 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "a lost connection gives nothing back here: running tasks keep their messages while the worker's lease is renewed",
+        &[
+            "CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS",
+            "CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION",
+        ],
+    ),
+    (
+        "tasks with an eta wait at the broker, not in the worker",
+        &["CELERY_WORKER_ETA_TASK_LIMIT"],
+    ),
+    (
         "this version does not have it",
         &[
             "CELERY_ENABLE_UTC",
             "CELERY_RESULT_ACCEPT_CONTENT",
             "CELERY_TASK_ALLOW_ERROR_CB_ON_CHORD_HEADER",
-            "CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS",
-            "CELERY_WORKER_DIRECT",
-            "CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS",
-            "CELERY_WORKER_ETA_TASK_LIMIT",
-            "CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION",
             "CELERY_WORKER_DISABLE_PREFETCH",
         ],
     ),

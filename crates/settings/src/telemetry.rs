@@ -50,8 +50,11 @@ fn level(text: &str) -> Result<String, Problem> {
         "warning" => "warn".to_owned(),
         "critical" | "fatal" => "error".to_owned(),
         word @ ("trace" | "debug" | "info" | "warn" | "error" | "off") => word.to_owned(),
-        // Any other single word would be taken for a module's name and show everything of it.
-        _ if text.contains('=') && EnvFilter::try_new(text).is_ok() => text.to_owned(),
+        // Any other single word would be taken for a module's name and show everything of it. The filter cuts its text at bytes
+        // and panics inside of longer characters; no module's name has any.
+        _ if text.is_ascii() && text.contains('=') && EnvFilter::try_new(text).is_ok() => {
+            text.to_owned()
+        }
         _ => {
             return Err(Problem::new(
                 "is not a log level",
@@ -115,6 +118,7 @@ mod tests {
         check("info,lovage_worker=debug", Some("info,lovage_worker=debug"));
         check("inof", None);
         check("info,lovage_worker=loud", None);
+        check(" debugke\u{fffd}C_worke\u{fffd}=", None);
     }
 
     #[test]

@@ -147,6 +147,10 @@ variables! {
             "How long --autoscale waits without need before it shrinks the pool.";
         WORKER_DISABLE_RATE_LIMITS = "CELERY_WORKER_DISABLE_RATE_LIMITS", "false", "yes or no",
             "Start tasks however often they come, whatever their rate limits.";
+        WORKER_DEDUPLICATE = "CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS", "false", "yes or no",
+            "Do not run a redelivered task again whose result is stored as SUCCESS.";
+        WORKER_DIRECT = "CELERY_WORKER_DIRECT", "false", "yes or no",
+            "Consume also a queue of the worker's own, named after it: NODE.dq2 on the exchange C.dq2.";
         MAX_DEATHS = "LOVAGE_MAX_DEATHS", "3", "number",
             "How many workers a message may cost before it goes to the dead letters.";
         LEASE = "LOVAGE_LEASE", "6s", "duration",

@@ -8,9 +8,9 @@ use crate::{
     shutdown::ShutdownSettings,
     variable::{
         AUTOSCALE_KEEPALIVE, DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES,
-        UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_DISABLE_RATE_LIMITS, WORKER_MAX_MEMORY_PER_CHILD,
-        WORKER_MAX_TASKS_PER_CHILD, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER, WORKER_REVOKE_EXPIRES,
-        WORKER_REVOKES_MAX,
+        UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_DEDUPLICATE, WORKER_DIRECT,
+        WORKER_DISABLE_RATE_LIMITS, WORKER_MAX_MEMORY_PER_CHILD, WORKER_MAX_TASKS_PER_CHILD,
+        WORKER_POOL, WORKER_PREFETCH_MULTIPLIER, WORKER_REVOKE_EXPIRES, WORKER_REVOKES_MAX,
     },
 };
 
@@ -50,6 +50,10 @@ pub struct WorkerSettings {
     pub max_message_bytes: usize,
     /// `CELERY_WORKER_DISABLE_RATE_LIMITS`: start tasks however often they come; default false.
     pub disable_rate_limits: bool,
+    /// `CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS`: a redelivered task that is stored as SUCCESS is not run; default false.
+    pub deduplicate: bool,
+    /// `CELERY_WORKER_DIRECT`: consume a queue of the worker's own, `<node name>.dq2`, too; default false.
+    pub direct: bool,
 }
 
 /// How long what is revoked is remembered (`celery/worker/state.py`).
@@ -103,6 +107,8 @@ impl Default for WorkerSettings {
             demo_tasks: false,
             max_message_bytes: 64 << 20,
             disable_rate_limits: false,
+            deduplicate: false,
+            direct: false,
         }
     }
 }
@@ -117,6 +123,12 @@ impl WorkerSettings {
             parse::whole_number,
         );
         lookup.set(&WORKER_POOL, &mut settings.pool, Pool::parse);
+        lookup.set(
+            &WORKER_DEDUPLICATE,
+            &mut settings.deduplicate,
+            parse::boolean,
+        );
+        lookup.set(&WORKER_DIRECT, &mut settings.direct, parse::boolean);
         lookup.set(
             &WORKER_MAX_TASKS_PER_CHILD,
             &mut settings.max_tasks_per_child,

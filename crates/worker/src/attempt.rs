@@ -1,12 +1,12 @@
 //! One message's life in this worker, from the delivery to its end: read it, refuse or delay it, run it, conclude.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use celery::Celery;
 use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
 use lovage_client::Client;
-use lovage_protocol::{Body, DecodeOptions, ExceptionInfo, Map, Message, State, TaskMeta, Value};
+use lovage_protocol::{Body, DecodeOptions, Map, Message, State, Value};
 use lovage_results::ResultStore;
 use lovage_settings::Settings;
 use tokio::{sync::mpsc, time::Instant};
@@ -16,14 +16,15 @@ use crate::{
     catalogue::{Catalogue, Registered},
     chord::Joiner,
     commit::{self, Starter, Ticket},
+    conclude,
     context::Context,
+    dedup,
     engine::{Event, Slot},
     gate::{self, Gatekeeper, Passed},
     handler::Call,
     intake::{self, Intake},
-    layer,
-    outcome::{Failure, Outcome, When, traceback},
-    policy::{self, Ending, Fate, Next, Record},
+    outcome::Outcome,
+    policy::{self, Fate},
     pool::{self, Place, Pool, Ran, prefork::Death},
     rate::{Turn, Turns},
     records,
@@ -32,7 +33,6 @@ use crate::{
     rules::Rules,
     shutdown::Shutdown,
     unknown::Unknown,
-    workflow,
 };
 
 /// What every attempt needs.
@@ -82,14 +82,8 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
                 None => return,
             },
             Turn::Away(time) => {
-                let until = intake::unix(add(now, time));
-                settle(
-                    delivery,
-                    Settle::Delay {
-                        until,
-                        payload: None,
-                    },
-                )
+                let until = intake::unix(conclude::add(now, time));
+                return Box::pin(delay(&shared, delivery, ticket, until, &job.message)).await;
             }
             Turn::Here => {
                 drop(slot);
@@ -103,13 +97,7 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
             settle(delivery, Settle::DeadLetter(reason))
         }
         Intake::Delay(until, message) => {
-            let delay = Settle::Delay {
-                until,
-                payload: None,
-            };
-            commit::finish(&shared, settle(delivery, delay)).await;
-            drop(ticket);
-            return Box::pin(revoking::recall_if_revoked(&shared, &message.headers)).await;
+            return Box::pin(delay(&shared, delivery, ticket, until, &message)).await;
         }
         Intake::NotRun(why, message, body) => {
             revoking::not_run(&shared, delivery, &message, &body, why)
@@ -120,6 +108,15 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
     };
     commit::finish(&shared, finish).await;
     drop(ticket);
+}
+
+/// Keeps a message at the broker until a time.
+async fn delay(shared: &Shared, delivery: Delivery, ticket: Ticket, until: f64, message: &Message) {
+    let payload = None;
+    let finish = settle(delivery, Settle::Delay { until, payload });
+    commit::finish(shared, finish).await;
+    drop(ticket);
+    revoking::recall_if_revoked(shared, &message.headers).await;
 }
 
 /// Waits for the task's rate limit, in nobody's way: the message is then in the engine's line again. At a shutdown it goes back
@@ -181,18 +178,42 @@ async fn run(
 ) -> Option<Finish> {
     let task = Arc::clone(&job.task);
     let rules = &task.rules;
+    if shared.settings.worker.deduplicate
+        && rules.acks_late
+        && job.message.redelivered()
+        && let Some(finish) = Box::pin(dedup::done_before(shared, delivery, &job)).await
+    {
+        return Some(finish);
+    }
     if rules.gated {
         // Boxed, so that tasks that do not pass here need no room for it.
         match Box::pin(gate::pass(shared, delivery, &job)).await {
             Passed::Yes => {}
-            Passed::Gone => return None,
-            Passed::Ends(finish) => return Some(*finish),
+            passed => {
+                if job.not_before.is_none() {
+                    task.bucket.give_back();
+                }
+                return match passed {
+                    Passed::Ends(finish) => Some(*finish),
+                    _ => None,
+                };
+            }
         }
     }
     let Some(place) = shared.pool.place().await else {
         debug!(task.id = %job.message.headers.id, "the worker stops before there was a child process for the task");
         return Some(settle(delivery.clone(), Settle::Restore));
     };
+    // It may have waited for the gate, or for a child process.
+    if let Some(why) = not_to_run(shared, &job) {
+        return Some(revoking::not_run(
+            shared,
+            delivery.clone(),
+            &job.message,
+            &job.body,
+            why,
+        ));
+    }
     let tracked = rules.track_started
         && policy::stores(&job.message, rules, &shared.settings.tasks, &State::Started);
     if !delivery.started || !rules.acks_late || tracked {
@@ -212,9 +233,7 @@ async fn run(
             return None;
         }
         // The broker may have been away for long.
-        let headers = &job.message.headers;
-        let now = shared.client.clock().now();
-        if let Some(why) = intake::not_to_run(shared, headers, job.expires, now) {
+        if let Some(why) = not_to_run(shared, &job) {
             let mut finish =
                 revoking::not_run(shared, delivery.clone(), &job.message, &job.body, why);
             finish.settle.take_if(|_| !rules.acks_late);
@@ -239,6 +258,11 @@ async fn run(
     attempt(shared, delivery, job, place, slot)
         .instrument(span)
         .await
+}
+
+fn not_to_run(shared: &Shared, job: &Job) -> Option<&'static str> {
+    let now = shared.client.clock().now();
+    intake::not_to_run(shared, &job.message.headers, job.expires, now)
 }
 
 fn started_record(shared: &Shared, job: &Job, pid: u32) -> Option<lovage_broker::ResultWrite> {
@@ -327,12 +351,12 @@ async fn attempt(
             warn!(
                 "cold shutdown: the task is dropped, and lost, since its message was acknowledged when it began"
             );
-            return None;
+            return Some(conclude::dropped(shared, delivery, &message, &kept, rules));
         }
     };
     context.end();
     drop(slot);
-    Some(conclude(
+    Some(conclude::conclude(
         shared,
         delivery,
         &kept,
@@ -364,140 +388,5 @@ async fn after_death(
             }
             None
         }
-    }
-}
-
-pub(crate) fn conclude(
-    shared: &Shared,
-    delivery: &Delivery,
-    body: &Body,
-    task: &Registered,
-    outcome: Outcome,
-    context: &Context,
-    ran: Option<Duration>,
-) -> Finish {
-    let (rules, message) = (&task.rules, context.message());
-    let settings = &shared.settings.tasks;
-    let outcome = storable(shared, message, rules, outcome);
-    let Ending {
-        settle,
-        record,
-        next,
-    } = policy::conclude(outcome, message, rules, settings, fastrand::f64());
-    log(&next, record.as_ref());
-    let rejected = layer::rejected(&settle, record.as_ref());
-    let mut finish = Finish {
-        delivery: delivery.clone(),
-        settle: rules.acks_late.then_some(settle),
-        publishes: Vec::new(),
-        results: Vec::new(),
-        chord: None,
-        leave: None,
-    };
-    let mut record = record;
-    let mut children = Vec::new();
-    let mut retry_in = None;
-    match next {
-        Next::Nothing => {}
-        Next::Retry(when) => {
-            let eta: Option<DateTime<Utc>> = match when {
-                When::Eta(eta) => Some(eta.min(LAST_MOMENT)),
-                // Celery takes a countdown of 0 for none.
-                When::Countdown(Duration::ZERO) => None,
-                When::Countdown(wait) => Some(add(shared.client.clock().now(), wait)),
-            };
-            retry_in = Some(eta.map_or(Duration::ZERO, |eta| {
-                (eta - shared.client.clock().now())
-                    .to_std()
-                    .unwrap_or_default()
-            }));
-            // It was decoded once already, so it can be again.
-            let again = message
-                .decode_body(&shared.decode)
-                .unwrap_or_else(|_| body.clone());
-            finish
-                .publishes
-                .push(shared.client.retry_publish(message, &again, eta));
-            children.push(records::reference(&message.headers.id));
-        }
-        Next::Continue(value) => {
-            match workflow::after_success(shared, message, body, &value, &mut finish) {
-                Ok(followers) => children = followers,
-                Err(refused) => {
-                    // What follows cannot be sent: the task itself fails, as in Celery after its publishing failed.
-                    record = Some(workflow::broken(message, &refused));
-                    workflow::after_failure(shared, message, body, record.as_ref(), &mut finish);
-                }
-            }
-        }
-        Next::Fail(_) => {
-            workflow::after_failure(shared, message, body, record.as_ref(), &mut finish)
-        }
-    }
-    if !task.layers.is_empty() {
-        let end = layer::end(record.as_ref(), rejected);
-        layer::tell(&task.layers, message, &delivery.queue, end, ran);
-    }
-    finish.leave = gate::leave(message, rules.gated, finish.settle.as_ref(), retry_in);
-    if let Some(Record {
-        state,
-        result,
-        traceback,
-    }) = record
-    {
-        let part = workflow::chord_part(shared, message, body, &state, &result);
-        if policy::stores(message, rules, settings, &state) {
-            let mut meta: TaskMeta = context.meta(state, result);
-            meta.traceback = traceback;
-            meta.children.get_or_insert_default().extend(children);
-            intake::extend(shared, message, Some(body), &mut meta);
-            finish.results.splice(0..0, shared.results.encode(&meta));
-        }
-        finish.chord = part;
-    }
-    finish
-}
-
-/// A value that cannot be stored makes a failure of its task before anything follows it, as in Celery the exception of
-/// kombu does that storing it raises.
-fn storable(shared: &Shared, message: &Message, rules: &Rules, outcome: Outcome) -> Outcome {
-    let Outcome::Success(value) = &outcome else {
-        return outcome;
-    };
-    let Some(error) = shared.results.refuses(value) else {
-        return outcome;
-    };
-    if !policy::stores(message, rules, &shared.settings.tasks, &State::Success) {
-        return outcome;
-    }
-    let text = vec![Value::Str(error.to_string())];
-    let exception = ExceptionInfo::new("kombu.exceptions", "EncodeError", text);
-    let traceback = traceback(message.headers.task.as_str(), &exception);
-    Outcome::Failure(Failure {
-        exception,
-        traceback: Some(traceback),
-        timed_out: false,
-        transient: false,
-    })
-}
-
-fn add(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
-    chrono::TimeDelta::from_std(wait)
-        .ok()
-        .and_then(|wait| now.checked_add_signed(wait))
-        .map_or(LAST_MOMENT, |at| at.min(LAST_MOMENT))
-}
-
-/// The last second of the year 9999: a later eta is one that no worker can read.
-const LAST_MOMENT: DateTime<Utc> =
-    DateTime::from_timestamp(253_402_300_799, 0).expect("the year 9999 is in the calendar");
-
-fn log(next: &Next, record: Option<&Record>) {
-    match (next, record) {
-        (Next::Fail(exception), _) => warn!(exception = %exception.exc_type, "task failed"),
-        (Next::Retry(_), _) => info!("task will be retried"),
-        (Next::Continue(_), _) => debug!("task succeeded"),
-        (Next::Nothing, Some(_)) => info!("task terminated"),
-        (Next::Nothing, _) => info!("task ended without a result"),
     }
 }

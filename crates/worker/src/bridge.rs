@@ -236,6 +236,7 @@ fn transient(task: &str, class: &str, text: String) -> Outcome {
         traceback,
         timed_out: false,
         transient: true,
+        from_outside: false,
     })
 }
 

@@ -6,7 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use lovage_broker::{
-    ChordPart, Consumer, Delivery, Error, Finish, Finished, Reason, ResultWrite, Settle, Start,
+    ChordPart, Consumer, Delivery, Destination, Error, Finish, Finished, Leave, Publish, Reason,
+    ResultWrite, Settle, Start,
 };
 use lovage_protocol::{ExceptionInfo, Message, State};
 use tokio::sync::{mpsc, oneshot};
@@ -112,6 +113,17 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Finish) {
             ),
         }
     }
+    if finish.publishes.iter().any(goes_through_an_exchange) {
+        // As each publish of Celery declares the queue it is for; whoever consumes there may never have been here.
+        if let Err(error) = Box::pin(shared.client.declare(&finish.publishes)).await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the queues of what follows a task could not be bound"
+            );
+        }
+    }
+    // What a task holds is given up even when its end cannot be recorded.
+    let leave = finish.leave.clone().filter(|_| !settles);
     let ended = match finish.chord.take() {
         None => shared.consumer.finish(vec![finish]).await,
         Some(part) => match Box::pin(return_part(shared, &mut finish, part)).await {
@@ -134,10 +146,31 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Finish) {
         Err(refused) if settles && !refused.is_transient() => {
             Box::pin(bury(shared, delivery, &refused)).await
         }
-        Err(error) => error!(
+        Err(error) => {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "the end of a task was not recorded"
+            );
+            if let Some(leave) = leave {
+                Box::pin(leave_only(shared, delivery, leave)).await;
+            }
+        }
+    }
+}
+
+fn goes_through_an_exchange(publish: &Publish) -> bool {
+    matches!(publish.destination, Destination::Exchange { .. })
+}
+
+/// The end of a task whose message was acknowledged as it began and whose proper end was refused.
+async fn leave_only(shared: &Shared, delivery: Delivery, leave: Leave) {
+    let mut finish = attempt::settle(delivery, Settle::Ack);
+    (finish.settle, finish.leave) = (None, Some(leave));
+    if let Err(error) = shared.consumer.finish(vec![finish]).await {
+        error!(
             error = &error as &dyn std::error::Error,
-            "the end of a task was not recorded"
-        ),
+            "what the task held was not given up: it is free when this worker ends"
+        );
     }
 }
 

@@ -74,7 +74,8 @@ async fn put_back(
     let given_back = batch
         .into_iter()
         .map(|delivery| attempt::settle(delivery, Settle::Restore));
-    let ended = unless_stuck(shutdown, consumer.finish(given_back.collect())).await;
+    let given_back = while_connected(consumer, consumer.finish(given_back.collect()));
+    let ended = unless_stuck(shutdown, given_back).await.flatten();
     let ended = ended.transpose()?.unwrap_or_default();
     // Those that were released already are lost to this one.
     let returned = ended
@@ -85,6 +86,12 @@ async fn put_back(
 
 /// Gives back what has not begun, unless the broker is away for longer than a lease: then others give it back already.
 async fn give_back(consumer: &dyn Consumer) -> Result<u64, lovage_broker::Error> {
+    let released = while_connected(consumer, consumer.release_unstarted()).await;
+    released.unwrap_or(Ok(0))
+}
+
+/// `None` once the broker is away for longer than a lease.
+async fn while_connected<T>(consumer: &dyn Consumer, work: impl Future<Output = T>) -> Option<T> {
     let gone = async {
         while consumer.is_connected() {
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -92,10 +99,10 @@ async fn give_back(consumer: &dyn Consumer) -> Result<u64, lovage_broker::Error>
     };
     tokio::select! {
         biased;
-        released = consumer.release_unstarted() => released,
+        done = work => Some(done),
         () = gone => {
             warn!("the broker is away: what has not begun goes back when this worker's lease ends");
-            Ok(0)
+            None
         }
     }
 }

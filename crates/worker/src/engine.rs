@@ -236,8 +236,10 @@ impl Engine {
     /// Messages that wait and are revoked need no slot: they are begun to be ended.
     fn end_revoked(&mut self) {
         let all = std::mem::take(&mut self.waiting).into_iter();
-        let (revoked, kept): (VecDeque<_>, VecDeque<_>) =
-            all.partition(|delivery| self.shared.revoked.has_raw(&delivery.raw));
+        let (revoked, kept): (VecDeque<_>, VecDeque<_>) = all.partition(|delivery| {
+            let decode = &self.shared.decode;
+            self.shared.revoked.has_raw(&delivery.raw, decode)
+        });
         self.waiting = kept;
         for delivery in revoked {
             self.begin(delivery);
@@ -277,7 +279,11 @@ impl Engine {
             Event::Turned(delivery) => {
                 self.held += 1;
                 // It came before those that wait for a slot.
-                self.waiting.push_front(delivery);
+                if delivery.suspect {
+                    self.suspects.push_front(delivery);
+                } else {
+                    self.waiting.push_front(delivery);
+                }
             }
             Event::Revoked => self.end_revoked(),
             Event::Fetched(batch) => {

@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     attempt::{self, Job, Shared},
+    conclude,
     context::Context,
     outcome::{Failure, Outcome},
     revoking,
@@ -148,6 +149,7 @@ pub(crate) async fn pass(shared: &Shared, delivery: &Delivery, job: &Job) -> Pas
         Some(Admitted::Runs) => Passed::Yes,
         Some(Admitted::Waits) => {
             debug!(task.id = %headers.id, task.name = %headers.task, "task waits for its turn");
+            revoking::recall_if_revoked(shared, headers).await;
             Passed::Gone
         }
         Some(Admitted::Lost) | None => {
@@ -186,7 +188,7 @@ async fn join(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Fini
             );
             let (body, task) = (&job.body, &job.task);
             let mut finish =
-                attempt::conclude(shared, delivery, body, task, outcome, &context, None);
+                conclude::conclude(shared, delivery, body, task, outcome, &context, None);
             // It was not acked at a start, as it had none.
             finish.settle.get_or_insert(Settle::Ack);
             finish
@@ -224,6 +226,7 @@ fn copied(meta: Option<TaskMeta>) -> Copied {
             traceback,
             timed_out: false,
             transient: false,
+            from_outside: true,
         })),
         (State::Revoked, Ok(exception)) => {
             let why = exception.exc_message.first().and_then(Value::as_str);

@@ -15,7 +15,8 @@
 //! | `gate` | what must hold before a task runs: uniqueness, limits |
 //! | `rate` | Celery's rate limits, per worker and task |
 //! | `unknown` | messages whose task is not registered here |
-//! | `attempt` | one message's life |
+//! | `attempt`, `conclude` | one message's life; what its outcome leads to |
+//! | `dedup` | redelivered tasks that have succeeded before |
 //! | `pool` | where tasks run: executor, threads, child processes; limits and size |
 //! | `handle` | what can be asked and told while it runs |
 //! | `handler`, `bridge`, `raw`, `panics` | calling the task's code |
@@ -37,7 +38,9 @@ mod catalogue;
 mod chain;
 mod chord;
 mod commit;
+mod conclude;
 pub mod context;
+mod dedup;
 mod drain;
 mod engine;
 mod error;

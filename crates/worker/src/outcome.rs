@@ -42,6 +42,8 @@ pub struct Failure {
     pub timed_out: bool,
     /// Worth another attempt by its kind (`ExpectedError`), unless the task's `dont_retry_for` names it.
     pub transient: bool,
+    /// Found by the worker, not raised by the task: `retry_for`, which stands around the task's code alone, does not see it.
+    pub from_outside: bool,
 }
 
 /// A wish to run again.
@@ -68,7 +70,7 @@ impl Outcome {
     /// A failure for good with a Python exception class of `builtins`, such as `ValueError`, and its text.
     pub fn failure(class: &str, message: impl Into<String>) -> Self {
         let exception = ExceptionInfo::new("builtins", class, vec![Value::Str(message.into())]);
-        Self::failed_without_traceback(exception, false)
+        Self::failed_without_traceback(exception)
     }
 
     /// Again after `countdown` (`None`: the task's own back-off), counted against its `max_retries`.
@@ -88,6 +90,7 @@ impl Outcome {
             traceback,
             timed_out: false,
             transient: false,
+            from_outside: false,
         })
     }
 
@@ -95,16 +98,28 @@ impl Outcome {
     pub(crate) fn unreadable(text: &str) -> Self {
         let arguments = vec![Value::from(text)];
         let exception = ExceptionInfo::new("kombu.exceptions", "DecodeError", arguments);
-        Self::failed_without_traceback(exception, false)
+        Self::failed_outside(exception, false)
     }
 
-    /// A failure that Celery stores without a traceback.
-    pub(crate) fn failed_without_traceback(exception: ExceptionInfo, timed_out: bool) -> Self {
+    /// A failure that Celery raises inside of the task and stores without a traceback.
+    pub(crate) fn failed_without_traceback(exception: ExceptionInfo) -> Self {
+        Self::Failure(Failure {
+            exception,
+            traceback: None,
+            timed_out: false,
+            transient: false,
+            from_outside: false,
+        })
+    }
+
+    /// A failure that the worker finds, and no code of the task.
+    pub(crate) fn failed_outside(exception: ExceptionInfo, timed_out: bool) -> Self {
         Self::Failure(Failure {
             exception,
             traceback: None,
             timed_out,
             transient: false,
+            from_outside: true,
         })
     }
 }

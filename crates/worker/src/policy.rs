@@ -104,6 +104,7 @@ pub(crate) fn conclude(
                 traceback: None,
                 timed_out: false,
                 transient: false,
+                from_outside: false,
             };
             let dead = Settle::DeadLetter(dead_letter(message, "rejected", &reason));
             Ending {
@@ -158,6 +159,7 @@ fn retry_or_fail(
                 traceback: Some(traceback),
                 timed_out: false,
                 transient: false,
+                from_outside: false,
             },
             message,
             settings,
@@ -232,7 +234,7 @@ pub(crate) fn limits(message: &Message, own: Limits) -> Limits {
 /// The failure of an attempt that took too long, as Celery stores it (`billiard.exceptions`).
 pub(crate) fn timed_out(over: Over, hard: Option<Duration>) -> Outcome {
     match over {
-        Over::Soft => Outcome::failed_without_traceback(records::soft_limit_exceeded(), false),
+        Over::Soft => Outcome::failed_without_traceback(records::soft_limit_exceeded()),
         Over::Hard => {
             let limit = hard.unwrap_or_default();
             let whole = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
@@ -243,7 +245,7 @@ pub(crate) fn timed_out(over: Over, hard: Option<Duration>) -> Outcome {
             };
             let exception =
                 ExceptionInfo::new("billiard.exceptions", "TimeLimitExceeded", vec![value]);
-            Outcome::failed_without_traceback(exception, true)
+            Outcome::failed_outside(exception, true)
         }
     }
 }
@@ -261,7 +263,7 @@ pub(crate) enum Fate {
 /// and when there is none left the task fails.
 pub(crate) fn lost(death: Death, job: u64, message: &Message, rules: &Rules) -> Fate {
     let exception = records::child_lost(death, job);
-    let failed = |exception| Fate::Ends(Outcome::failed_without_traceback(exception, false));
+    let failed = |exception| Fate::Ends(Outcome::failed_outside(exception, false));
     if rules.retry_on_worker_lost {
         if rules
             .max_retries

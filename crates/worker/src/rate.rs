@@ -145,6 +145,14 @@ impl Bucket {
         }
     }
 
+    /// The token of a task that took one and does not run now.
+    pub(crate) fn give_back(&self) {
+        if self.is_limited() {
+            self.state().give_back();
+            self.changed.notify_one();
+        }
+    }
+
     fn set(&self, rate: Option<RateLimit>, now: Instant) {
         let mut state = self.state();
         self.limited.store(rate.is_some(), Ordering::Relaxed);
@@ -178,7 +186,8 @@ impl Turns {
         if !bucket.is_limited() {
             return Turn::Now;
         }
-        if self.lock().remove(&delivery.tag) {
+        // One that only asks for its lock, and is delayed then, takes no token yet; nor does Celery before an eta.
+        if job.not_before.is_some() || self.lock().remove(&delivery.tag) {
             return Turn::Now;
         }
         bucket.turn(job.message.headers.id.as_str())
@@ -197,7 +206,14 @@ struct State {
     promised: Instant,
     /// The turns of those away, by id.
     away: HashMap<String, Instant>,
+    /// From so many of them on it is looked whose turn has passed: those may have gone to other workers.
+    looks_at: usize,
 }
+
+/// With fewer nobody is looked for.
+const FEW_AWAY: usize = 10_000;
+/// More are not remembered: they get a new turn, behind the others, when they come again.
+const MOST_AWAY: usize = 1_000_000;
 
 impl State {
     fn new(rate: Option<RateLimit>, now: Instant) -> Self {
@@ -207,6 +223,7 @@ impl State {
             waiting: 0,
             promised: now,
             away: HashMap::new(),
+            looks_at: FEW_AWAY,
         }
     }
 
@@ -220,6 +237,13 @@ impl State {
         }
         self.waiting = self.waiting.saturating_sub(1);
         Ok(())
+    }
+
+    fn give_back(&mut self) {
+        if let Some(rate) = &self.rate {
+            let next = self.next.checked_sub(rate.interval());
+            self.next = next.unwrap_or(self.next);
+        }
     }
 
     fn turn(&mut self, id: &str, now: Instant) -> Turn {
@@ -245,11 +269,14 @@ impl State {
         if known.is_none() {
             self.promised = due + interval;
         }
-        // Those that went to other workers are not waited for.
-        if self.away.len() >= 10_000 {
+        if self.away.len() >= self.looks_at {
             self.away.retain(|_, due| *due + LONGEST_AWAY > now);
+            // Each look pays for itself, however many stay.
+            self.looks_at = (2 * self.away.len()).max(FEW_AWAY);
         }
-        self.away.insert(id.to_owned(), due);
+        if self.away.len() < MOST_AWAY {
+            self.away.insert(id.to_owned(), due);
+        }
         Turn::Away((due - now - NEAR / 2).min(LONGEST_AWAY))
     }
 }
@@ -307,6 +334,16 @@ mod tests {
             Turn::Away(LONGEST_AWAY)
         );
         assert_eq!(state.take(now), Err(now + Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_token_that_is_given_back_is_there_for_the_next() {
+        let now = Instant::now();
+        let mut state = State::new(rate("1/h"), now);
+        assert_eq!(state.turn("1", now), Turn::Now);
+        state.give_back();
+        assert_eq!(state.turn("2", now), Turn::Now);
+        assert_eq!(state.turn("3", now), Turn::Here);
     }
 
     #[test]

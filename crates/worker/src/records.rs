@@ -97,6 +97,13 @@ pub(crate) fn soft_limit_exceeded() -> ExceptionInfo {
     ExceptionInfo::new("billiard.exceptions", "SoftTimeLimitExceeded", Vec::new())
 }
 
+/// What Celery stores of a task that a cold shutdown cancels (`celery/worker/request.py`, `cancel`).
+pub(crate) fn cancelled() -> ExceptionInfo {
+    let text = "Retry(Retry(...), None, None)";
+    let arguments = vec![text.into(), Value::Null, Value::Null];
+    ExceptionInfo::new("celery.exceptions", "Retry", arguments)
+}
+
 /// What Celery stores when a child process dies with a task (`billiard/pool.py`, `mark_as_worker_lost`).
 pub(crate) fn child_lost(death: Death, job: u64) -> ExceptionInfo {
     let text = format!("Worker exited prematurely: {death} Job: {job}.");

@@ -55,10 +55,12 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("RuntimeError", &["NotImplementedError", "RecursionError"]),
 ];
 
-/// Whether this failure is one to retry. A hard time limit never is: nothing of the task is left that could ask for it.
+/// Whether this failure is one to retry. What the task did not raise never is, a hard time limit for one: nothing of the task
+/// is left that could ask for it.
 pub(crate) fn is_retried(failure: &Failure, policy: &RetryPolicy) -> bool {
     let exception = &failure.exception;
     !failure.timed_out
+        && !failure.from_outside
         && (failure.transient || is_one_of(exception, policy.retry_for))
         && !is_one_of(exception, policy.dont_retry_for)
 }
@@ -117,6 +119,7 @@ mod tests {
             traceback: None,
             timed_out: false,
             transient: false,
+            from_outside: false,
         }
     }
 
@@ -163,6 +166,9 @@ mod tests {
         assert!(is_retried(&transient, &RetryPolicy::default()));
         transient.timed_out = true;
         assert!(!is_retried(&transient, &RetryPolicy::default()));
+        let mut outside = failure("billiard.exceptions", "WorkerLostError");
+        outside.from_outside = true;
+        assert!(!is_retried(&outside, &policy), "the task did not raise it");
     }
 
     #[test]

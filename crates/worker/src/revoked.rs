@@ -14,7 +14,7 @@ use std::{
 };
 
 use lovage_broker::{Recorded, Target};
-use lovage_protocol::{Headers, Message, TaskId, Value};
+use lovage_protocol::{DecodeOptions, Headers, Message, TaskId, Value};
 
 /// So far back is read again each time: the broker's clock may step, and a worker may have died between delaying a
 /// message and learning that it is revoked.
@@ -80,9 +80,9 @@ impl Revoked {
     }
 
     /// As [`Self::has`], for a message as it came.
-    pub(crate) fn has_raw(&self, raw: &[u8]) -> bool {
+    pub(crate) fn has_raw(&self, raw: &[u8], decode: &DecodeOptions) -> bool {
         self.any.load(Ordering::Acquire)
-            && Message::parse(raw).is_ok_and(|message| self.has(&message.headers))
+            && Message::parse_with(raw, decode).is_ok_and(|message| self.has(&message.headers))
     }
 
     /// From when on the broker is to be asked.

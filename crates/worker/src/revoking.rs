@@ -165,7 +165,7 @@ async fn apply(shared: &Shared, news: News, engine: &mpsc::WeakUnboundedSender<E
         let mut recalled = revocations.recall(&news.recent).await?;
         if !news.stamps.is_empty() {
             let texts: Vec<String> = news.stamps.iter().map(|name| quoted(name)).collect();
-            let revoked = |raw: &[u8]| shared.revoked.has_raw(raw);
+            let revoked = |raw: &[u8]| shared.revoked.has_raw(raw, &shared.decode);
             recalled += revocations.recall_where(&texts, &revoked).await?;
         }
         Ok::<u64, Error>(recalled)

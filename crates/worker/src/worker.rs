@@ -208,7 +208,10 @@ impl Worker {
                 return Ok(Summary::default());
             }
         }
-        let (bindings, exclusive) = places(&queues, &settings.tasks)?;
+        let (mut bindings, exclusive) = places(&queues, &settings.tasks)?;
+        if settings.worker.direct {
+            bindings.extend(direct(&node));
+        }
         broker.bind(&bindings).await?;
         let started = Started {
             node: node.clone(),
@@ -301,6 +304,16 @@ impl Worker {
 }
 
 /// What is behind the names of queues: bindings of those that workers share, and a queue of our own for each broadcast.
+/// The queue of a worker's own (`celery/utils/nodenames.py`, `worker_direct`); `None` for a node whose name no queue can have.
+fn direct(node: &NodeName) -> Option<Binding> {
+    let queue = QueueName::parse(&format!("{node}.dq2")).ok()?;
+    Some(Binding {
+        exchange: "C.dq2".to_owned(),
+        routing_key: node.to_string(),
+        ..Binding::plain(&queue)
+    })
+}
+
 fn places(
     queues: &[QueueName],
     settings: &TaskSettings,

@@ -87,6 +87,12 @@ async fn exit(code: i32) -> TaskResult<()> {
     std::process::exit(code)
 }
 
+/// Ends its process; every error of its own is retried.
+#[lovage::task(name = "test.exit_retried", max_retries = 2, retry_for = ["Exception"])]
+async fn exit_retried(code: i32) -> TaskResult<()> {
+    std::process::exit(code)
+}
+
 /// Ends its process as a fault in native code would.
 #[lovage::task(name = "test.segfault")]
 fn segfault() -> TaskResult<()> {
@@ -163,6 +169,7 @@ fn main() -> ExitCode {
         .state_with(|_| needed())
         .task::<pid>()
         .task::<exit>()
+        .task::<exit_retried>()
         .task::<segfault>()
         .task::<eat>()
         .task::<heeds>()

@@ -325,8 +325,13 @@ impl State {
             let last = self.gates.debounced.get(key).cloned();
             let due = if self.gates.task(id).debounce.as_ref() == Some(key) {
                 match last {
-                    Some((of, _)) if of != id => return Admitted::Duplicate { of },
-                    last => last.map_or(0.0, |(_, due)| due),
+                    Some((of, due)) if of == id => due,
+                    // A later call took its place; one that has ended already is not known by name any more.
+                    Some((of, _)) => return Admitted::Duplicate { of },
+                    None => {
+                        let of = "a later call".to_owned();
+                        return Admitted::Duplicate { of };
+                    }
                 }
             } else {
                 let due = (now + window.as_secs_f64()).max(admit.not_before.unwrap_or(0.0));
@@ -395,7 +400,12 @@ impl State {
                 }
                 self.gates.task(id).passed = true;
             }
-            Some(claim) => self.take_lock(claim, id, Some(tag.clone()), admit.early, 0.0),
+            Some(claim) => {
+                // One for a time needs nobody who vouches for it.
+                let for_a_time = matches!(claim.hold, Hold::For(_));
+                let tag = (!for_a_time).then(|| tag.clone());
+                self.take_lock(claim, id, tag, admit.early, 0.0);
+            }
             None => {}
         }
         if let Some((key, ticket)) = self.gates.task(id).line.take() {

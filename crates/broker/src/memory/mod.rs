@@ -151,6 +151,7 @@ impl Broker for MemoryBroker {
             return Ok(Some(holder));
         }
         state.publish(publish);
+        self.inner.tell_listeners(publish);
         drop(state);
         self.inner.arrived.notify_waiters();
         Ok(None)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use redis::Pipeline;
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinSet,
@@ -12,7 +13,7 @@ use super::{
     apply::Numbered,
     batch::{Batch, End, Letter, MOST_BYTES, MOST_ITEMS, Settling},
     consumer::Shared,
-    link::Patience,
+    link::{Patience, Request},
     publish::{self, Pushed},
 };
 use crate::{Error, Finish, Finished, Settle, admission, envelope};
@@ -186,6 +187,7 @@ async fn finish_chunk(
     let mut batch = Batch::new(&shared.core.keys, shared.core.servers.database());
     let mut tokens: Vec<Option<String>> = Vec::with_capacity(items.len());
     let mut delays = false;
+    let mut prolonging = Pipeline::new();
     for item in items {
         let mut pushes = Vec::new();
         for publish in &item.publishes {
@@ -193,10 +195,23 @@ async fn finish_chunk(
                 publish::resolve(&shared.core, &shared.link, Patience::Endless, publish).await?,
             );
         }
+        for (list, _) in &pushes {
+            shared.core.expiring.prolong(list, &mut prolonging);
+        }
         tokens.push(write(shared, &mut batch, item, pushes)?);
         delays |= matches!(item.settle, Some(Settle::Delay { .. }));
     }
     let applied = numbered.run(shared, batch, Settling::All).await?;
+    if !prolonging.is_empty() {
+        // The lists of queues that are forgotten when nobody uses them: this was a use.
+        let request = Request::Many(&prolonging);
+        if let Err(error) = shared.link.send(request, Patience::Bounded).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the life of a queue was not prolonged"
+            );
+        }
+    }
     shared.held.remove(
         items
             .iter()

@@ -30,6 +30,7 @@ fn failure(timed_out: bool) -> Outcome {
         traceback: None,
         timed_out,
         transient: false,
+        from_outside: false,
     })
 }
 

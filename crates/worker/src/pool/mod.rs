@@ -33,6 +33,7 @@ use lovage_broker::{Delivery, Target};
 use lovage_protocol::TaskId;
 use lovage_settings::Pool as Kind;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 pub use autoscale::Autoscale;
 pub use kill_signal::{KillSignal, UnknownSignal};
@@ -216,7 +217,10 @@ impl Pool {
                 }),
                 order = self.orders.next(&context.message().headers, &mut heard, self.shutdown()) => match order {
                     Order::Cold => return Ran::Dropped,
-                    Order::Terminate(_, answer) if blocks => answer.give(Terminated::OnThread),
+                    Order::Terminate(_, answer) if blocks => {
+                        warn!("a task on a thread cannot be terminated, it runs on; the prefork pool can end such tasks");
+                        answer.give(Terminated::OnThread);
+                    }
                     Order::Terminate(_, answer) => {
                         answer.give(Terminated::Yes);
                         return Ran::Ended(Outcome::Terminated);

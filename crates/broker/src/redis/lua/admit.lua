@@ -5,6 +5,9 @@
 --       and of one for a time in ms, join (1 or 0), number of limits, then for each: key, most, period in s or 0
 -- Returns for each: 'run', 'wait', 'lost', 'duplicate <id>' or 'joined <id>'.
 local root, now = ARGV[1], server_time()
+-- A write that needs no memory goes first: a script that has written may go on when the memory is full, and tasks that run
+-- are what makes room.
+call('ZREM', KEYS[3], '')
 local at = 3
 local function take(count)
   at = at + count
@@ -29,7 +32,11 @@ local function line_up(item, gate, key, till, most)
   local line = root .. 'line:' .. key
   local was = call('HMGET', gate, 'line', 'ticket', 'most')
   if was[1] and was[1] ~= line then leave_line(root, item.id, was[1], was[3], now) end
-  local ticket = was[2] or call('INCR', root .. 'tickets')
+  local ticket = was[2]
+  if not ticket then
+    ticket = call('INCR', root .. 'tickets')
+    call('EXPIRE', root .. 'tickets', KEEP)
+  end
   call('ZADD', line, ticket, item.id)
   call('EXPIRE', line, KEEP)
   call('SADD', root .. 'lines', key)
@@ -40,7 +47,7 @@ end
 -- How many stand before it.
 local function rank(item, key)
   local line = root .. 'line:' .. key
-  tidy(root, line, now)
+  tidy(root, key, now)
   return call('ZRANK', line, item.id) or call('ZCARD', line)
 end
 
@@ -92,8 +99,9 @@ local function admit(item)
       call('HSET', key, 'owner', item.id, 'at', due)
       call('EXPIRE', key, math.ceil(due - now) + KEEP)
       call('HSET', gate, 'debounce', item.debounce)
-    elseif last[1] and last[1] ~= item.id then
-      return 'duplicate ' .. last[1]
+    elseif last[1] ~= item.id then
+      -- A later call took its place; one that has ended already is not known by name any more.
+      return 'duplicate ' .. (last[1] or 'a later call')
     end
     if due > now then return park(item, gate, due) end
   end
@@ -135,7 +143,7 @@ local function admit(item)
   end
   local slots = ''
   for _, limit in ipairs(item.limits) do
-    call('ZREM', root .. 'line:' .. limit.key, item.id)
+    if call('ZREM', root .. 'line:' .. limit.key, item.id) == 1 then forget_empty(root, limit.key) end
     if limit.period == 0 then
       call('HSET', root .. limit.key, item.tag, item.early)
       call('EXPIRE', root .. limit.key, KEEP)
@@ -150,7 +158,9 @@ local function admit(item)
     if call('HGET', root .. lock, 'owner') == item.id then call('DEL', root .. lock) end
     call('HSET', gate, 'passed', 1)
   elseif lock then
-    take_lock(root, lock, item.id, item.tag, item.early, item.mode, item.waiting, item.span)
+    -- One for a time needs nobody who vouches for it.
+    local tag = item.mode == 'for' and '' or item.tag
+    take_lock(root, lock, item.id, tag, item.early, item.mode, item.waiting, item.span)
   end
   call('HDEL', gate, 'line', 'most', 'parked', 'at', 'ticket')
   call('HSET', gate, 'tag', item.tag, 'slots', slots)

@@ -52,11 +52,17 @@ local function take_lock(root, lock, id, tag, early, mode, waiting, span)
   end
 end
 
+-- A line in which nobody stands is none.
+local function forget_empty(root, key)
+  if call('EXISTS', root .. 'line:' .. key) == 0 then call('SREM', root .. 'lines', key) end
+end
+
 -- Takes those off the head of a line whose messages are gone.
-local function tidy(root, line, now)
+local function tidy(root, key, now)
+  local line = root .. 'line:' .. key
   while true do
     local first = call('ZRANGE', line, 0, 0)[1]
-    if not first then return end
+    if not first then return forget_empty(root, key) end
     local seen = call('HMGET', root .. 'gate:' .. first, 'parked', 'at')
     if seen[1] and call('HEXISTS', KEYS[5], seen[1]) == 1 then return end
     if seen[2] and tonumber(seen[2]) + GRACE > now then return end
@@ -68,7 +74,7 @@ end
 local function wake(root, key, free, now)
   if free <= 0 then return end
   local line = root .. 'line:' .. key
-  tidy(root, line, now)
+  tidy(root, key, now)
   local ids = call('ZRANGE', line, 0, math.min(free, WOKEN_AT_ONCE) - 1)
   for i = #ids, 1, -1 do
     local gate = root .. 'gate:' .. ids[i]
@@ -84,8 +90,9 @@ end
 -- Takes a task out of a line; the one behind it may go where it did not.
 local function leave_line(root, id, line, most, now)
   call('ZREM', line, id)
+  local key = string.sub(line, #root + 6)
+  forget_empty(root, key)
   if most and most ~= '0' then
-    local key = string.sub(line, #root + 6)
     wake(root, key, tonumber(most) - call('HLEN', root .. key), now)
   end
 end

@@ -205,7 +205,7 @@ impl Worker {
             spent: false,
         };
         // The parent has read it already, with the same settings.
-        let Ok(message) = Message::parse(raw) else {
+        let Ok(message) = Message::parse_with(raw, &self.decode) else {
             report.outcome = Outcome::unreadable("the message cannot be read by the child process");
             return report;
         };

@@ -181,6 +181,7 @@ fn outcome_map(outcome: &Outcome) -> Map {
                 ("traceback", text(&failure.traceback)),
                 ("timed_out", Value::Bool(failure.timed_out)),
                 ("transient", Value::Bool(failure.transient)),
+                ("from_outside", Value::Bool(failure.from_outside)),
             ],
         ),
         Outcome::Retry(retry) => {
@@ -235,6 +236,7 @@ fn read_outcome(value: Value) -> Option<Outcome> {
             traceback: text(take("traceback")),
             timed_out: take("timed_out").as_bool()?,
             transient: take("transient").as_bool()?,
+            from_outside: take("from_outside").as_bool()?,
         }),
         "retry" => {
             let micros = take("micros").as_i64()?;
@@ -300,7 +302,7 @@ mod tests {
             Outcome::Success(Value::Map(map)),
             Outcome::Success(Value::Null),
             Outcome::raised("t", exception()),
-            Outcome::failed_without_traceback(exception(), true),
+            Outcome::failed_outside(exception(), true),
             retry(None, None),
             retry(
                 Some(exception()),

@@ -1,0 +1,177 @@
+//! What follows from the outcome of an attempt: the message's end, what is stored, what is sent.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lovage_broker::{Delivery, Finish, Settle};
+use lovage_protocol::{Body, ExceptionInfo, Message, State, TaskMeta, Value};
+use tracing::{debug, info, warn};
+
+use crate::{
+    attempt::{self, Shared},
+    catalogue::Registered,
+    context::Context,
+    gate, intake, layer,
+    outcome::{Failure, Outcome, When, traceback},
+    policy::{self, Ending, Next, Record},
+    records,
+    rules::Rules,
+    workflow,
+};
+
+pub(crate) fn conclude(
+    shared: &Shared,
+    delivery: &Delivery,
+    body: &Body,
+    task: &Registered,
+    outcome: Outcome,
+    context: &Context,
+    ran: Option<Duration>,
+) -> Finish {
+    let (rules, message) = (&task.rules, context.message());
+    let settings = &shared.settings.tasks;
+    let outcome = storable(shared, message, rules, outcome);
+    let Ending {
+        settle,
+        record,
+        next,
+    } = policy::conclude(outcome, message, rules, settings, fastrand::f64());
+    log(&next, record.as_ref());
+    let rejected = layer::rejected(&settle, record.as_ref());
+    let mut finish = Finish {
+        delivery: delivery.clone(),
+        settle: rules.acks_late.then_some(settle),
+        publishes: Vec::new(),
+        results: Vec::new(),
+        chord: None,
+        leave: None,
+    };
+    let mut record = record;
+    let mut children = Vec::new();
+    let mut retry_in = None;
+    match next {
+        Next::Nothing => {}
+        Next::Retry(when) => {
+            let eta: Option<DateTime<Utc>> = match when {
+                When::Eta(eta) => Some(eta.min(LAST_MOMENT)),
+                // Celery takes a countdown of 0 for none.
+                When::Countdown(Duration::ZERO) => None,
+                When::Countdown(wait) => Some(add(shared.client.clock().now(), wait)),
+            };
+            retry_in = Some(eta.map_or(Duration::ZERO, |eta| {
+                (eta - shared.client.clock().now())
+                    .to_std()
+                    .unwrap_or_default()
+            }));
+            // It was decoded once already, so it can be again.
+            let again = message
+                .decode_body(&shared.decode)
+                .unwrap_or_else(|_| body.clone());
+            finish
+                .publishes
+                .push(shared.client.retry_publish(message, &again, eta));
+            children.push(records::reference(&message.headers.id));
+        }
+        Next::Continue(value) => {
+            match workflow::after_success(shared, message, body, &value, &mut finish) {
+                Ok(followers) => children = followers,
+                Err(refused) => {
+                    // What follows cannot be sent: the task itself fails, as in Celery after its publishing failed.
+                    record = Some(workflow::broken(message, &refused));
+                    workflow::after_failure(shared, message, body, record.as_ref(), &mut finish);
+                }
+            }
+        }
+        Next::Fail(_) => {
+            workflow::after_failure(shared, message, body, record.as_ref(), &mut finish)
+        }
+    }
+    if !task.layers.is_empty() {
+        let end = layer::end(record.as_ref(), rejected);
+        layer::tell(&task.layers, message, &delivery.queue, end, ran);
+    }
+    finish.leave = gate::leave(message, rules.gated, finish.settle.as_ref(), retry_in);
+    if let Some(Record {
+        state,
+        result,
+        traceback,
+    }) = record
+    {
+        let part = workflow::chord_part(shared, message, body, &state, &result);
+        if policy::stores(message, rules, settings, &state) {
+            let mut meta: TaskMeta = context.meta(state, result);
+            meta.traceback = traceback;
+            meta.children.get_or_insert_default().extend(children);
+            intake::extend(shared, message, Some(body), &mut meta);
+            finish.results.splice(0..0, shared.results.encode(&meta));
+        }
+        finish.chord = part;
+    }
+    finish
+}
+
+/// A value that cannot be stored makes a failure of its task before anything follows it, as in Celery the exception of
+/// kombu does that storing it raises.
+fn storable(shared: &Shared, message: &Message, rules: &Rules, outcome: Outcome) -> Outcome {
+    let Outcome::Success(value) = &outcome else {
+        return outcome;
+    };
+    let Some(error) = shared.results.refuses(value) else {
+        return outcome;
+    };
+    if !policy::stores(message, rules, &shared.settings.tasks, &State::Success) {
+        return outcome;
+    }
+    let text = vec![Value::Str(error.to_string())];
+    let exception = ExceptionInfo::new("kombu.exceptions", "EncodeError", text);
+    let traceback = traceback(message.headers.task.as_str(), &exception);
+    Outcome::Failure(Failure {
+        exception,
+        traceback: Some(traceback),
+        timed_out: false,
+        transient: false,
+        from_outside: true,
+    })
+}
+
+pub(crate) fn add(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+    chrono::TimeDelta::from_std(wait)
+        .ok()
+        .and_then(|wait| now.checked_add_signed(wait))
+        .map_or(LAST_MOMENT, |at| at.min(LAST_MOMENT))
+}
+
+/// The last second of the year 9999: a later eta is one that no worker can read.
+const LAST_MOMENT: DateTime<Utc> =
+    DateTime::from_timestamp(253_402_300_799, 0).expect("the year 9999 is in the calendar");
+
+fn log(next: &Next, record: Option<&Record>) {
+    match (next, record) {
+        (Next::Fail(exception), _) => warn!(exception = %exception.exc_type, "task failed"),
+        (Next::Retry(_), _) => info!("task will be retried"),
+        (Next::Continue(_), _) => debug!("task succeeded"),
+        (Next::Nothing, Some(_)) => info!("task terminated"),
+        (Next::Nothing, _) => info!("task ended without a result"),
+    }
+}
+
+/// The end of a task that a cold shutdown drops and that nobody will run again: RETRY, as Celery stores it, though there is none
+/// (`celery/worker/request.py`, `cancel`).
+pub(crate) fn dropped(
+    shared: &Shared,
+    delivery: &Delivery,
+    message: &Message,
+    body: &Body,
+    rules: &Rules,
+) -> Finish {
+    let mut finish = attempt::settle(delivery.clone(), Settle::Ack);
+    finish.settle = None;
+    finish.leave = gate::leave(message, rules.gated, None, None);
+    if policy::stores(message, rules, &shared.settings.tasks, &State::Retry) {
+        let exception = records::cancelled().to_value();
+        let mut meta = records::meta(message, State::Retry, exception, Vec::new());
+        intake::extend(shared, message, Some(body), &mut meta);
+        finish.results.extend(shared.results.encode(&meta));
+    }
+    finish
+}

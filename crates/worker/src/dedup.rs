@@ -1,0 +1,49 @@
+//! Celery's `worker_deduplicate_successful_tasks`: a redelivered task that has succeeded before is not run again.
+
+use std::sync::Arc;
+
+use lovage_broker::{Delivery, Finish, Settle};
+use lovage_protocol::State;
+use tracing::{info, warn};
+
+use crate::{
+    attempt::{self, Job, Shared},
+    conclude,
+    context::Context,
+    gate,
+    outcome::Outcome,
+};
+
+/// The end of a redelivered message whose task is stored as SUCCESS: it is not run again. What should follow it follows if
+/// nothing has, as the worker before may have died in between (`celery/app/trace.py`, `trace_task`).
+pub(crate) async fn done_before(shared: &Shared, delivery: &Delivery, job: &Job) -> Option<Finish> {
+    let message = &job.message;
+    let stored = match shared.results.load(&message.headers.id).await {
+        Ok(stored) => stored.filter(|meta| meta.status == State::Success)?,
+        Err(error) => {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "it cannot be seen whether the task has succeeded before: it is run"
+            );
+            return None;
+        }
+    };
+    info!(task.id = %message.headers.id, task.name = %message.headers.task, "task has succeeded before, it is not run again");
+    let followed = stored.children.is_some_and(|children| !children.is_empty());
+    if followed || job.body.embed.is_empty() {
+        let mut finish = attempt::settle(delivery.clone(), Settle::Ack);
+        finish.leave = gate::leave(message, job.task.rules.gated, finish.settle.as_ref(), None);
+        return Some(finish);
+    }
+    let context = Context::new(
+        Arc::clone(message),
+        delivery.queue.clone(),
+        Arc::clone(&shared.hostname),
+        Arc::clone(&shared.results),
+        shared.client.clone(),
+    );
+    let outcome = Outcome::Success(stored.result);
+    Some(conclude::conclude(
+        shared, delivery, &job.body, &job.task, outcome, &context, None,
+    ))
+}

@@ -1,0 +1,108 @@
+//! Messages that come again although their task has succeeded (`worker_deduplicate_successful_tasks`).
+
+use lovage_integration_tests::{
+    LovageWorker, LovageWorkerBuilder, RedisServer, TaskMessage, eventually,
+};
+use serde_json::{Value, json};
+
+/// A message as a worker gets it again after its first worker died.
+fn redelivered(embed: &Value) -> TaskMessage {
+    let body = json!([[2, 3], {}, embed]).to_string();
+    TaskMessage::with_body("test.turn", body.as_bytes())
+        .set("properties.delivery_info.redelivered", json!(true))
+}
+
+fn succeeded(redis: &RedisServer, id: &str, children: &Value) {
+    let record = json!({"status": "SUCCESS", "result": "before", "traceback": null, "children": children, "task_id": id});
+    // As Python writes it.
+    let text = record.to_string().replace("\":", "\": ");
+    let text = format!(
+        "{{\"status\": \"SUCCESS\", {}",
+        text.trim_start_matches('{')
+            .replace("\"status\": \"SUCCESS\",", "")
+    );
+    redis.command::<()>(&["SET", &format!("celery-task-meta-{id}"), &text]);
+}
+
+fn worker(redis: &RedisServer) -> LovageWorkerBuilder {
+    LovageWorker::builder(redis).program(env!("CARGO_BIN_EXE_test-tasks"))
+}
+
+/// How often `test.turn` has run in this worker: it tells by its next result.
+fn runs(redis: &RedisServer) -> i64 {
+    let probe = TaskMessage::new("test.turn", &json!([]), &json!({}));
+    redis.publish("celery", &probe);
+    redis.wait_for_state(&probe.id, "SUCCESS")["result"]
+        .as_i64()
+        .expect("a number")
+}
+
+#[test]
+fn a_redelivered_task_that_has_succeeded_is_not_run_again_when_the_setting_says_so() {
+    let redis = RedisServer::start();
+    let _worker = worker(&redis)
+        .variable("CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS", "1")
+        .start();
+    let message = TaskMessage::new("test.turn", &json!([]), &json!({}))
+        .set("properties.delivery_info.redelivered", json!(true));
+    succeeded(&redis, &message.id, &json!([]));
+    redis.publish("celery", &message);
+    eventually("the message to be settled", || {
+        redis.depth("celery") == 0 && redis.unacked() == 0
+    });
+    assert_eq!(runs(&redis), 0, "it was not run");
+    assert_eq!(
+        redis.wait_for_state(&message.id, "SUCCESS")["result"],
+        "before"
+    );
+    // One that has not succeeded is run.
+    let open = TaskMessage::new("test.turn", &json!([]), &json!({}))
+        .set("properties.delivery_info.redelivered", json!(true));
+    redis.publish("celery", &open);
+    assert_eq!(redis.wait_for_state(&open.id, "SUCCESS")["result"], 1);
+}
+
+#[test]
+fn what_should_have_followed_a_task_that_succeeded_before_follows_once() {
+    let redis = RedisServer::start();
+    let _worker = worker(&redis)
+        .variable("CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS", "1")
+        .start();
+    let next = |id: &str| json!({"task": "demo.echo", "args": [], "kwargs": {}, "options": {"task_id": id}, "subtask_type": null, "immutable": false});
+    let embed =
+        |id: &str| json!({"callbacks": [next(id)], "errbacks": null, "chain": null, "chord": null});
+    let missed = redelivered(&embed("follows"));
+    succeeded(&redis, &missed.id, &json!([]));
+    redis.publish("celery", &missed);
+    let record = redis.wait_for_state("follows", "SUCCESS");
+    assert_eq!(record["result"], json!([["before"], {}]));
+    let done = redelivered(&embed("followed-already"));
+    succeeded(
+        &redis,
+        &done.id,
+        &json!([[["followed-already", null], null]]),
+    );
+    redis.publish("celery", &done);
+    eventually("the message to be settled", || {
+        redis.depth("celery") == 0 && redis.unacked() == 0
+    });
+    assert_eq!(redis.state("followed-already"), "PENDING");
+}
+
+#[test]
+fn without_the_setting_it_runs_again_and_its_first_result_stands() {
+    let redis = RedisServer::start();
+    let _worker = worker(&redis).start();
+    let message = TaskMessage::new("test.turn", &json!([]), &json!({}))
+        .set("properties.delivery_info.redelivered", json!(true));
+    succeeded(&redis, &message.id, &json!([]));
+    redis.publish("celery", &message);
+    eventually("the message to be settled", || {
+        redis.depth("celery") == 0 && redis.unacked() == 0
+    });
+    assert_eq!(runs(&redis), 1, "it was run");
+    assert_eq!(
+        redis.wait_for_state(&message.id, "SUCCESS")["result"],
+        "before"
+    );
+}
