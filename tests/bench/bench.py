@@ -19,8 +19,8 @@ def arguments():
     parser.add_argument("--markdown", metavar="FILE", help="also write the tables to a Markdown file")
     parser.add_argument("--no-judge", action="store_true", help="exit with 0 even when a requirement is missed")
     parser.add_argument("--tcp", action="store_true", help="Celery and Lovage over the loopback port instead of the socket")
-    parser.add_argument("--only", metavar="PARTS", default="redis,celery,rusty,lovage,publish",
-                        help="comma separated: redis, celery, rusty, lovage, publish (default: all)")
+    parser.add_argument("--only", metavar="PARTS", default="redis,celery,rusty,lovage,publish,scaling",
+                        help="comma separated: redis, celery, rusty, lovage, publish, scaling (default: all)")
     parser.add_argument("--tasks", type=int, metavar="N", help="messages of one drain by the Rust workers")
     return parser.parse_args()
 
@@ -129,6 +129,7 @@ def main():
             url = redis.tcp_url if args.tcp else redis.socket_url
             os.environ.update(CELERY_BROKER_URL=url, CELERY_RESULT_BACKEND=url)
             from celery_app import app
+            import scaling
             from measure import template
             client = redis.client()
             message = template(app, client)
@@ -138,6 +139,8 @@ def main():
             for key, kind in (("celery", CeleryWorker), ("rusty", RustyWorker), ("lovage", LovageWorker)):
                 if key in parts:
                     figures["workers"][key] = measure_worker(kind, redis, folder, url, sizes, app, client, message)
+            if "scaling" in parts:
+                figures["scaling"] = scaling.measure(redis, folder, url, client, app, message, args.quick)
             if "publish" in parts:
                 figures["publish"] = publish(redis, client, app, url, sizes)
         finally:

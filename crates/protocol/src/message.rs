@@ -242,7 +242,7 @@ fn keyword_arguments(kwargs: Value) -> Result<Map, DecodeReason> {
 
 fn follow_ups(embed: Value) -> Result<Embed, DecodeReason> {
     match embed {
-        Value::Map(raw) => Ok(Embed { raw }),
+        Value::Map(raw) => Ok(Embed::read(raw)),
         Value::Null => Ok(Embed::default()),
         other => Err(DecodeReason::field(
             "body embed",

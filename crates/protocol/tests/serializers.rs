@@ -146,7 +146,7 @@ fn a_body_of_python_is_read_in_every_serializer() {
         let args = r#"[1, "ü", 1.5, null, [1, 2]]"#;
         assert_eq!(body.args, Value::from_json(args.as_bytes()).unwrap());
         assert_eq!(body.kwargs["k"], keyword);
-        assert_eq!(body.embed.raw.len(), 4);
+        assert!(body.embed.is_empty());
         let serializer = message.serializer().unwrap();
         if serializer != Serializer::Pickle {
             let again = body.to_bytes(serializer).unwrap();

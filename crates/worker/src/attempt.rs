@@ -70,6 +70,13 @@ pub(crate) struct Job {
     pub(crate) not_before: Option<f64>,
 }
 
+impl Job {
+    /// Its parts; the box is given back here rather than at the end of the task.
+    fn open(self: Box<Self>) -> (Arc<Registered>, Arc<Message>, Body) {
+        (self.task, self.message, self.body)
+    }
+}
+
 /// Lives one message to its end.
 pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot, ticket: Ticket) {
     slot.begin();
@@ -106,7 +113,8 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
             Box::pin(shared.unknown.receive(&shared, delivery, &message)).await
         }
     };
-    commit::finish(&shared, finish).await;
+    // Boxed, too: only the end of a task needs the room.
+    Box::pin(commit::finish(&shared, Box::new(finish))).await;
     drop(ticket);
 }
 
@@ -114,7 +122,7 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
 async fn delay(shared: &Shared, delivery: Delivery, ticket: Ticket, until: f64, message: &Message) {
     let payload = None;
     let finish = settle(delivery, Settle::Delay { until, payload });
-    commit::finish(shared, finish).await;
+    commit::finish(shared, Box::new(finish)).await;
     drop(ticket);
     revoking::recall_if_revoked(shared, &message.headers).await;
 }
@@ -281,13 +289,7 @@ async fn attempt(
     place: Place,
     slot: Slot,
 ) -> Option<Finish> {
-    let Job {
-        task,
-        message,
-        body,
-        expires: _,
-        not_before: _,
-    } = *job;
+    let (task, message, body) = job.open();
     let rules = &task.rules;
     let context = Context::new(
         Arc::clone(&message),
@@ -296,31 +298,7 @@ async fn attempt(
         Arc::clone(&shared.results),
         shared.client.clone(),
     );
-    // Only an extended result needs the arguments once more; else the copy is spared.
-    let Body {
-        args,
-        kwargs,
-        embed,
-    } = body;
-    let kept = match shared.settings.results.extended {
-        true => Body {
-            args: args.clone(),
-            kwargs: kwargs.clone(),
-            embed,
-        },
-        false => Body {
-            args: Value::Null,
-            kwargs: Map::new(),
-            embed,
-        },
-    };
-    let call = Call {
-        message: Arc::clone(&message),
-        args,
-        kwargs,
-        context: context.clone(),
-        app: Arc::clone(&shared.app),
-    };
+    let (call, kept) = call(shared, &message, body, &context);
     let begun = (!task.layers.is_empty()).then(Instant::now);
     let limits = policy::limits(&message, task.limits.get());
     let job = pool::Job {
@@ -365,6 +343,38 @@ async fn attempt(
         &context,
         begun.map(|begun| begun.elapsed()),
     ))
+}
+
+/// The call of a task, and what its end needs of the body. Only an extended result needs the arguments once more; else the
+/// copy is spared.
+fn call(
+    shared: &Shared,
+    message: &Arc<Message>,
+    body: Body,
+    context: &Context,
+) -> (Box<Call>, Box<Body>) {
+    let Body {
+        args,
+        kwargs,
+        embed,
+    } = body;
+    let (again, kw_again) = match shared.settings.results.extended {
+        true => (args.clone(), kwargs.clone()),
+        false => (Value::Null, Map::new()),
+    };
+    let call = Call {
+        message: Arc::clone(message),
+        args,
+        kwargs,
+        context: context.clone(),
+        app: Arc::clone(&shared.app),
+    };
+    let kept = Body {
+        args: again,
+        kwargs: kw_again,
+        embed,
+    };
+    (Box::new(call), Box::new(kept))
 }
 
 /// A task whose child process died: its message goes back with one death more, or that is its end.

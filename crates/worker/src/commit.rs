@@ -93,7 +93,7 @@ impl Drop for Ticket {
 /// held for ever: it goes to the dead letters with the broker's words.
 ///
 /// The rare ways are boxed: else the future of every message carries their size along.
-pub(crate) async fn finish(shared: &Shared, mut finish: Finish) {
+pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) {
     let delivery = finish.delivery.clone();
     let settles = finish.settle.is_some();
     if !shared.results_beside && !finish.results.is_empty() {
@@ -125,9 +125,9 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Finish) {
     // What a task holds is given up even when its end cannot be recorded.
     let leave = finish.leave.clone().filter(|_| !settles);
     let ended = match finish.chord.take() {
-        None => shared.consumer.finish(vec![finish]).await,
+        None => shared.consumer.finish(vec![*finish]).await,
         Some(part) => match Box::pin(return_part(shared, &mut finish, part)).await {
-            Ok(Returned::Yes) => shared.consumer.finish(vec![finish]).await,
+            Ok(Returned::Yes) => shared.consumer.finish(vec![*finish]).await,
             Ok(Returned::Stopped) if settles => {
                 return Box::pin(give_back(shared, delivery)).await;
             }

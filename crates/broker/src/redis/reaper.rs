@@ -29,8 +29,9 @@ use crate::Error;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A second look this much later makes a suspect dead.
 const SECOND_LOOK: Duration = Duration::from_millis(800);
-/// How long the lock of one dead worker is held at most. It only saves work.
-const LOCK: Duration = Duration::from_secs(10);
+/// How long the lock of one dead worker is held at most. It only saves work; one who dies with it holds the others up for
+/// so long.
+const LOCK: Duration = Duration::from_secs(3);
 
 /// Runs until it is aborted.
 pub(crate) async fn run(shared: Arc<Shared>) {

@@ -3,13 +3,11 @@
 use std::{future::Future, sync::Arc};
 
 use celery::Celery;
+use futures::future::BoxFuture;
 use lovage_client::context as sending;
 use lovage_registry::StateMap;
 
-use super::{
-    limits::{Over, bounded},
-    threads::{self, Abandoned},
-};
+use super::threads::{self, Abandoned};
 use crate::{catalogue::Registered, context::CURRENT, handler::Call, outcome::Outcome};
 
 /// Runs tasks, each with what it can reach: its state, its context, what it sends.
@@ -29,36 +27,28 @@ impl Runner {
         task.rules.blocking || self.all_on_threads
     }
 
-    /// Runs a task until it ends or a limit is over, see [`bounded`]. Dropping the future drops an async task, and leaves a
-    /// thread behind.
-    pub(crate) async fn run(
-        &self,
-        task: &Arc<Registered>,
-        call: Call,
-        soft: impl Future<Output = ()>,
-        hard: impl Future<Output = ()>,
-    ) -> Result<Outcome, Over> {
-        let context = call.context.clone();
-        bounded(self.run_without_limit(task, call), &context, soft, hard).await
-    }
-
-    /// Runs a task until it ends.
-    pub(crate) async fn run_without_limit(&self, task: &Arc<Registered>, call: Call) -> Outcome {
-        let running = self.scoped(task, call);
+    /// The run of a task until it ends by itself. Dropping the future drops an async task, and leaves a thread behind.
+    ///
+    /// Boxed once here: it goes through several futures, each of which would carry its size along.
+    pub(crate) fn start<'a>(
+        &'a self,
+        task: &'a Arc<Registered>,
+        call: Box<Call>,
+    ) -> BoxFuture<'a, Outcome> {
+        let running = Box::pin(self.scoped(task, call));
         if self.on_thread(task) {
             // The future is driven on a blocking thread: a sync task never holds up the executor.
             let (name, blocks) = (task.spec.name.as_str(), task.rules.blocking);
-            let running = Box::pin(running);
-            Box::pin(threads::run(&self.abandoned, name, blocks, running)).await
+            Box::pin(threads::run(&self.abandoned, name, blocks, running))
         } else {
-            running.await
+            running
         }
     }
 
     fn scoped(
         &self,
         task: &Arc<Registered>,
-        call: Call,
+        call: Box<Call>,
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let context = call.context.clone();
         let sending = sending::Sending {
@@ -70,7 +60,14 @@ impl Runner {
             children: context.recorder(),
         };
         let task = Arc::clone(task);
-        let scoped = async move { task.handler.run(call).await };
+        let scoped = async move {
+            let running = {
+                // Inside, so that the box does not live as long as the task.
+                let call = call;
+                task.handler.run(*call)
+            };
+            running.await
+        };
         let scoped = sending::SENDING.scope(sending, scoped);
         CURRENT.scope(
             context,

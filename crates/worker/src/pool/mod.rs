@@ -46,7 +46,7 @@ pub use prefork::{
 pub(crate) use self::size::Size;
 use self::{
     in_process::Runner,
-    limits::{Limits, Over, after},
+    limits::{Limits, Over, after, bounded},
     orders::{Heard, Order, Orders},
     prefork::{Death, JobEnd, Offer, Prefork},
     threads::Abandoned,
@@ -94,7 +94,7 @@ impl Place {
 /// One task to run, in the forms that the different places take it in.
 pub(crate) struct Job<'a> {
     pub(crate) task: &'a Arc<Registered>,
-    pub(crate) call: Call,
+    pub(crate) call: Box<Call>,
     pub(crate) limits: Limits,
     /// What a child gets: the envelope, and the queue it came from.
     pub(crate) delivery: &'a Delivery,
@@ -194,6 +194,7 @@ impl Pool {
             task, call, limits, ..
         } = job;
         let context = call.context.clone();
+        let running = runner.start(task, call);
         // A thread that blocks cannot be stopped; an async task can be dropped, wherever it runs.
         let blocks = task.rules.blocking;
         let told = async {
@@ -203,10 +204,11 @@ impl Pool {
         let mut heard = Heard::default();
         let mut running = pin!(async {
             if limits == Limits::default() {
-                return Ok(runner.run_without_limit(task, call).await);
+                return Ok(running.await);
             }
             // Boxed: every message's future would carry the size of the rarer way along.
-            Box::pin(runner.run(task, call, told, after(limits.hard))).await
+            let hard = after(limits.hard);
+            Box::pin(bounded(running, &context, told, hard)).await
         });
         loop {
             tokio::select! {

@@ -30,7 +30,11 @@ use crate::{
     module::Module,
     outcome::Outcome,
     panics, policy,
-    pool::{in_process::Runner, limits::Over, threads::Abandoned},
+    pool::{
+        in_process::Runner,
+        limits::{Over, bounded},
+        threads::Abandoned,
+    },
 };
 
 /// What a child process is made of: the same as its parent, without a broker to take messages from.
@@ -249,7 +253,8 @@ impl Worker {
             std::future::pending().await
         };
         // The hard limit is the parent's: it kills.
-        let running = self.runner.run(task, call, soft, std::future::pending());
+        let running = self.runner.start(task, Box::new(call));
+        let running = bounded(running, &context, soft, std::future::pending());
         report.outcome = match running.instrument(span).await {
             Ok(outcome) => outcome,
             Err(Over::Soft | Over::Hard) => policy::timed_out(Over::Soft, None),
