@@ -6,7 +6,7 @@ use celery::Celery;
 use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
 use lovage_client::Client;
-use lovage_protocol::{Body, DecodeOptions, Map, Message, State, Value};
+use lovage_protocol::{Body, DecodeOptions, Embed, Map, Message, State, Value};
 use lovage_results::ResultStore;
 use lovage_settings::Settings;
 use tokio::{sync::mpsc, time::Instant};
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) catalogue: Catalogue,
     pub(crate) settings: Arc<Settings>,
     pub(crate) decode: DecodeOptions,
+    /// A body without anything, for all who have none to keep.
+    pub(crate) nothing: Arc<Body>,
     pub(crate) hostname: Arc<str>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) app: Arc<Celery>,
@@ -352,15 +354,21 @@ fn call(
     message: &Arc<Message>,
     body: Body,
     context: &Context,
-) -> (Box<Call>, Box<Body>) {
+) -> (Box<Call>, Arc<Body>) {
     let Body {
         args,
         kwargs,
         embed,
     } = body;
-    let (again, kw_again) = match shared.settings.results.extended {
-        true => (args.clone(), kwargs.clone()),
-        false => (Value::Null, Map::new()),
+    let kept = match shared.settings.results.extended {
+        true => Arc::new(Body {
+            args: args.clone(),
+            kwargs: kwargs.clone(),
+            embed,
+        }),
+        // Most tasks have nothing that follows; they share what is left.
+        false if embed.is_empty() => Arc::clone(&shared.nothing),
+        false => Arc::new(Body { embed, ..nothing() }),
     };
     let call = Call {
         message: Arc::clone(message),
@@ -369,12 +377,16 @@ fn call(
         context: context.clone(),
         app: Arc::clone(&shared.app),
     };
-    let kept = Body {
-        args: again,
-        kwargs: kw_again,
-        embed,
-    };
-    (Box::new(call), Box::new(kept))
+    (Box::new(call), kept)
+}
+
+/// A body without anything.
+pub(crate) fn nothing() -> Body {
+    Body {
+        args: Value::Null,
+        kwargs: Map::new(),
+        embed: Embed::default(),
+    }
 }
 
 /// A task whose child process died: its message goes back with one death more, or that is its end.

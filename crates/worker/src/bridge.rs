@@ -121,9 +121,15 @@ where
             time_limit: None,
         };
         let for_unexpected = T::DEFAULTS.retry_for_unexpected.unwrap_or(false);
+        // Here and not in the future, which would have room for the request twice.
+        let made = AssertUnwindSafe(|| T::from_request(request, T::DEFAULTS));
+        let task = match panic::catch_unwind(made) {
+            Ok(task) => task,
+            Err(panic) => return ready(panicked(T::NAME, panic.as_ref())),
+        };
+        drop(message);
         async move {
             let attempt = async {
-                let task = T::from_request(request, T::DEFAULTS);
                 let result = task.run(params).await;
                 match &result {
                     Ok(value) => task.on_success(value).await,

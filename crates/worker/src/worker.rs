@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    attempt::Shared,
+    attempt::{self, Shared},
     catalogue::Catalogue,
     chord::Joiner,
     commit::Starter,
@@ -261,6 +261,7 @@ impl Worker {
         let shared = Shared {
             catalogue: self.catalogue,
             decode,
+            nothing: Arc::new(attempt::nothing()),
             hostname: node.as_str().into(),
             pool: Arc::clone(&self.pool),
             app: self.app,
