@@ -206,3 +206,22 @@ fn python_workers_hear_what_rust_broadcasts() {
         "nothing in lists that Python never reads: {lists:?}"
     );
 }
+
+#[test]
+fn the_default_exchange_and_key_are_the_same_on_both_sides() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::builder(&redis)
+        .variable("CELERY_TASK_QUEUES", "work")
+        .variable("CELERY_TASK_DEFAULT_QUEUE", "work")
+        .variable("CELERY_TASK_DEFAULT_EXCHANGE", "office")
+        .variable("CELERY_TASK_DEFAULT_ROUTING_KEY", "desk")
+        .start();
+    let settings = json!({
+        "task_default_queue": "work",
+        "task_default_exchange": "office",
+        "task_default_routing_key": "desk",
+    });
+    let mut python = Python::with_settings(&redis, &settings);
+    let sum = python.run(r#"answer(app.send_task("demo.add", [2, 3]).get(timeout=15))"#);
+    assert_eq!(sum, json!(5));
+}

@@ -1,6 +1,9 @@
 //! eta, countdown and expires as Python sends them.
 
-use lovage_integration_tests::{Python, Stage};
+use chrono::{DateTime, TimeDelta, Utc};
+use lovage_integration_tests::{
+    LovageWorker, Python, PythonWorker, RedisServer, ResultFeed, Stage, eventually,
+};
 use serde_json::json;
 
 #[test]
@@ -130,4 +133,63 @@ fn a_producer_in_another_zone_is_understood() {
         "#,
     );
     assert_eq!(seen, true);
+}
+
+#[test]
+fn python_workers_that_sweep_leave_delayed_tasks_of_ours_alone() {
+    let redis = RedisServer::start();
+    let options = json!({"broker_transport_options": {
+        "visibility_timeout": 1, "unacked_restore_interval": 0.2, "unacked_restore_throttle": 1,
+    }});
+    // It listens elsewhere, but looks through what everybody holds.
+    let _python = PythonWorker::start(&redis, &["-P", "solo", "-Q", "elsewhere"], &options);
+    let mut worker = LovageWorker::builder(&redis)
+        .variable("CELERY_TASK_TRACK_STARTED", "1")
+        .start();
+    let mut python = Python::on(&redis);
+    let mut feed = ResultFeed::of(&redis);
+    let before = Utc::now();
+    let id = python.run(r#"answer(app.send_task("demo.add", [2, 3], countdown=4).id)"#);
+    let id = id.as_str().expect("an id");
+    let record = redis.wait_for_state(id, "SUCCESS");
+    let done = record["date_done"].as_str().expect("it has ended");
+    let done = DateTime::parse_from_rfc3339(done).expect("it is a time");
+    let waited = done.with_timezone(&Utc) - before;
+    assert!(waited >= TimeDelta::milliseconds(3900), "{waited}");
+    assert_eq!(feed.next_record()["status"], "STARTED");
+    assert_eq!(feed.next_record()["status"], "SUCCESS");
+    let other = python.run(r#"answer(app.send_task("demo.add", [40, 2]).id)"#);
+    let other = other.as_str().expect("an id");
+    let next = feed.next_record();
+    assert_eq!(
+        next["task_id"], other,
+        "it ran once: the next news is of another"
+    );
+    redis.wait_for_state(other, "SUCCESS");
+    assert_eq!(worker.stop().code(), Some(0));
+    assert_eq!(redis.depth("celery") + redis.unacked(), 0);
+}
+
+#[test]
+fn a_python_worker_runs_at_its_eta_what_the_last_worker_of_ours_gave_back() {
+    let redis = RedisServer::start();
+    let mut python = Python::on(&redis);
+    let mut worker = LovageWorker::builder(&redis)
+        .program(env!("CARGO_BIN_EXE_test-tasks"))
+        .start();
+    let before = Utc::now();
+    let id = python.run(r#"answer(app.send_task("test.pid", countdown=6).id)"#);
+    let id = id.as_str().expect("an id").to_owned();
+    drop(python);
+    eventually("the message to be taken or kept", || {
+        redis.depth("celery") == 0
+    });
+    assert_eq!(worker.stop().code(), Some(0));
+    let _python = PythonWorker::on(&redis);
+    let record = redis.wait_for_state(&id, "SUCCESS");
+    let done = record["date_done"].as_str().expect("it has ended");
+    let done = DateTime::parse_from_rfc3339(done).expect("it is a time");
+    let waited = done.with_timezone(&Utc) - before;
+    assert!(waited >= TimeDelta::milliseconds(5900), "{waited}");
+    assert_eq!(record["result"], "python");
 }

@@ -175,3 +175,77 @@ async fn a_rate_limit_is_taken_off_while_tasks_wait_for_it() {
     second.get(PATIENCE).await.unwrap();
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn a_hard_limit_drops_an_async_task() {
+    let (begun, dropped) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let endless = {
+        let (begun, dropped) = (Arc::clone(&begun), Arc::clone(&dropped));
+        RawTask::new("endless", move |_| {
+            let guard = Dropped(Arc::clone(&dropped));
+            begun.add_permits(1);
+            async move {
+                let _guard = guard;
+                std::future::pending().await
+            }
+        })
+        .options(TaskOptions::new().time_limit(Duration::from_millis(200)))
+    };
+    let stage = Stage::start(Module::new("controls").raw(endless)).await;
+    let sent = stage.client.send_task("endless").await.unwrap();
+    let outcome = sent.get(PATIENCE).await;
+    assert!(
+        format!("{outcome:?}").contains("TimeLimitExceeded"),
+        "{outcome:?}"
+    );
+    assert_eq!(dropped.available_permits(), 1, "nothing of it runs on");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_thread_that_is_left_behind_is_counted_until_it_ends() {
+    let door = Arc::new(std::sync::Barrier::new(2));
+    let blocks = {
+        let door = Arc::clone(&door);
+        RawTask::new("blocks", move |_| {
+            let door = Arc::clone(&door);
+            async move {
+                door.wait();
+                Ok(Value::Null)
+            }
+        })
+        .options(
+            TaskOptions::new()
+                .blocking(true)
+                .time_limit(Duration::from_millis(200)),
+        )
+    };
+    let stage = Stage::start(Module::new("controls").raw(blocks)).await;
+    let sent = stage.client.send_task("blocks").await.unwrap();
+    let outcome = sent.get(PATIENCE).await;
+    assert!(
+        format!("{outcome:?}").contains("TimeLimitExceeded"),
+        "{outcome:?}"
+    );
+    assert_eq!(stage.handle.state().abandoned, 1);
+    door.wait();
+    while stage.handle.state().abandoned > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_soft_limit_can_be_given_while_the_worker_runs() {
+    let begun = Arc::new(Semaphore::new(0));
+    let stage = Stage::start(Module::new("controls").raw(endless("endless", &begun))).await;
+    let soft = Some(Duration::from_millis(100));
+    stage.handle.set_time_limits("endless", None, soft).unwrap();
+    let sent = stage.client.send_task("endless").await.unwrap();
+    let outcome = sent.get(PATIENCE).await;
+    assert!(
+        format!("{outcome:?}").contains("SoftTimeLimitExceeded"),
+        "{outcome:?}"
+    );
+    stage.stop().await;
+}

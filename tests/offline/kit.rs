@@ -109,6 +109,30 @@ async fn retries_and_their_back_off_are_followed() {
 }
 
 #[tokio::test]
+async fn pauses_before_retries_double_up_to_the_longest() {
+    let fails = RawTask::new("fails", |_| async { Err(signal::raise("OSError", "away")) }).options(
+        TaskOptions::new()
+            .retry_for(&["OSError"])
+            .retry_backoff(2)
+            .retry_backoff_max(MINUTE / 10)
+            .retry_jitter(false)
+            .max_retries(Some(4)),
+    );
+    let harness = start(Module::new("fails").raw(fails)).await;
+    let began = harness.now();
+    let call = harness.client().send_task("fails").returning::<u32>();
+    harness.finish(call).await.unwrap_err();
+    let sent = harness.sent_named("fails");
+    let etas: Vec<i64> = sent
+        .iter()
+        .filter_map(|sent| sent.eta)
+        .map(|eta| (eta - began).num_seconds())
+        .collect();
+    // 2, 4, then no longer than 6.
+    assert_eq!(etas, [2, 6, 12, 18]);
+}
+
+#[tokio::test]
 async fn a_failure_is_told_as_a_typed_value() {
     let harness = start(tasks()).await;
     let failed = harness.finish(harness.client().send_task("fail")).await;

@@ -1,7 +1,9 @@
 //! The dead letters by their commands.
 
 use lovage_integration_tests::lovage_worker::lovage_json;
-use lovage_integration_tests::{LovageWorker, RedisServer, dead_letters, eventually, lovage};
+use lovage_integration_tests::{
+    LovageWorker, RedisServer, TaskMessage, dead_letters, eventually, lovage,
+};
 use serde_json::json;
 
 use crate::add;
@@ -60,4 +62,30 @@ fn a_discarded_message_is_gone() {
             .success(),
         "it is gone"
     );
+}
+
+#[test]
+fn a_task_whose_follow_up_is_refused_for_good_is_kept_with_the_reason() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::on(&redis);
+    // Something else has the name of the queue that the callback is for.
+    redis.command::<()>(&["SET", "taken", "a text"]);
+    let next = json!({"task": "demo.noop", "args": [], "kwargs": {}, "options": {"queue": "taken"},
+        "subtask_type": null, "immutable": true});
+    let embed = json!({"callbacks": [next], "errbacks": null, "chain": null, "chord": null});
+    let body = json!([[2, 3], {}, embed]).to_string();
+    let message = TaskMessage::with_body("demo.add", body.as_bytes());
+    redis.publish("celery", &message);
+    let record = redis.wait_for_state(&message.id, "FAILURE");
+    assert_eq!(record["result"]["exc_type"], "OperationalError", "{record}");
+    eventually("the message to be settled", || redis.unacked() == 0);
+    let letters = dead_letters(&redis);
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].code, "refused-end");
+    assert!(
+        letters[0].detail.contains("WRONGTYPE"),
+        "{}",
+        letters[0].detail
+    );
+    crate::assert_works(&redis);
 }

@@ -162,6 +162,69 @@ fn without_requeue_a_lost_child_is_the_failure_of_its_task() {
 }
 
 #[test]
+fn layers_stand_around_a_task_in_its_child_and_hear_of_its_end_once_in_the_worker() {
+    let redis = RedisServer::start();
+    let mut worker = prefork(&redis, 2).start();
+    let id = send(&redis, "test.layered", &json!(["said"]));
+    assert_eq!(redis.wait_for_state(&id, "SUCCESS")["result"], "<said>");
+    let told = format!("test.layered ended as success, in {}", worker.pid());
+    worker.wait_for(&told);
+    assert_eq!(worker.log().count("the layer hears"), 1);
+}
+
+#[test]
+fn each_line_of_a_task_names_it_wherever_it_runs() {
+    for pool in ["async", "threads", "prefork"] {
+        let redis = RedisServer::start();
+        let mut worker = LovageWorker::builder(&redis)
+            .program(env!("CARGO_BIN_EXE_test-tasks"))
+            .pool(pool)
+            .variable("LOVAGE_LOG_FORMAT", "json")
+            .start();
+        let id = send(&redis, "test.panic", &json!(["oh no"]));
+        redis.wait_for_state(&id, "FAILURE");
+        worker.wait_for("task failed");
+        let text = worker.log().text();
+        let line = text
+            .lines()
+            .find(|line| line.contains("task failed"))
+            .expect("it is there");
+        let line: Value = serde_json::from_str(line).expect("each line is JSON");
+        let span = &line["span"];
+        assert_eq!(span["task.id"], id.as_str(), "{pool}: {line}");
+        assert_eq!(span["task.name"], "test.panic", "{pool}");
+        assert_eq!(span["task.retries"], 0, "{pool}");
+        assert_eq!(span["queue"], "celery", "{pool}");
+    }
+}
+
+#[test]
+fn a_pool_that_is_needed_again_soon_keeps_its_children() {
+    let redis = RedisServer::start();
+    let worker = LovageWorker::builder(&redis)
+        .program(env!("CARGO_BIN_EXE_test-tasks"))
+        .flag("--pool", "prefork")
+        .flag("--autoscale", "3,1")
+        .variable("AUTOSCALE_KEEPALIVE", "3")
+        .start();
+    let burst = || {
+        let ids: Vec<String> = (0..6)
+            .map(|_| send(&redis, "demo.sleep", &json!([0.4])))
+            .collect();
+        for id in &ids {
+            redis.wait_for_state(id, "SUCCESS");
+        }
+        let mut children = processes::children_of(worker.pid());
+        children.sort_unstable();
+        children
+    };
+    burst();
+    let second = burst();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(burst(), second, "the same children");
+}
+
+#[test]
 fn a_lost_child_is_no_error_that_a_task_is_retried_for() {
     let redis = RedisServer::start();
     let _worker = prefork(&redis, 1)

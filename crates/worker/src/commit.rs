@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use crate::{
     attempt::{self, Shared},
     engine::Event,
+    error::with_causes,
     policy, records,
 };
 
@@ -268,7 +269,10 @@ async fn bury(
         error = refused as &(dyn std::error::Error + 'static),
         "the end of a task was refused: dead-lettered"
     );
-    let detail = format!("the task ran, but its end was refused: {refused}");
+    let detail = format!(
+        "the task ran, but its end was refused: {}",
+        with_causes(refused)
+    );
     let message = Message::parse_with(&delivery.raw, &shared.decode).ok();
     let reason = match &message {
         Some(message) => policy::dead_letter(message, "refused-end", &detail),

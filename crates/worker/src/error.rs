@@ -157,3 +157,15 @@ pub enum Error {
     #[error("the worker's engine failed")]
     Engine(#[source] tokio::task::JoinError),
 }
+
+/// An error with its causes, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -30,6 +30,12 @@ def add(x, y):
     return x + y
 
 
+# Lovage's test worker has one of this name, too.
+@app.task(name="test.pid")
+def pid():
+    return "python"
+
+
 @app.task(name="py.echo")
 def echo(*args, **kwargs):
     return {"args": args, "kwargs": kwargs}

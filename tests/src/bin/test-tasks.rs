@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use celery::task::TaskResult;
+use futures::future::BoxFuture;
+use lovage::layer::{Ended, Layer, Next, TaskCall};
 use lovage::protocol::{ExceptionInfo, Value};
-use lovage::{Module, SoftLimit, context, signal};
+use lovage::{Module, Outcome, SoftLimit, context, signal};
 use rustix::process::{Signal, getpid, kill_process};
 
 /// Panics on the way.
@@ -152,6 +154,37 @@ fn breeds(file: String) -> TaskResult<()> {
     }
 }
 
+/// Tells what it was given.
+#[lovage::task(name = "test.layered")]
+async fn layered(word: String) -> TaskResult<String> {
+    Ok(word)
+}
+
+/// Stands around `test.layered`, and tells of its end where that is decided.
+struct Around;
+
+impl Layer for Around {
+    fn call(&self, call: TaskCall, next: Next) -> BoxFuture<'static, Outcome> {
+        Box::pin(async move {
+            match next.run(call).await {
+                Outcome::Success(Value::Str(said)) => {
+                    Outcome::Success(Value::Str(format!("<{said}>")))
+                }
+                other => other,
+            }
+        })
+    }
+
+    fn ended(&self, ended: &Ended<'_>) {
+        let (task, word, pid) = (
+            &ended.message.headers.task,
+            ended.end.word(),
+            std::process::id(),
+        );
+        tracing::info!("the layer hears that {task} ended as {word}, in {pid}");
+    }
+}
+
 /// Something that the tasks need and that may be missing: a file, named by the environment.
 struct Needed;
 
@@ -185,5 +218,7 @@ fn main() -> ExitCode {
         .task::<parent>()
         .task::<always_retries>()
         .task::<turn>();
-    lovage::main(vec![tests, lovage_integration_tests::gated_tasks::module()])
+    let layered = Module::new("layered").layer(Around).task::<layered>();
+    let gated = lovage_integration_tests::gated_tasks::module();
+    lovage::main(vec![tests, layered, gated])
 }

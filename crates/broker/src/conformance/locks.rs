@@ -278,6 +278,35 @@ pub async fn only_the_last_call_runs_after_the_window(stage: impl Stage) {
     );
 }
 
+/// A call that another replaced does not run, however late it comes: not after the other has ended either.
+pub async fn a_replaced_call_never_runs_after_the_last_one(stage: impl Stage) {
+    stage.publish("q", &["1", "2"]).await;
+    let consumer = stage.consumer("w", &["q"]).await;
+    let taken = fetch(&*consumer, 2, 2).await;
+    let ask = |delivery: &Delivery| Admit {
+        debounce: Some(("debounce:k".into(), Duration::from_millis(200))),
+        ..asks(delivery)
+    };
+    let decided = admit_all(&*consumer, taken.iter().map(ask).collect()).await;
+    assert_eq!(decided, [Admitted::Waits, Admitted::Waits]);
+    let mut back = fetch(&*consumer, 2, 2).await;
+    if back.len() == 1 {
+        back.extend(fetch(&*consumer, 1, 1).await);
+    }
+    let find = |wanted: &str| back.iter().find(|one| id(one) == wanted);
+    let (replaced, last) = (
+        find("1").expect("it is back"),
+        find("2").expect("it is back"),
+    );
+    assert_eq!(admit(&*consumer, ask(last)).await, Admitted::Runs);
+    finish(&*consumer, last).await;
+    assert_eq!(
+        admit(&*consumer, ask(replaced)).await,
+        duplicate("a later call")
+    );
+    finish(&*consumer, replaced).await;
+}
+
 /// A message that is no longer ours is not decided about.
 pub async fn what_was_lost_is_not_admitted(stage: impl Stage) {
     stage.publish("q", &["1"]).await;

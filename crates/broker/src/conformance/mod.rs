@@ -59,7 +59,8 @@ macro_rules! conformance_suite {
                 a_lock_is_held_until_its_task_has_ended, a_retry_keeps_its_lock,
                 a_dead_workers_lock_waits_for_the_redelivery, the_lock_of_a_lost_task_is_free,
                 a_lock_may_end_at_the_start_or_after_a_time, who_joins_waits_for_the_end_of_the_first,
-                only_the_last_call_runs_after_the_window, what_was_lost_is_not_admitted,
+                only_the_last_call_runs_after_the_window, a_replaced_call_never_runs_after_the_last_one,
+                what_was_lost_is_not_admitted,
                 a_duplicate_is_refused_as_it_is_sent
             }
             limits: {

@@ -24,7 +24,7 @@ use super::wire::{Frame, Report};
 use crate::{
     catalogue::Catalogue,
     context::Context,
-    error::ChildError,
+    error::{ChildError, with_causes},
     handler::Call,
     intake::decode_options,
     module::Module,
@@ -64,7 +64,7 @@ pub async fn serve_child(parts: ChildParts) -> Result<(), ChildError> {
     let worker = match Worker::prepare(parts).await {
         Ok(worker) => worker,
         Err(refused) => {
-            tell(&mut pipe, &Frame::Refused(chain(&refused)))?;
+            tell(&mut pipe, &Frame::Refused(with_causes(&refused)))?;
             return Err(refused);
         }
     };
@@ -264,16 +264,4 @@ impl Worker {
         report.spent = self.abandoned.count() > 0;
         report
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
