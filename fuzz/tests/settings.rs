@@ -17,6 +17,7 @@ fn urls() {
         "redis+socket:///tmp/r.sock?virtual_host=3&password=x",
         "redis://[::1]:6379/0;redis://other",
         "rediss://u:p@h/0?ssl_cert_reqs=none",
+        "sentinel://:pw@one:26379/0;sentinel://two:26379",
         "memory://",
     ]);
     check!().with_max_len(62).for_each(|entropy: &[u8]| {
@@ -32,7 +33,16 @@ fn urls() {
 }
 
 /// Each of these is read by a parser of its own.
-const VARIABLES: [(&str, &str); 10] = [
+const VARIABLES: [(&str, &str); 13] = [
+    ("CELERY_TASK_DEFAULT_RATE_LIMIT", "100/m"),
+    (
+        "CELERY_BROKER_USE_SSL",
+        r#"{"ssl_cert_reqs": "required", "ssl_ca_certs": "/a.pem", "ssl_certfile": "/c.pem", "ssl_keyfile": "/k.pem"}"#,
+    ),
+    (
+        "CELERY_REDIS_BACKEND_USE_SSL",
+        r#"{"ssl_cert_reqs": "none"}"#,
+    ),
     (
         "CELERY_TASK_ROUTES",
         r#"{"a.*": {"queue": "q", "priority": 3}, "re:b(c|d)": "r", "x": {"routing_key": "k"}}"#,
@@ -43,7 +53,7 @@ const VARIABLES: [(&str, &str); 10] = [
     ),
     (
         "CELERY_BROKER_TRANSPORT_OPTIONS",
-        r#"{"visibility_timeout": 3600, "priority_steps": [0, 3], "sep": ":"}"#,
+        r#"{"visibility_timeout": 3600, "priority_steps": [0, 3], "sep": ":", "master_name": "m", "sentinel_kwargs": {"password": "p"}}"#,
     ),
     (
         "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS",
@@ -87,9 +97,35 @@ fn entries_of_held_messages() {
         r#"[{"body": "W10="}, "", "celery"]"#,
         r#"[{"a": "\", \"b\", \"c"}, "ex", "key\", \""]"#,
         "routing.key\x06\x16\x06\x16queue",
+        r#"stamp:["customer", {"id": [1, null]}]"#,
+        "id:5f3c",
+        r#"{"members": [["_kombu.binding.b", "k\u0006\u0016\u0006\u0016q"]], "lists": ["q"]}"#,
+        "17|0,3|5",
     ]);
     seeds.extend(captures());
     check!().with_max_len(62).for_each(|entropy: &[u8]| {
         hostile::take_apart(&Bytes::from(edited(&seeds, entropy)));
+    });
+}
+
+#[test]
+fn frames_of_child_processes() {
+    let seeds = lovage_worker::hostile::frames();
+    check!().with_max_len(62).for_each(|entropy: &[u8]| {
+        lovage_worker::hostile::read_frames(&edited(&seeds, entropy));
+    });
+}
+
+#[test]
+fn limits_in_attributes() {
+    let seeds = texts(&["5 per account", "100/m", "2/s per queue", "1/h"]);
+    check!().with_max_len(62).for_each(|entropy: &[u8]| {
+        let input = edited(&seeds, entropy);
+        let text = String::from_utf8_lossy(&input);
+        if let Ok(limit) = lovage_registry::Limit::parse(&text) {
+            let again = lovage_registry::Limit::parse(&limit.to_string());
+            assert_eq!(again.ok(), Some(limit));
+        }
+        let _ = lovage_registry::RateLimit::parse(&text);
     });
 }

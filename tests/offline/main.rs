@@ -1,5 +1,6 @@
 //! The worker and the client in one process on the memory broker: what needs neither Redis nor Python.
 
+mod admission;
 mod chords;
 mod controls;
 mod endings;

@@ -4,8 +4,11 @@ use bytes::Bytes;
 
 use crate::binding::Member;
 use crate::envelope::{self, Entry};
+use crate::redis;
+use crate::revocation::Target;
 
-/// Reads the bytes as an entry of held messages, as a message that goes back, and as a member of a binding table.
+/// Reads the bytes as an entry of held messages, as a message that goes back, as a member of a binding table, as what is
+/// revoked, as what a worker leaves behind, and as the answer of the finish script.
 ///
 /// # Panics
 /// When an entry that was put together does not come apart as it was.
@@ -31,5 +34,10 @@ pub fn take_apart(bytes: &Bytes) {
             envelope::may_be_redelivered(&message),
         );
     }
+    let text = String::from_utf8_lossy(bytes);
+    if let Some(target) = Target::from_text(&text) {
+        assert_eq!(Target::from_text(&target.to_text()), Some(target));
+    }
+    let _ = (redis::read_estate(bytes), redis::read_applied(bytes));
     let _ = Member::parse(&String::from_utf8_lossy(bytes), "\u{6}\u{16}");
 }

@@ -48,6 +48,8 @@ mod gate;
 mod handle;
 mod handler;
 mod hook;
+#[cfg(feature = "testing")]
+pub mod hostile;
 mod intake;
 pub mod layer;
 mod module;

@@ -15,8 +15,9 @@ use crate::message::TaskMessage;
 use crate::redis_server::RedisServer;
 use crate::wait::within;
 
-/// A task whose worker dies with it may be so late: a lease of two seconds, two looks, and its turn in the queue.
-const LATE: Duration = Duration::from_secs(10);
+/// A task may be so late: each worker that dies with it costs a lease of two seconds, two looks and its turn in the queue, and
+/// with a death every half second among three workers some tasks meet several, one after the other.
+const LATE: Duration = Duration::from_secs(20);
 
 /// Etas and retries with countdowns, while their workers are killed.
 ///

@@ -56,6 +56,18 @@ use crate::{
 
 pub use self::servers::{Choice, Servers};
 
+/// For the fuzz targets: whether the bytes are what a worker leaves behind.
+#[cfg(feature = "testing")]
+pub(crate) fn read_estate(bytes: &[u8]) -> bool {
+    exclusive::Estate::parse(bytes) != exclusive::Estate::default()
+}
+
+/// For the fuzz targets: whether the bytes are an answer of the finish script.
+#[cfg(feature = "testing")]
+pub(crate) fn read_applied(bytes: &[u8]) -> bool {
+    batch::Applied::parse(bytes).is_some()
+}
+
 /// How long an answer may take when `socket_timeout` does not say. Generous: a server may be busy with a large key.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -18,7 +18,7 @@ mod connection;
 mod keeper;
 mod parent;
 mod process;
-mod wire;
+pub(crate) mod wire;
 
 pub(crate) use parent::{JobEnd, Offer, Prefork};
 pub use process::ChildCommand;

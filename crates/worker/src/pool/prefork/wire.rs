@@ -78,6 +78,17 @@ impl Frame {
         out[start..start + 4].copy_from_slice(&length.to_be_bytes());
     }
 
+    /// The end of a job that failed.
+    #[cfg(feature = "testing")]
+    pub(crate) fn done_for_tests() -> Self {
+        Self::Done(Report {
+            job: 1,
+            outcome: Outcome::unreadable("boom"),
+            children: vec!["2".into()],
+            spent: false,
+        })
+    }
+
     /// Takes one frame off the front; `None` while it is not complete.
     pub(crate) fn read(from: &mut BytesMut) -> Result<Option<Self>, WireError> {
         let Some(head) = from.first_chunk::<4>() else {
