@@ -13,6 +13,16 @@ fn nothing_is_lost_when_workers_die_with_a_full_prefetch() {
 }
 
 #[test]
+fn nothing_is_lost_when_workers_with_child_processes_are_killed() {
+    play_briefly("kill-prefork");
+}
+
+#[test]
+fn nothing_is_lost_when_workers_with_threads_are_killed() {
+    play_briefly("kill-threads");
+}
+
+#[test]
 fn the_work_of_a_dead_worker_runs_again_within_ten_seconds() {
     play_briefly("kill-default-lease");
 }

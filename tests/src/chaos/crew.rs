@@ -21,6 +21,8 @@ const WARM: Duration = Duration::from_secs(20);
 /// What workers are started with.
 #[derive(Debug, Clone)]
 pub struct Recipe {
+    /// How Lovage's workers run tasks.
+    pub pool: &'static str,
     /// `LOVAGE_LEASE`.
     pub lease: Duration,
     /// Tasks at once.
@@ -34,6 +36,7 @@ pub struct Recipe {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
+            pool: "async",
             lease: Duration::from_secs(2),
             concurrency: 8,
             multiplier: 4,
@@ -181,6 +184,7 @@ impl Crew {
 
     fn rust(&self, name: &str) -> LovageWorkerBuilder {
         let Recipe {
+            pool,
             lease,
             concurrency,
             multiplier,
@@ -189,6 +193,7 @@ impl Crew {
         LovageWorker::at(&self.url, &self.url)
             .program(&place::built("chaos-tasks").display().to_string())
             .hostname(&format!("{name}@%h"))
+            .pool(pool)
             .concurrency(*concurrency)
             .variable("LOVAGE_LEASE", &format!("{}ms", lease.as_millis()))
             // Killing is the scenario's; that a message is given up after some is proved elsewhere.

@@ -51,6 +51,37 @@ pub fn with_full_prefetch(extent: Extent) -> Outcome {
     Outcome::new(format!("{} × kill -9", extent.rounds), tally)
 }
 
+/// Workers with child processes, whose pipes are full when they die.
+///
+/// # Panics
+/// As [`under_load`].
+pub fn with_children(extent: Extent) -> Outcome {
+    in_pool("prefork", extent)
+}
+
+/// Workers with a thread for each task.
+///
+/// # Panics
+/// As [`under_load`].
+pub fn with_threads(extent: Extent) -> Outcome {
+    in_pool("threads", extent)
+}
+
+fn in_pool(pool: &'static str, extent: Extent) -> Outcome {
+    let recipe = Recipe {
+        pool,
+        concurrency: 3,
+        ..Recipe::default()
+    };
+    let mix = Mix {
+        seconds: 0.0..0.05,
+        retrying: (0.3, 2),
+        ..Mix::default()
+    };
+    let (_, tally) = storm(extent, recipe, mix);
+    Outcome::new(format!("{} × kill -9, pool {pool}", extent.rounds), tally)
+}
+
 /// Kills a random worker in every round, under the load that is given, and brings it to its end.
 pub(super) fn storm(extent: Extent, recipe: Recipe, mix: Mix) -> (World, Tally) {
     let mut world = World::new(extent, RedisServer::start(), recipe);

@@ -120,6 +120,10 @@ pub fn stops(extent: Extent) -> Outcome {
         outlasted += usize::from(away > world.crew.recipe.lease);
     }
     let tally = world.conclude();
+    assert!(
+        outlasted > 0 || extent.rounds < 10,
+        "no stop was longer than the lease"
+    );
     Outcome::new(format!("{} × SIGSTOP and SIGCONT", extent.rounds), tally)
         .remark(format!("{outlasted} for longer than the lease"))
 }

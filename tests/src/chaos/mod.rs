@@ -48,6 +48,8 @@ pub struct Scenario {
 pub const SCENARIOS: &[Scenario] = &[
     scenario("kill", (6, 200), deaths::under_load),
     scenario("kill-prefetch", (4, 100), deaths::with_full_prefetch),
+    scenario("kill-prefork", (4, 60), deaths::with_children),
+    scenario("kill-threads", (3, 40), deaths::with_threads),
     scenario("kill-default-lease", (1, 10), deaths::back_in_time),
     scenario("restart", (5, 60), deaths::rolling_restarts),
     scenario("lost-lease", (1, 1), leases::lost_lease),

@@ -1,5 +1,6 @@
 //! Redis goes away and comes back: nothing is lost, nobody is taken for dead, and work goes on at once.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -61,17 +62,22 @@ impl Calm {
         });
     }
 
-    /// The longest time without a run that began, and how many began in a second. There was always something to do.
+    /// The longest time in which a worker began no run, and how many began in a second. There was always something to do.
     fn pace(&self, runs: &[Run]) -> (Duration, f64) {
+        // For each worker by itself: one must not stand still while the others go on.
+        let workers: BTreeSet<&str> = runs.iter().map(|run| run.worker.as_str()).collect();
         let (mut longest, mut begun, mut time) = (0, 0, 0);
         for (from, to) in &self.spans {
-            let mut last = *from;
-            for run in runs.iter().filter(|run| (from..to).contains(&&run.began)) {
-                longest = longest.max(run.began - last);
-                last = run.began;
-                begun += 1;
+            for worker in &workers {
+                let own = runs.iter().filter(|run| run.worker == *worker);
+                let mut last = *from;
+                for run in own.filter(|run| (from..to).contains(&&run.began)) {
+                    longest = longest.max(run.began - last);
+                    last = run.began;
+                    begun += 1;
+                }
+                longest = longest.max(to - last);
             }
-            longest = longest.max(to - last);
             time += to - from;
         }
         let seconds = Duration::from_micros(time).as_secs_f64();

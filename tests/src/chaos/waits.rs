@@ -1,5 +1,6 @@
 //! Tasks that wait: for their eta through deaths, and behind long ones beside impatient Python peers.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::crew::Recipe;
 use super::deaths::storm;
-use super::ledger::now;
+use super::ledger::{Run, now};
 use super::load::{Job, Mix, QUEUE};
 use super::report::Outcome;
 use super::world::{Extent, World};
@@ -15,6 +16,8 @@ use crate::message::TaskMessage;
 use crate::redis_server::RedisServer;
 use crate::wait::within;
 
+/// The rate limit of `chaos.limited`, in each worker.
+const RATE: usize = 40;
 /// A task may be so late: each worker that dies with it costs a lease of two seconds, two looks and its turn in the queue, and
 /// with a death every half second among three workers some tasks meet several, one after the other.
 const LATE: Duration = Duration::from_secs(20);
@@ -49,12 +52,39 @@ pub fn rate_limited(extent: Extent) -> Outcome {
         task: "chaos.limited",
         seconds: 0.0..0.02,
         retrying: (0.2, 2),
-        backlog: 50,
-        rate: 100.0,
+        backlog: 200,
+        rate: 200.0,
         ..Mix::default()
     };
-    let (_, tally) = storm(extent, Recipe::default(), mix);
-    Outcome::new(format!("{} × kill -9", extent.rounds), tally)
+    let (world, tally) = storm(extent, Recipe::default(), mix);
+    let busiest = busiest_second(&world.ledger.runs());
+    assert!(
+        busiest <= RATE + 2,
+        "a worker began {busiest} tasks within a second, {RATE} were allowed"
+    );
+    Outcome::new(format!("{} × kill -9", extent.rounds), tally).remark(format!(
+        "{busiest} tasks at most began in a worker within a second, {RATE} allowed"
+    ))
+}
+
+/// The most runs that one worker began within one second.
+fn busiest_second(runs: &[Run]) -> usize {
+    let mut begun: HashMap<&str, Vec<u64>> = HashMap::new();
+    for run in runs {
+        begun.entry(&run.worker).or_default().push(run.began);
+    }
+    let mut busiest = 0;
+    for times in begun.values_mut() {
+        times.sort_unstable();
+        let mut first = 0;
+        for (at, time) in times.iter().enumerate() {
+            while time - times[first] > 1_000_000 {
+                first += 1;
+            }
+            busiest = busiest.max(at + 1 - first);
+        }
+    }
+    busiest
 }
 
 /// How long the visibility time-out is, in seconds.
