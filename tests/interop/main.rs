@@ -5,6 +5,7 @@ mod calls;
 mod chords;
 mod client;
 mod encodings;
+mod encryption;
 mod exchanges;
 mod failures;
 mod own_tasks;
