@@ -106,3 +106,21 @@ fn without_the_setting_it_runs_again_and_its_first_result_stands() {
         "before"
     );
 }
+
+#[test]
+fn the_part_of_a_chord_is_returned_although_its_task_has_succeeded_before_and_sent_something() {
+    let redis = RedisServer::start();
+    let _worker = worker(&redis)
+        .variable("CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS", "1")
+        .start();
+    let body = json!({"task": "demo.echo", "args": [], "kwargs": {}, "options": {"task_id": "the-body"},
+        "subtask_type": null, "immutable": false, "chord_size": 1});
+    let embed = json!({"callbacks": null, "errbacks": null, "chain": null, "chord": body});
+    let member = redelivered(&embed).set("headers.group", json!("the-group"));
+    redis.command::<()>(&["SET", "celery-taskset-meta-the-group.s", "1"]);
+    // Its worker died between the result and the part.
+    succeeded(&redis, &member.id, &json!([[["sent-by-it", null], null]]));
+    redis.publish("celery", &member);
+    let record = redis.wait_for_state("the-body", "SUCCESS");
+    assert_eq!(record["result"], json!([[["before"]], {}]));
+}

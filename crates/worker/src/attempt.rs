@@ -26,7 +26,7 @@ use crate::{
     outcome::Outcome,
     policy::{self, Fate},
     pool::{self, Place, Pool, Ran, prefork::Death},
-    rate::{Turn, Turns},
+    rate::{self, Token, Turn, Turns},
     records,
     revoked::Revoked,
     revoking,
@@ -70,6 +70,8 @@ pub(crate) struct Job {
     pub(crate) expires: Option<DateTime<Utc>>,
     /// Unix time before which it only asks for its lock.
     pub(crate) not_before: Option<f64>,
+    /// What its task's rate limit asks for.
+    pub(crate) token: Option<Token>,
 }
 
 impl Job {
@@ -83,8 +85,9 @@ impl Job {
 pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot, ticket: Ticket) {
     slot.begin();
     let now = shared.client.clock().now();
+    let granted = shared.turns.granted(delivery.tag);
     let finish = match intake::read(&shared, &delivery, now) {
-        Intake::Run(job) => match shared.turns.of(&job, &delivery) {
+        Intake::Run(mut job) => match rate::turn(&mut job, granted, intake::unix(now)) {
             // Boxed, so that spawning a message's life does not move the room for it about.
             Turn::Now => match Box::pin(run(&shared, &delivery, job, slot)).await {
                 Some(finish) => finish,
@@ -140,8 +143,8 @@ async fn wait_for_turn(
     let turn = async {
         tokio::select! {
             biased;
-            () = shared.shutdown.asked() => false,
-            () = task.bucket.wait() => true,
+            () = shared.shutdown.asked() => None,
+            token = task.bucket.wait() => Some(token),
         }
     };
     let back = async {
@@ -152,7 +155,7 @@ async fn wait_for_turn(
         }
     };
     // The place in the line is taken first.
-    let (may_run, waits) = tokio::join!(turn, back);
+    let (token, waits) = tokio::join!(turn, back);
     match waits {
         Ok(()) => delivery.started = false,
         Err(error) => debug!(
@@ -160,10 +163,10 @@ async fn wait_for_turn(
             "a message that waited counts as started"
         ),
     }
-    if !may_run {
+    let Some(token) = token else {
         return;
-    }
-    shared.turns.granted(delivery.tag);
+    };
+    shared.turns.grant(delivery.tag, token);
     // An engine that has ended gives back what has not begun.
     let _ = engine.send(Event::Turned(delivery));
 }
@@ -183,7 +186,7 @@ pub(crate) fn settle(delivery: Delivery, settle: Settle) -> Finish {
 async fn run(
     shared: &Arc<Shared>,
     delivery: &Delivery,
-    job: Box<Job>,
+    mut job: Box<Job>,
     slot: Slot,
 ) -> Option<Finish> {
     let task = Arc::clone(&job.task);
@@ -199,15 +202,8 @@ async fn run(
         // Boxed, so that tasks that do not pass here need no room for it.
         match Box::pin(gate::pass(shared, delivery, &job)).await {
             Passed::Yes => {}
-            passed => {
-                if job.not_before.is_none() {
-                    task.bucket.give_back();
-                }
-                return match passed {
-                    Passed::Ends(finish) => Some(*finish),
-                    _ => None,
-                };
-            }
+            Passed::Gone => return None,
+            Passed::Ends(finish) => return Some(*finish),
         }
     }
     let Some(place) = shared.pool.place().await else {
@@ -257,6 +253,9 @@ async fn run(
                 "STARTED was not stored"
             );
         }
+    }
+    if let Some(token) = job.token.take() {
+        token.spend();
     }
     let span = info_span!(
         "task",

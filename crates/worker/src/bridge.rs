@@ -128,24 +128,21 @@ where
             Err(panic) => return ready(panicked(T::NAME, panic.as_ref())),
         };
         drop(message);
-        async move {
-            let attempt = async {
-                let result = task.run(params).await;
-                match &result {
-                    Ok(value) => task.on_success(value).await,
-                    Err(error) => task.on_failure(error).await,
-                }
-                match result {
-                    Ok(value) => encode(T::NAME, &value),
-                    Err(error) => classify(T::NAME, error, &context, for_unexpected),
-                }
-            };
-            AssertUnwindSafe(attempt)
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|panic| panicked(T::NAME, panic.as_ref()))
-        }
-        .boxed()
+        let attempt = async move {
+            let result = task.run(params).await;
+            match &result {
+                Ok(value) => task.on_success(value).await,
+                Err(error) => task.on_failure(error).await,
+            }
+            match result {
+                Ok(value) => encode(T::NAME, &value),
+                Err(error) => classify(T::NAME, error, &context, for_unexpected),
+            }
+        };
+        AssertUnwindSafe(attempt)
+            .catch_unwind()
+            .map(|ended| ended.unwrap_or_else(|panic| panicked(T::NAME, panic.as_ref())))
+            .boxed()
     }
 }
 

@@ -54,6 +54,7 @@ impl JoinError {
         match self {
             Self::Broker(error) => error.is_transient(),
             Self::Results(error) => error.is_transient(),
+            Self::Client(error) => error.is_transient(),
             _ => false,
         }
     }
@@ -92,7 +93,11 @@ impl Joiner {
             })
         };
         let ended = match self.end(part, &message, &chord).await {
-            Ok(end) => close(end).await.map_err(JoinError::from),
+            // The body's queue may be one that nobody has bound yet.
+            Ok(end) => match self.client.declare(&end.publishes).await {
+                Ok(()) => close(end).await.map_err(JoinError::from),
+                Err(error) => Err(error.into()),
+            },
             Err(error) => Err(error),
         };
         match ended {

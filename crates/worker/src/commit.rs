@@ -114,14 +114,11 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) {
             ),
         }
     }
-    if finish.publishes.iter().any(goes_through_an_exchange) {
-        // As each publish of Celery declares the queue it is for; whoever consumes there may never have been here.
-        if let Err(error) = Box::pin(shared.client.declare(&finish.publishes)).await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "the queues of what follows a task could not be bound"
-            );
-        }
+    if finish.publishes.iter().any(goes_through_an_exchange)
+        && !Box::pin(declare(shared, &finish.publishes)).await
+        && settles
+    {
+        return Box::pin(give_back(shared, delivery)).await;
     }
     // What a task holds is given up even when its end cannot be recorded.
     let leave = finish.leave.clone().filter(|_| !settles);
@@ -156,6 +153,32 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) {
                 Box::pin(leave_only(shared, delivery, leave)).await;
             }
         }
+    }
+}
+
+/// Makes the queues known that messages are for, as each publish of Celery declares its queue: whoever consumes there may
+/// never have been here. False when a cold shutdown came while the broker was away.
+async fn declare(shared: &Shared, publishes: &[Publish]) -> bool {
+    let mut wait = Duration::from_millis(50);
+    loop {
+        match shared.client.declare(publishes).await {
+            Ok(()) => return true,
+            Err(error) if error.is_transient() => warn!(
+                error = &error as &dyn std::error::Error,
+                "the queues of what follows a task cannot be bound: trying again"
+            ),
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the queues of what follows a task cannot be bound"
+                );
+                return true;
+            }
+        }
+        if stopped_within(shared, wait).await {
+            return false;
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 

@@ -14,8 +14,10 @@ use crate::{
     outcome::Outcome,
 };
 
-/// The end of a redelivered message whose task is stored as SUCCESS: it is not run again. What should follow it follows if
-/// nothing has, as the worker before may have died in between (`celery/app/trace.py`, `trace_task`).
+/// The end of a redelivered message whose task is stored as SUCCESS: it is not run again. What should follow it follows if it
+/// cannot be seen that it has, as the worker before may have died in between (`celery/app/trace.py`, `trace_task`). Celery
+/// takes stored children for a sign. They are one only where result and follow-ups are stored in one step, and never for the
+/// part of a chord; a part that comes twice counts once.
 pub(crate) async fn done_before(shared: &Shared, delivery: &Delivery, job: &Job) -> Option<Finish> {
     let message = &job.message;
     let stored = match shared.results.load(&message.headers.id).await {
@@ -29,8 +31,11 @@ pub(crate) async fn done_before(shared: &Shared, delivery: &Delivery, job: &Job)
         }
     };
     info!(task.id = %message.headers.id, task.name = %message.headers.task, "task has succeeded before, it is not run again");
-    let followed = stored.children.is_some_and(|children| !children.is_empty());
-    if followed || job.body.embed.is_empty() {
+    let embed = &job.body.embed;
+    let followed = shared.results_beside
+        && matches!(embed.chord(), Ok(None))
+        && stored.children.is_some_and(|children| !children.is_empty());
+    if followed || embed.is_empty() {
         let mut finish = attempt::settle(delivery.clone(), Settle::Ack);
         finish.leave = gate::leave(message, job.task.rules.gated, finish.settle.as_ref(), None);
         return Some(finish);

@@ -96,7 +96,10 @@ pub(crate) async fn run(
     let fetcher = spawn_fetcher(Arc::clone(&consumer), sender.clone());
     let size = Arc::clone(&shared.pool.size);
     size.attach(sender.downgrade());
+    let lenient =
+        shared.settings.tasks.reject_on_worker_lost && shared.settings.worker.max_deaths > 0;
     let mut engine = Engine {
+        lenient,
         shared,
         size,
         sender,
@@ -168,6 +171,8 @@ struct Engine {
     stirred: Option<Instant>,
     running: usize,
     held: usize,
+    /// See [`Load::lenient`].
+    lenient: bool,
     /// A fetch is under way.
     fetching: bool,
     /// Slots promised to it.
@@ -258,6 +263,7 @@ impl Engine {
             waiting: self.waiting.len(),
             running: self.running,
             quick: self.quick(),
+            lenient: self.lenient,
         };
         if let Some(want) = policy::room(&load) {
             self.reserved = want.start.min(self.free());

@@ -135,7 +135,7 @@ pub(crate) async fn pass(shared: &Shared, delivery: &Delivery, job: &Job) -> Pas
     let admit = job.task.gate.as_ref();
     let admit = admit.and_then(|gate| ask(gate, delivery, job));
     let Some(admit) = admit else {
-        // A call that does not fit its task asks for nothing.
+        // A call that does not fit its task asks for nothing, and fails when it is due.
         return job.not_before.map_or(Passed::Yes, |until| {
             let delay = Settle::Delay {
                 until,

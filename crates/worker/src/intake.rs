@@ -88,6 +88,7 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
         body,
         expires,
         not_before,
+        token: None,
     }))
 }
 

@@ -299,6 +299,8 @@ pub(crate) struct Load {
     pub(crate) running: usize,
     /// Tasks end within a few milliseconds, and have just done so.
     pub(crate) quick: bool,
+    /// A death may be counted that was none: the first one does not end a task.
+    pub(crate) lenient: bool,
 }
 
 /// What the next fetch takes, or none for now.
@@ -316,18 +318,15 @@ pub(crate) fn room(load: &Load) -> Option<Want> {
     }
     if load.quick {
         // Half of the slots: the other half is run meanwhile, so that neither the server nor this worker waits for the other.
-        let batch = load
-            .concurrency
-            .div_ceil(2)
-            .min(load.prefetch.div_ceil(4))
-            .min(MOST_AT_ONCE);
-        let room = room.min(batch);
+        let half = load.concurrency.div_ceil(2).min(MOST_AT_ONCE);
+        let batch = half.min(load.prefetch.div_ceil(4));
+        let room = room.min(half);
         // What is ending makes more room in a moment; what only runs may not.
         let ending = load.held > load.waiting + load.running;
         let worth_it = room >= batch || !ending;
         return (load.waiting == 0 && worth_it).then_some(Want {
             max: room,
-            start: room,
+            start: if load.lenient { room } else { free.min(room) },
         });
     }
     let dry = load.waiting == 0 && free > 0;

@@ -5,16 +5,16 @@
 //! is left unused; those behind them go back to the broker until their turn is near.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use lovage_broker::{Delivery, DeliveryTag};
+use lovage_broker::DeliveryTag;
 use lovage_registry::RateLimit;
 use tokio::sync::Notify;
 
@@ -125,18 +125,25 @@ impl Bucket {
         self.limited.load(Ordering::Relaxed)
     }
 
-    /// Decides about a message of the task.
-    pub(crate) fn turn(&self, id: &str) -> Turn {
-        self.state().turn(id, Instant::now())
+    /// Decides about a message of the task; also tells when there is the next token.
+    fn turn(&self, id: &str) -> (Turn, Instant) {
+        let mut state = self.state();
+        let turn = state.turn(id, Instant::now());
+        (turn, state.next)
     }
 
     /// Waits for a token, behind those who came before. Only after [`Turn::Here`].
-    pub(crate) async fn wait(&self) {
+    pub(crate) async fn wait(self: &Arc<Self>) -> Token {
         let _first = self.line.lock().await;
         loop {
             let changed = self.changed.notified();
-            let Err(next) = self.state().take(Instant::now()) else {
-                return;
+            let taken = {
+                let mut state = self.state();
+                state.take(Instant::now()).map(|()| state.next)
+            };
+            let next = match taken {
+                Ok(next) => return Token::new(self, next),
+                Err(next) => next,
             };
             tokio::select! {
                 () = tokio::time::sleep_until(next.into()) => {}
@@ -145,12 +152,10 @@ impl Bucket {
         }
     }
 
-    /// The token of a task that took one and does not run now.
-    pub(crate) fn give_back(&self) {
-        if self.is_limited() {
-            self.state().give_back();
-            self.changed.notify_one();
-        }
+    /// The token of a task that took one and does not run, when nobody has taken one since.
+    fn give_back(&self, taken: Instant) {
+        self.state().give_back(taken);
+        self.changed.notify_one();
     }
 
     fn set(&self, rate: Option<RateLimit>, now: Instant) {
@@ -166,32 +171,90 @@ impl Bucket {
     }
 }
 
-/// Deliveries that have waited for their token and have it.
+/// A task may begin. Dropped unspent it is given back.
+#[derive(Debug)]
+pub(crate) struct Token {
+    bucket: Arc<Bucket>,
+    /// When there was to be the next one after it.
+    next: Instant,
+    spent: bool,
+}
+
+impl Token {
+    fn new(bucket: &Arc<Bucket>, next: Instant) -> Self {
+        Self {
+            bucket: Arc::clone(bucket),
+            next,
+            spent: false,
+        }
+    }
+
+    /// The task begins.
+    pub(crate) fn spend(mut self) {
+        self.spent = true;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if !self.spent {
+            self.bucket.give_back(self.next);
+        }
+    }
+}
+
+/// Tokens of deliveries that have waited for them and stand in the engine's line again.
 #[derive(Debug, Default)]
-pub(crate) struct Turns(Mutex<HashSet<DeliveryTag>>);
+pub(crate) struct Turns {
+    granted: Mutex<HashMap<DeliveryTag, Token>>,
+    /// How many there are, so that the lock is taken only when there are any.
+    count: AtomicUsize,
+}
+
+/// The broker's clock decides when an eta is over, and may be ahead by so much.
+const SKEW: f64 = 2.0;
 
 impl Turns {
-    fn lock(&self) -> MutexGuard<'_, HashSet<DeliveryTag>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeliveryTag, Token>> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The delivery need not wait again.
-    pub(crate) fn granted(&self, tag: DeliveryTag) {
-        self.lock().insert(tag);
+    pub(crate) fn grant(&self, tag: DeliveryTag, token: Token) {
+        let mut granted = self.lock();
+        granted.insert(tag, token);
+        self.count.store(granted.len(), Ordering::Release);
     }
 
-    /// What a message is to do. Costs a task without a rate limit one look at a flag.
-    pub(crate) fn of(&self, job: &Job, delivery: &Delivery) -> Turn {
-        let bucket = &job.task.bucket;
-        if !bucket.is_limited() {
-            return Turn::Now;
+    /// The token of a delivery that has waited for it.
+    pub(crate) fn granted(&self, tag: DeliveryTag) -> Option<Token> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
         }
-        // One that only asks for its lock, and is delayed then, takes no token yet; nor does Celery before an eta.
-        if job.not_before.is_some() || self.lock().remove(&delivery.tag) {
-            return Turn::Now;
-        }
-        bucket.turn(job.message.headers.id.as_str())
+        let mut granted = self.lock();
+        let token = granted.remove(&tag);
+        self.count.store(granted.len(), Ordering::Release);
+        token
     }
+}
+
+/// What a message is to do; it gets the token that it takes. Costs a task without a rate limit one look at a flag. `now` is unix
+/// time.
+pub(crate) fn turn(job: &mut Job, granted: Option<Token>, now: f64) -> Turn {
+    if granted.is_some() {
+        job.token = granted;
+        return Turn::Now;
+    }
+    let bucket = &job.task.bucket;
+    // One that only asks for its lock, and is delayed then, takes no token yet; nor does Celery before an eta.
+    if !bucket.is_limited() || job.not_before.is_some_and(|at| at > now + SKEW) {
+        return Turn::Now;
+    }
+    let (turn, next) = bucket.turn(job.message.headers.id.as_str());
+    if turn == Turn::Now {
+        job.token = Some(Token::new(bucket, next));
+    }
+    turn
 }
 
 /// The state of a bucket, as a function of time.
@@ -239,8 +302,10 @@ impl State {
         Ok(())
     }
 
-    fn give_back(&mut self) {
-        if let Some(rate) = &self.rate {
+    fn give_back(&mut self, taken: Instant) {
+        if let Some(rate) = &self.rate
+            && self.next == taken
+        {
             let next = self.next.checked_sub(rate.interval());
             self.next = next.unwrap_or(self.next);
         }
@@ -341,9 +406,16 @@ mod tests {
         let now = Instant::now();
         let mut state = State::new(rate("1/h"), now);
         assert_eq!(state.turn("1", now), Turn::Now);
-        state.give_back();
+        let first = state.next;
+        state.give_back(first);
         assert_eq!(state.turn("2", now), Turn::Now);
         assert_eq!(state.turn("3", now), Turn::Here);
+        // Somebody has taken the next one since, or the rate is another.
+        let second = state.next;
+        state.next += Duration::from_secs(3600);
+        let after = state.next;
+        state.give_back(second);
+        assert_eq!(state.next, after, "no second token comes of it");
     }
 
     #[test]
@@ -361,9 +433,9 @@ mod tests {
             false,
         );
         let bucket = Arc::clone(&limits.buckets["t"]);
-        assert_eq!(bucket.turn("1"), Turn::Now);
-        assert_eq!(bucket.turn("2"), Turn::Here);
-        let waits = tokio::spawn(async move { bucket.wait().await });
+        assert_eq!(bucket.turn("1").0, Turn::Now);
+        assert_eq!(bucket.turn("2").0, Turn::Here);
+        let waits = tokio::spawn(async move { bucket.wait().await.spend() });
         tokio::task::yield_now().await;
         assert!(!waits.is_finished());
         limits.set("t", None).unwrap();

@@ -304,7 +304,6 @@ impl Worker {
     }
 }
 
-/// What is behind the names of queues: bindings of those that workers share, and a queue of our own for each broadcast.
 /// The queue of a worker's own (`celery/utils/nodenames.py`, `worker_direct`); `None` for a node whose name no queue can have.
 fn direct(node: &NodeName) -> Option<Binding> {
     let queue = QueueName::parse(&format!("{node}.dq2")).ok()?;
@@ -315,6 +314,7 @@ fn direct(node: &NodeName) -> Option<Binding> {
     })
 }
 
+/// What is behind the names of queues: bindings of those that workers share, and a queue of our own for each broadcast.
 fn places(
     queues: &[QueueName],
     settings: &TaskSettings,

@@ -16,6 +16,8 @@ use crate::wait::within;
 /// By when the work of a dead worker must run again, with the default lease.
 const BACK: Duration = Duration::from_secs(10);
 const WORKERS: usize = 3;
+/// The default lease.
+const LEASE: Duration = Duration::from_secs(6);
 
 /// Quick tasks, some of which retry at once or soon: deaths fall between the steps of retries too.
 ///
@@ -107,7 +109,7 @@ pub(super) fn storm(extent: Extent, recipe: Recipe, mix: Mix) -> (World, Tally) 
 /// As [`under_load`], and when it takes longer.
 pub fn back_in_time(extent: Extent) -> Outcome {
     let recipe = Recipe {
-        lease: Duration::from_secs(6),
+        lease: LEASE,
         concurrency: 6,
         ..Recipe::default()
     };
@@ -165,9 +167,17 @@ pub fn back_in_time(extent: Extent) -> Outcome {
     }
     let mut slowest_run = Duration::ZERO;
     for pair in runs.values().flat_map(|runs| runs.windows(2)) {
-        // Who had it next may have died before he began: then the time counts from there.
-        let last = deaths.values().filter(|died| **died < pair[1].began).max();
-        let died = last.copied().unwrap_or(deaths[&pair[0].worker]);
+        // Who had it next may have died before he began: then the time counts from there. He cannot have had it before the
+        // lease of the one before him was over.
+        let lease = u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX);
+        let mut later: Vec<u64> = deaths.values().copied().collect();
+        later.sort_unstable();
+        let died = later
+            .into_iter()
+            .fold(deaths[&pair[0].worker], |died, next| {
+                let had_it = next >= died + lease && next < pair[1].began;
+                if had_it { next } else { died }
+            });
         let after = Duration::from_micros(pair[1].began.saturating_sub(died));
         assert!(
             after < BACK,

@@ -271,6 +271,7 @@ fn asked_of(
         waiting,
         running,
         quick,
+        lenient: true,
     };
     room(&load).map(|want| (want.max, want.start))
 }
@@ -299,6 +300,24 @@ fn while_tasks_are_quick_the_next_batch_is_fetched_as_the_last_one_runs() {
     assert_eq!(asked(103, 3, 100, true), None, "the line is served first");
     assert_eq!(asked(390, 0, 100, true), None, "ends are on their way");
     assert_eq!(asked(400, 0, 0, true), None, "the prefetch is a bound");
+}
+
+#[test]
+fn small_pools_take_half_of_themselves_and_nothing_is_marked_where_a_death_is_the_end() {
+    assert_eq!(asked_of(3, 3, 0, 0, 0, true), Some((2, 2)));
+    assert_eq!(asked_of(1, 1, 0, 0, 0, true), Some((1, 1)));
+    assert_eq!(asked_of(100, 100, 0, 0, 0, true), Some((50, 50)));
+    let strict = Load {
+        concurrency: 100,
+        prefetch: 400,
+        held: 80,
+        waiting: 0,
+        running: 80,
+        quick: true,
+        lenient: false,
+    };
+    let want = room(&strict).map(|want| (want.max, want.start));
+    assert_eq!(want, Some((50, 20)), "no more than there are free slots");
 }
 
 #[test]

@@ -33,10 +33,8 @@ local function line_up(item, gate, key, till, most)
   local was = call('HMGET', gate, 'line', 'ticket', 'most')
   if was[1] and was[1] ~= line then leave_line(root, item.id, was[1], was[3], now) end
   local ticket = was[2]
-  if not ticket then
-    ticket = call('INCR', root .. 'tickets')
-    call('EXPIRE', root .. 'tickets', KEEP)
-  end
+  if not ticket then ticket = call('INCR', root .. 'tickets') end
+  call('EXPIRE', root .. 'tickets', KEEP)
   call('ZADD', line, ticket, item.id)
   call('EXPIRE', line, KEEP)
   call('SADD', root .. 'lines', key)
@@ -102,6 +100,9 @@ local function admit(item)
     elseif last[1] ~= item.id then
       -- A later call took its place; one that has ended already is not known by name any more.
       return 'duplicate ' .. (last[1] or 'a later call')
+    else
+      -- It may come again much later: a retry, or its turn under a limit.
+      call('EXPIRE', key, math.ceil(math.max(due, item.earliest) - now) + KEEP)
     end
     if due > now then return park(item, gate, due) end
   end

@@ -2,7 +2,8 @@
 --   gate:<id>      hash: lock, mode, waiting (ms), debounce, slots (a line `<most> <key>` each), tag: what the task holds, and for which
 --                  delivery; line, most, parked, at, ticket: where it waits, for how many slots, under which member of the
 --                  delayed, until when at the latest, and since when; joined: whose result it waits for; passed: it began once
---   unique:...     hash: owner, tag ('' while the owner's message is in nobody's hands), early, ended
+--   unique:...     hash: owner, tag ('' while the owner's message is in nobody's hands, and always in a lock for a time), early,
+--                  ended
 --   debounce:...   hash: owner, at
 --   slots:...      hash: tag to 1 when its message is acked as it starts, else 0
 --   rate:...       list: the times of the last starts, the newest first
@@ -59,15 +60,19 @@ end
 
 -- Takes those off the head of a line whose messages are gone.
 local function tidy(root, key, now)
-  local line = root .. 'line:' .. key
+  local line, removed = root .. 'line:' .. key, false
   while true do
     local first = call('ZRANGE', line, 0, 0)[1]
-    if not first then return forget_empty(root, key) end
-    local seen = call('HMGET', root .. 'gate:' .. first, 'parked', 'at')
-    if seen[1] and call('HEXISTS', KEYS[5], seen[1]) == 1 then return end
-    if seen[2] and tonumber(seen[2]) + GRACE > now then return end
+    local seen = first and call('HMGET', root .. 'gate:' .. first, 'parked', 'at')
+    if not seen
+      or seen[1] and call('HEXISTS', KEYS[5], seen[1]) == 1
+      or seen[2] and tonumber(seen[2]) + GRACE > now then
+      break
+    end
     call('ZREM', line, first)
+    removed = true
   end
+  if removed then forget_empty(root, key) end
 end
 
 -- Puts the first of a line, as many as may go, at the heads of their queues.
@@ -89,9 +94,8 @@ end
 
 -- Takes a task out of a line; the one behind it may go where it did not.
 local function leave_line(root, id, line, most, now)
-  call('ZREM', line, id)
   local key = string.sub(line, #root + 6)
-  forget_empty(root, key)
+  if call('ZREM', line, id) == 1 then forget_empty(root, key) end
   if most and most ~= '0' then
     wake(root, key, tonumber(most) - call('HLEN', root .. key), now)
   end
