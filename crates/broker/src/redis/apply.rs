@@ -1,13 +1,12 @@
 //! Running `apply.lua` so that a lost answer is asked for again and nothing is done twice.
 
-use redis::Cmd;
+use redis::{Cmd, Script};
 
 use super::{
     batch::{Applied, Batch, MOST_ITEMS, Settling, Ticket},
     consumer::Shared,
     link::{Link, Patience, Request},
     reply,
-    scripts::APPLY,
 };
 use crate::{DeliveryTag, Error, Start};
 
@@ -36,8 +35,9 @@ impl Numbered {
             number: self.next,
         };
         self.next += 1;
+        let script = batch.script();
         let cmd = batch.into_call(&shared.holder.worker_key, Some(ticket), "", settling);
-        match run(&shared.link, &cmd, Patience::Endless).await? {
+        match run(&shared.link, script, &cmd, Patience::Endless).await? {
             Outcome::Applied(applied) => Ok(applied),
             Outcome::Refused => Err(Error::Misunderstood {
                 what: "the apply script",
@@ -54,9 +54,14 @@ pub(crate) enum Outcome {
     Refused,
 }
 
-/// Runs a call of the script.
-pub(crate) async fn run(link: &Link, cmd: &Cmd, patience: Patience) -> Result<Outcome, Error> {
-    let answer = link.send(Request::Script(&APPLY, cmd), patience).await?;
+/// Runs a call of a batch's script.
+pub(crate) async fn run(
+    link: &Link,
+    script: &'static Script,
+    cmd: &Cmd,
+    patience: Patience,
+) -> Result<Outcome, Error> {
+    let answer = link.send(Request::Script(script, cmd), patience).await?;
     match reply::bytes(answer).as_deref() {
         Some(b"ALIVE" | b"STALE") => Ok(Outcome::Refused),
         Some(answer) => Applied::parse(answer)

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::Cmd;
+use redis::{Cmd, Script};
 
 use super::{
     gate,
     keys::Keys,
-    scripts::{self, APPLY},
+    scripts::{self, APPLY, APPLY_GATED},
 };
 use crate::{ChordPart, Error, Leave, Reason, ResultPlace, ResultWrite, envelope};
 
@@ -218,6 +218,15 @@ impl<'k> Batch<'k> {
         Ok(())
     }
 
+    /// The script that it is for; to be asked once all is in it.
+    pub(crate) fn script(&self) -> &'static Script {
+        if self.leaves.is_empty() {
+            &APPLY
+        } else {
+            &APPLY_GATED
+        }
+    }
+
     /// Writes the call. `guard` is a key that must not exist, or empty.
     pub(crate) fn into_call(
         mut self,
@@ -228,7 +237,7 @@ impl<'k> Batch<'k> {
     ) -> Cmd {
         let keys = self.keys;
         let mut cmd = scripts::call(
-            &APPLY,
+            self.script(),
             &[
                 worker,
                 &keys.unacked,

@@ -208,8 +208,9 @@ async fn portion_back(
             batch.push(item, list, End::Head, again);
         }
     }
+    let script = batch.script();
     let call = batch.into_call(&shared.holder.worker_key, None, guard, settling);
-    Ok(match apply::run(link, &call, patience).await? {
+    Ok(match apply::run(link, script, &call, patience).await? {
         Outcome::Applied(applied) => Some(applied),
         Outcome::Refused => None,
     })

@@ -17,6 +17,15 @@ pub(crate) static APPLY: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         include_str!("lua/store.lua"),
         include_str!("lua/delayed.lua"),
+        include_str!("lua/apply.lua")
+    ))
+});
+
+/// The same for a batch of which some leave the gate. By itself, since a script makes all its functions anew in each call.
+pub(crate) static APPLY_GATED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/store.lua"),
+        include_str!("lua/delayed.lua"),
         include_str!("lua/gate.lua"),
         include_str!("lua/apply.lua")
     ))
