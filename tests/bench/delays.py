@@ -121,7 +121,7 @@ def main():
     text = "| | measured | required |\n|---|---|---|\n" + "".join(f"| {a} | {b} | {c} |\n" for a, b, c in table)
     print(text, end="")
     if args.markdown:
-        Path(args.markdown).write_text("# A million delayed tasks\n\n" + os.environ.get("CIRCUMSTANCES", "") + "\n" + text)
+        Path(args.markdown).write_text("# A million delayed tasks\n\n" + os.environ.get("CIRCUMSTANCES", "").strip() + "\n\n" + text)
     sys.exit(0 if grown < 20 and p99 < 250 and late[0] >= 0 else 1)
 
 
