@@ -121,6 +121,19 @@ fn a_queue_that_may_not_be_made_is_refused() {
         "{said}"
     );
     assert_eq!(redis.depth("b"), 0);
+    let _worker = LovageWorker::builder(&redis)
+        .variable("CELERY_TASK_QUEUES", "a")
+        .variable("CELERY_TASK_CREATE_MISSING_QUEUES", "false")
+        .start();
+    let sum = call(
+        &redis,
+        &[
+            ("CELERY_TASK_QUEUES", "a"),
+            ("CELERY_TASK_CREATE_MISSING_QUEUES", "false"),
+        ],
+        &["call", "demo.add", "2", "3", "--queue", "a", "--wait"],
+    );
+    assert_eq!(sum, "5", "one that is named may be used");
 }
 
 #[test]

@@ -468,3 +468,43 @@ async fn terminate_signals_the_child_and_revokes_its_task() {
     ended.expect("the worker ends in order");
     assert_eq!((redis.unacked(), handle.state().processes.len()), (0, 0));
 }
+
+#[test]
+fn a_result_store_that_is_away_holds_up_no_other_task_and_gets_its_results_later() {
+    let broker = RedisServer::start();
+    let mut results = RedisServer::start();
+    let mut worker = LovageWorker::at(&broker.url(), &results.url())
+        .program(env!("CARGO_BIN_EXE_test-tasks"))
+        .pool("prefork")
+        .concurrency(2)
+        .variable("CELERY_TASK_TRACK_STARTED", "1")
+        .variable("CELERY_TASK_REJECT_ON_WORKER_LOST", "0")
+        .start();
+    let doomed = send(&broker, "test.block", &json!([420]));
+    let child = started_pid(&results, &doomed);
+    results.kill();
+    processes::signal(child, Signal::KILL);
+    worker.wait_for("a child process died with its task");
+    let other = send(&broker, "demo.sleep", &json!([0.1]));
+    worker.wait_for("the result store is away");
+    assert!(worker.is_running());
+    results.restart();
+    assert!(lost(&results, &doomed).contains("SIGKILL"));
+    results.wait_for_state(&other, "SUCCESS");
+    eventually("both to be settled", || broker.unacked() == 0);
+}
+
+#[test]
+fn after_a_hard_limit_there_is_a_new_child_and_the_log_says_what_became_of_the_old_one() {
+    let redis = RedisServer::start();
+    let mut worker = prefork(&redis, 1).start();
+    let first = pid_of(&redis, &send(&redis, "test.pid", &json!([])));
+    let message = TaskMessage::new("test.block", &json!([420]), &json!({}))
+        .set("headers.timelimit", json!([0.5, null]));
+    redis.publish("celery", &message);
+    redis.wait_for_state(&message.id, "FAILURE");
+    worker.wait_for("Hard time limit (0.5s) exceeded for test.block");
+    let second = pid_of(&redis, &send(&redis, "test.pid", &json!([])));
+    assert_ne!(first, second);
+    assert!(!processes::lives(first));
+}

@@ -465,3 +465,15 @@ fn a_task_that_outlives_the_lease_in_a_long_drain_is_acked_and_not_given_to_othe
         other.log().text()
     );
 }
+
+#[test]
+fn what_a_cold_shutdown_gave_back_is_finished_by_the_next_worker() {
+    let redis = RedisServer::start();
+    let mut first = worker(&redis, &[]);
+    let message = begin(&redis, 2.0);
+    first.signal(Signal::QUIT);
+    assert_eq!(first.wait().code(), Some(0));
+    let _second = worker(&redis, &[]);
+    redis.wait_for_state(&message.id, "SUCCESS");
+    assert_eq!(redis.unacked() + redis.depth("celery"), 0);
+}

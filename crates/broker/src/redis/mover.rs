@@ -73,7 +73,8 @@ pub(crate) async fn hand_back_if_last(core: &Core) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives every delayed message back to its queue, and tells how many they were.
+/// Gives every message that is delayed now back to its queue, and tells how many they were. A worker that runs meanwhile delays
+/// them again: those are not waited for.
 pub(crate) async fn hand_back(core: &Core) -> Result<u64, Error> {
     let keys = &core.keys;
     let mut cmd = scripts::call(
@@ -81,15 +82,19 @@ pub(crate) async fn hand_back(core: &Core) -> Result<u64, Error> {
         &[&keys.delayed, &keys.delayed_messages, &keys.delayed_twins],
     );
     cmd.arg(MOST).arg(MOST_BYTES).arg("all");
+    let count = redis::cmd("ZCARD").arg(&keys.delayed).to_owned();
+    let count = core.link.send(Request::One(&count), Patience::Bounded);
+    let most = reply::integer(&count.await?).unwrap_or(0);
     let mut total = 0;
-    loop {
+    while total < most {
         let request = Request::Script(&DUE, &cmd);
         let answer = reply::list(core.link.send(request, Patience::Bounded).await?);
         match answer.first().and_then(reply::integer) {
             Some(moved) if moved > 0 => total += moved,
-            _ => return Ok(total),
+            _ => break,
         }
     }
+    Ok(total)
 }
 
 /// What is overdue is due now; what is never due is waited for as long as can be.
