@@ -14,7 +14,7 @@ fn texts(seeds: &[&str]) -> Vec<Vec<u8>> {
 fn urls() {
     let seeds = texts(&[
         "redis://:pass%20word@cache:6379/1?virtual_host=2",
-        "redis+socket:///tmp/r.sock?virtual_host=3&password=x",
+        "redis+socket:///run/r.sock?virtual_host=3&password=x",
         "redis://[::1]:6379/0;redis://other",
         "rediss://u:p@h/0?ssl_cert_reqs=none",
         "sentinel://:pw@one:26379/0;sentinel://two:26379",

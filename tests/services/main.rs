@@ -2,6 +2,7 @@
 
 mod acks;
 mod bad_messages;
+mod children;
 mod commands;
 mod concurrency;
 mod connections;

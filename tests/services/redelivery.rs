@@ -28,6 +28,18 @@ fn worker(redis: &RedisServer) -> LovageWorkerBuilder {
     LovageWorker::builder(redis).program(env!("CARGO_BIN_EXE_test-tasks"))
 }
 
+/// A `test.turn` that comes again.
+fn turn_again() -> TaskMessage {
+    TaskMessage::new("test.turn", &json!([]), &json!({}))
+        .set("properties.delivery_info.redelivered", json!(true))
+}
+
+fn settled(redis: &RedisServer) {
+    eventually("the message to be settled", || {
+        redis.depth("celery") == 0 && redis.unacked() == 0
+    });
+}
+
 /// How often `test.turn` has run in this worker: it tells by its next result.
 fn runs(redis: &RedisServer) -> i64 {
     let probe = TaskMessage::new("test.turn", &json!([]), &json!({}));
@@ -43,21 +55,17 @@ fn a_redelivered_task_that_has_succeeded_is_not_run_again_when_the_setting_says_
     let _worker = worker(&redis)
         .variable("CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS", "1")
         .start();
-    let message = TaskMessage::new("test.turn", &json!([]), &json!({}))
-        .set("properties.delivery_info.redelivered", json!(true));
+    let message = turn_again();
     succeeded(&redis, &message.id, &json!([]));
     redis.publish("celery", &message);
-    eventually("the message to be settled", || {
-        redis.depth("celery") == 0 && redis.unacked() == 0
-    });
+    settled(&redis);
     assert_eq!(runs(&redis), 0, "it was not run");
     assert_eq!(
         redis.wait_for_state(&message.id, "SUCCESS")["result"],
         "before"
     );
     // One that has not succeeded is run.
-    let open = TaskMessage::new("test.turn", &json!([]), &json!({}))
-        .set("properties.delivery_info.redelivered", json!(true));
+    let open = turn_again();
     redis.publish("celery", &open);
     assert_eq!(redis.wait_for_state(&open.id, "SUCCESS")["result"], 1);
 }
@@ -83,9 +91,7 @@ fn what_should_have_followed_a_task_that_succeeded_before_follows_once() {
         &json!([[["followed-already", null], null]]),
     );
     redis.publish("celery", &done);
-    eventually("the message to be settled", || {
-        redis.depth("celery") == 0 && redis.unacked() == 0
-    });
+    settled(&redis);
     assert_eq!(redis.state("followed-already"), "PENDING");
 }
 
@@ -93,13 +99,10 @@ fn what_should_have_followed_a_task_that_succeeded_before_follows_once() {
 fn without_the_setting_it_runs_again_and_its_first_result_stands() {
     let redis = RedisServer::start();
     let _worker = worker(&redis).start();
-    let message = TaskMessage::new("test.turn", &json!([]), &json!({}))
-        .set("properties.delivery_info.redelivered", json!(true));
+    let message = turn_again();
     succeeded(&redis, &message.id, &json!([]));
     redis.publish("celery", &message);
-    eventually("the message to be settled", || {
-        redis.depth("celery") == 0 && redis.unacked() == 0
-    });
+    settled(&redis);
     assert_eq!(runs(&redis), 1, "it was run");
     assert_eq!(
         redis.wait_for_state(&message.id, "SUCCESS")["result"],

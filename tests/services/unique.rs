@@ -205,33 +205,10 @@ fn who_joins_gets_the_result_also_when_the_first_ones_worker_dies() {
     });
 }
 
-#[test]
-fn who_joins_gets_the_failure_too() {
-    let redis = RedisServer::start();
-    let _worker = worker(&redis, "w").start();
+/// Two calls of which the second joins the first, and both end as the door says: with a failure.
+fn assert_fail_together(redis: &RedisServer, task: &str) {
     let door = Door::closed();
-    let messages = [joined(&door), joined(&door)];
-    redis.publish("celery", &messages[0]);
-    redis.wait_for_state(&messages[0].id, "STARTED");
-    redis.publish("celery", &messages[1]);
-    eventually("the second to wait", || {
-        !redis
-            .command::<Vec<String>>(&["KEYS", "lovage:line:unique:*"])
-            .is_empty()
-    });
-    door.open("fail");
-    for message in &messages {
-        let record = redis.wait_for_state(&message.id, "FAILURE");
-        assert_eq!(record["result"]["exc_message"], json!(["as the door says"]));
-    }
-}
-
-#[test]
-fn a_joined_failure_is_final_although_the_task_would_be_retried_for_it() {
-    let redis = RedisServer::start();
-    let worker = worker(&redis, "w").start();
-    let door = Door::closed();
-    let message = || TaskMessage::new("test.joined_retried", &json!([door.path()]), &json!({}));
+    let message = || TaskMessage::new(task, &json!([door.path()]), &json!({}));
     let messages = [message(), message()];
     redis.publish("celery", &messages[0]);
     redis.wait_for_state(&messages[0].id, "STARTED");
@@ -246,6 +223,20 @@ fn a_joined_failure_is_final_although_the_task_would_be_retried_for_it() {
         let record = redis.wait_for_state(&message.id, "FAILURE");
         assert_eq!(record["result"]["exc_message"], json!(["as the door says"]));
     }
+}
+
+#[test]
+fn who_joins_gets_the_failure_too() {
+    let redis = RedisServer::start();
+    let _worker = worker(&redis, "w").start();
+    assert_fail_together(&redis, "test.joined");
+}
+
+#[test]
+fn a_joined_failure_is_final_although_the_task_would_be_retried_for_it() {
+    let redis = RedisServer::start();
+    let worker = worker(&redis, "w").start();
+    assert_fail_together(&redis, "test.joined_retried");
     assert_eq!(redis.depth("celery") + redis.unacked(), 0);
     assert!(!worker.log().text().contains("will be retried"));
 }
@@ -253,18 +244,28 @@ fn a_joined_failure_is_final_although_the_task_would_be_retried_for_it() {
 #[test]
 fn one_that_is_unique_until_its_start_may_wait_while_another_runs() {
     let redis = RedisServer::start();
-    let _worker = worker(&redis, "w").concurrency(1).start();
+    let _worker = worker(&redis, "w").concurrency(3).start();
     let door = Door::closed();
     let message = || TaskMessage::new("test.unique_waiting", &json!([door.path()]), &json!({}));
-    let first = message();
+    let late = || message().set("headers.eta", crate::eta(2).into());
+    let (first, second, third) = (message(), late(), late());
     redis.publish("celery", &first);
     redis.wait_for_state(&first.id, "STARTED");
-    let late = message().set("headers.eta", crate::eta(2).into());
-    redis.publish("celery", &late);
-    // It passes the gate when a slot is free; both slots of this worker's gate are the one that runs.
+    redis.publish("celery", &second);
+    eventually("the second to wait", || {
+        redis.command::<usize>(&["ZCARD", "lovage:delayed"]) == 1
+    });
+    redis.publish("celery", &third);
+    assert_duplicate(&redis, &third.id, &second.id);
+    redis.wait_for_state(&second.id, "STARTED");
+    assert_eq!(redis.state(&first.id), "STARTED", "both run");
     door.open("done");
-    assert_eq!(redis.wait_for_state(&first.id, "SUCCESS")["result"], "done");
-    assert_eq!(redis.wait_for_state(&late.id, "SUCCESS")["result"], "done");
+    for message in [&first, &second] {
+        assert_eq!(
+            redis.wait_for_state(&message.id, "SUCCESS")["result"],
+            "done"
+        );
+    }
 }
 
 #[test]
