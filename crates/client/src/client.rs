@@ -37,6 +37,7 @@ struct Inner {
     composer: Composer,
     layers: PublishLayers,
     revokes: RevokeSettings,
+    chord_expires: Option<Duration>,
     /// Nothing: sending is not told.
     sent: Option<Arc<Sent>>,
 }
@@ -61,6 +62,8 @@ pub struct ClientOptions {
     pub own: HashMap<TaskName, OwnOptions>,
     /// From which etas and expiries are counted; a worker takes it over.
     pub clock: Clock,
+    /// How long the keys of a chord live; `None`: for ever.
+    pub chord_expires: Option<Duration>,
 }
 
 /// What a task says of how it is sent.
@@ -114,6 +117,7 @@ impl From<&Settings> for ClientOptions {
             repr_limit: Some(settings.events.repr_limit),
             own: HashMap::new(),
             clock: Clock::system(),
+            chord_expires: settings.results.chord_expires.or(settings.results.expires),
         }
     }
 }
@@ -127,6 +131,7 @@ impl Client {
     ) -> Self {
         let policy = options.publish;
         let (revokes, tells) = (options.revokes, options.sent_event);
+        let chord_expires = options.chord_expires;
         let composer = Composer::new(options);
         let sent = tells.then(|| Arc::new(Sent::new(composer.origin())));
         // Settings with a queue that cannot be are refused where a task is routed.
@@ -139,6 +144,7 @@ impl Client {
                 composer,
                 layers: PublishLayers::default(),
                 revokes,
+                chord_expires,
                 sent,
             }),
         }
@@ -156,6 +162,7 @@ impl Client {
                 composer: self.inner.composer.clone(),
                 layers,
                 revokes: self.inner.revokes,
+                chord_expires: self.inner.chord_expires,
                 sent: self.inner.sent.clone(),
             }),
         }
@@ -267,7 +274,16 @@ impl Client {
     /// # Errors
     /// When the broker fails for longer than the publish policy bears; part may have been sent.
     pub async fn publish(&self, prepared: Vec<Prepared>) -> Result<(), Error> {
-        let sending = Sending::current();
+        let ids: Vec<TaskId> = prepared.iter().map(|one| one.id.clone()).collect();
+        self.publish_unrecorded(prepared).await?;
+        if let Some(sending) = Sending::current() {
+            ids.iter().for_each(|id| sending.record(id));
+        }
+        Ok(())
+    }
+
+    /// Sends messages prepared before, in their order.
+    pub(crate) async fn publish_unrecorded(&self, prepared: Vec<Prepared>) -> Result<(), Error> {
         let mut rest = prepared.into_iter();
         loop {
             let chunk: Vec<Prepared> = rest.by_ref().take(CHUNK).collect();
@@ -280,9 +296,6 @@ impl Client {
             self.inner.layers.after(&chunk, outcome.as_ref().copied());
             outcome?;
             self.tell_sent(&publishes).await;
-            if let Some(sending) = &sending {
-                chunk.iter().for_each(|one| sending.record(&one.id));
-            }
         }
     }
 
@@ -357,6 +370,11 @@ impl Client {
     /// From which etas and expiries are counted.
     pub fn clock(&self) -> &Clock {
         self.inner.composer.clock()
+    }
+
+    /// How long the keys of a chord live.
+    pub(crate) fn chord_expires(&self) -> Option<Duration> {
+        self.inner.chord_expires
     }
 
     /// How long, and how many, revoked tasks are remembered.

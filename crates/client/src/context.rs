@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lovage_protocol::TaskId;
+use lovage_protocol::{TaskId, Value};
 
 use crate::Outgoing;
 
@@ -22,8 +22,8 @@ pub struct Sending {
     pub root_id: Option<TaskId>,
     /// The priority to hand on, when `task_inherit_parent_priority` says so.
     pub priority: Option<i64>,
-    /// The ids of what was sent, in order: the `children` of its result.
-    pub children: Arc<Mutex<Vec<TaskId>>>,
+    /// References to what was sent, in order: the `children` of its result.
+    pub children: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Sending {
@@ -45,9 +45,15 @@ impl Sending {
 
     /// Notes a task that was sent.
     pub fn record(&self, child: &TaskId) {
+        let own = Value::List(vec![child.as_str().into(), Value::Null]);
+        self.record_reference(Value::List(vec![own, Value::Null]));
+    }
+
+    /// Notes a canvas that was sent, by its reference.
+    pub fn record_reference(&self, child: Value) {
         self.children
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(child.clone());
+            .push(child);
     }
 }

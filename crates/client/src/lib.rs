@@ -45,6 +45,7 @@
 //! ```
 
 mod builder;
+pub mod canvas;
 mod client;
 mod composer;
 pub mod context;
