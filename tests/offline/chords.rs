@@ -106,6 +106,7 @@ async fn a_chord_whose_worker_died_with_the_claim_is_ended_by_the_next() {
         task_id: "a".into(),
         member: r#"[1, "a", "SUCCESS", 2]"#.into(),
         index: Some(0.0),
+        more: 0,
         expires: None,
         claim: Duration::from_secs(60),
         place: ResultPlace::Memory,

@@ -415,6 +415,8 @@ pub struct ChordPart {
     pub member: Bytes,
     /// `group_index`; `None` sorts last.
     pub index: Option<f64>,
+    /// So many parts more are waited for from now on; counted once, with the part.
+    pub more: u64,
     /// The life of the chord's keys.
     pub expires: Option<Duration>,
     /// For how long a claim holds before somebody else may dispatch the body.

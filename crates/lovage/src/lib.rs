@@ -55,8 +55,9 @@ pub use lovage_settings as settings;
 #[cfg(feature = "testing")]
 pub use lovage_testing as testing;
 pub use lovage_worker::{
-    Context, KillSignal, Layer, Module, Outcome, PoolState, RateLimits, RawCall, RawTask,
-    SoftLimit, Started, TaskOptions, Terminated, WorkerHandle, context, layer, signal,
+    Context, Failed, FailedTask, KillSignal, Layer, Module, NoChord, Outcome, PoolState,
+    RateLimits, RawCall, RawTask, RetryChanges, SoftLimit, Started, TaskOptions, Terminated,
+    WorkerHandle, context, layer, signal,
 };
 
 /// Runs the command line with the tasks of `modules`; the whole of a binary's `main`.

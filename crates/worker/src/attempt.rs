@@ -21,7 +21,7 @@ use crate::{
     chord::Joiner,
     commit::{self, Starter, Ticket},
     conclude::{self, Conclusion},
-    context::{Context, Outlet},
+    context::{Context, Outlet, in_chord},
     dedup,
     engine::{EngineLine, Event, Slot},
     gate::{self, Gatekeeper, Passed},
@@ -141,9 +141,13 @@ pub(crate) async fn live(
             Box::pin(shared.unknown.receive(&shared, delivery, &message)).await
         }
     };
-    let Conclusion { finish, report } = conclusion;
+    let Conclusion {
+        finish,
+        report,
+        after,
+    } = conclusion;
     // Boxed, too: only the end of a task needs the room.
-    let recorded = Box::pin(commit::finish(&shared, Box::new(finish))).await;
+    let recorded = Box::pin(commit::finish(&shared, Box::new(finish), after)).await;
     drop(ticket);
     if let Some(mut report) = report {
         report.received = came;
@@ -189,7 +193,7 @@ async fn delay(shared: &Shared, delivery: Delivery, ticket: Ticket, until: f64, 
     let payload = told.then(|| mark_received(&delivery.raw)).flatten();
     let payload = payload.map(Into::into);
     let finish = settle(delivery, Settle::Delay { until, payload });
-    commit::finish(shared, Box::new(finish)).await;
+    commit::finish(shared, Box::new(finish), None).await;
     drop(ticket);
     revoking::recall_if_revoked(shared, &message.headers).await;
 }
@@ -362,6 +366,7 @@ async fn attempt(
         Arc::clone(&shared.hostname),
         Arc::clone(&shared.results),
         shared.client.clone(),
+        in_chord(&body.embed),
         Outlet::Events(shared.announcer.clone()),
     );
     let began = machine::now();
@@ -409,7 +414,11 @@ async fn attempt(
                 );
                 conclude::dropped(shared, delivery, &message, &kept, rules)
             };
-            return Some(Conclusion { finish, report });
+            return Some(Conclusion {
+                finish,
+                report,
+                after: None,
+            });
         }
     };
     context.end();

@@ -194,19 +194,29 @@ pub(crate) fn classify(
     match (signal, error) {
         (Some(Signal::Raise(exception)), _) => Outcome::raised(task, exception),
         (Some(Signal::Ignore), _) => Outcome::Ignore,
+        (Some(Signal::Replace(by)), _) => Outcome::Replace(by),
         (Some(Signal::Reject { reason, requeue }), _) => Outcome::Reject { requeue, reason },
-        (Some(Signal::Retry { cause, countdown }), _) => {
+        (
+            Some(Signal::Retry {
+                cause,
+                countdown,
+                changes,
+            }),
+            _,
+        ) => {
             let traceback = cause.as_ref().map(|cause| traceback(task, cause));
             Outcome::Retry(Retry {
                 cause,
                 traceback,
                 when: countdown.map(When::Countdown),
+                changes,
             })
         }
         (None, TaskError::Retry(eta)) => Outcome::Retry(Retry {
             cause: None,
             traceback: None,
             when: eta.map(mend_eta).map(When::Eta),
+            changes: None,
         }),
         (None, TaskError::ExpectedError(text)) => transient(task, "ExpectedError", text),
         (None, TaskError::TimeoutError) => {

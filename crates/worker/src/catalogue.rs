@@ -16,6 +16,8 @@ use lovage_registry::{MissingState, StateMap, TaskSpec};
 use lovage_settings::Settings;
 
 use crate::{
+    builtin::{self, Directory},
+    errback::OnError,
     error::BuildError,
     gate::{self, Gate},
     handler::Handler,
@@ -46,6 +48,10 @@ pub(crate) struct Registered {
     pub(crate) bucket: Arc<Bucket>,
     /// How many of it have begun.
     pub(crate) accepted: AtomicU64,
+    /// It is called here when it is the error callback of a task that failed here.
+    pub(crate) on_error: Option<OnError>,
+    /// One of Celery's own.
+    pub(crate) builtin: bool,
 }
 
 impl Catalogue {
@@ -54,7 +60,7 @@ impl Catalogue {
         modules: Vec<Module>,
         settings: &Arc<Settings>,
     ) -> Result<(Self, StateMap), BuildError> {
-        let (tasks, provided) = collect(&modules, settings)?;
+        let (tasks, provided, directory) = collect(&modules, settings)?;
         let states = make_states(modules, settings, provided).await?;
         let missing: Vec<String> = tasks
             .values()
@@ -62,7 +68,7 @@ impl Catalogue {
             .map(|gap| gap.to_string())
             .collect();
         if missing.is_empty() {
-            Ok((Self::of(tasks), states))
+            Ok((Self::of(tasks, &directory), states))
         } else {
             Err(BuildError::MissingState(missing))
         }
@@ -74,7 +80,7 @@ impl Catalogue {
         modules: &[Module],
         settings: &Arc<Settings>,
     ) -> Result<Self, BuildError> {
-        let (tasks, _) = collect(modules, settings)?;
+        let (tasks, _, directory) = collect(modules, settings)?;
         let provided: Vec<TypeId> = modules
             .iter()
             .flat_map(|module| module.states.iter().map(|state| state.type_id))
@@ -92,16 +98,17 @@ impl Catalogue {
             }
         }
         if missing.is_empty() {
-            Ok(Self::of(tasks))
+            Ok(Self::of(tasks, &directory))
         } else {
             Err(BuildError::MissingState(missing))
         }
     }
 
-    fn of(tasks: Tasks) -> Self {
-        Self {
-            tasks: Arc::new(tasks),
-        }
+    fn of(tasks: Tasks, directory: &Directory) -> Self {
+        let tasks = Arc::new(tasks);
+        // Nobody else has seen it yet, so it is set here only.
+        let _ = directory.set(Arc::downgrade(&tasks));
+        Self { tasks }
     }
 
     /// The specs of every task of these modules, sorted by name, without making any state.
@@ -109,8 +116,9 @@ impl Catalogue {
     /// # Errors
     /// When two modules register the same name.
     pub fn specs(modules: &[Module]) -> Result<Vec<TaskSpec>, BuildError> {
-        let (tasks, _) = collect(modules, &Arc::default())?;
-        let mut specs: Vec<TaskSpec> = tasks.into_values().map(|task| task.spec.clone()).collect();
+        let (tasks, _, _) = collect(modules, &Arc::default())?;
+        let own = tasks.into_values().filter(|task| !task.builtin);
+        let mut specs: Vec<TaskSpec> = own.map(|task| task.spec.clone()).collect();
         specs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(specs)
     }
@@ -155,7 +163,7 @@ impl Catalogue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+        self.tasks.values().all(|task| task.builtin)
     }
 
     /// The rate limits of all tasks.
@@ -178,9 +186,10 @@ impl Catalogue {
         counts
     }
 
-    /// The names, sorted.
+    /// The names, sorted, without those of Celery's own tasks, which every worker has.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.tasks.keys().map(|name| name.to_string()).collect();
+        let own = self.tasks.iter().filter(|(_, task)| !task.builtin);
+        let mut names: Vec<String> = own.map(|(name, _)| name.to_string()).collect();
         names.sort();
         names
     }
@@ -196,7 +205,10 @@ type Tasks = HashMap<Box<str>, Arc<Registered>>;
 /// Type name of a state to the module that provides it.
 type Provided = HashMap<&'static str, String>;
 
-fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provided), BuildError> {
+fn collect(
+    modules: &[Module],
+    settings: &Arc<Settings>,
+) -> Result<(Tasks, Provided, Directory), BuildError> {
     let mut tasks = Tasks::new();
     let mut owners: HashMap<String, String> = HashMap::new();
     let mut provided = Provided::new();
@@ -235,6 +247,8 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
                 spec: entry.spec.clone(),
                 handler: layer::wrap(&name, &layers, Arc::clone(&entry.handler)),
                 layers: Arc::clone(&layers),
+                on_error: entry.on_error.clone(),
+                builtin: false,
             };
             tasks.insert(name.into(), Arc::new(registered));
         }
@@ -249,7 +263,26 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
             }
         }
     }
-    Ok((tasks, provided))
+    let directory = Directory::default();
+    for (spec, options, handler) in builtin::entries(&directory) {
+        let set = settings.tasks.annotations.of(&spec.name);
+        let registered = Registered {
+            limits: TaskLimits::new(rules::time_limits(&set, &options, settings)),
+            rules: Rules::resolve(&set, &options, settings),
+            gate: None,
+            bucket: Arc::new(Bucket::new(rules::rate_limit(&set, &options, settings))),
+            accepted: AtomicU64::new(0),
+            handler,
+            layers: Layers::default(),
+            on_error: None,
+            builtin: true,
+            spec,
+        };
+        let name = registered.spec.name.as_str().into();
+        // A module may have its own.
+        tasks.entry(name).or_insert_with(|| Arc::new(registered));
+    }
+    Ok((tasks, provided, directory))
 }
 
 /// A name that is none would make all calls equal.

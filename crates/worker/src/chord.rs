@@ -2,16 +2,22 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use lovage_broker::{Broker, ChordClose, ChordPart, Delivery, Publish, ResultWrite};
-use lovage_client::{Client, signature::Follow};
+use lovage_broker::{Broker, ChordClose, ChordPart, Publish, ResultWrite};
+use lovage_client::{
+    Client,
+    canvas::{Start, given, listed, subtasks},
+};
 use lovage_protocol::{
-    DecodeOptions, ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value, parse_stored,
+    ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value, parse_stored,
 };
 use lovage_results::ResultStore;
 use tracing::error;
 
 use crate::{
-    chain::{given, listed, never_run, result_id, subtasks, unchain},
+    attempt::Shared,
+    chain::{never_run, result_id},
+    errback::{ErrorCall, FailedTask},
+    part::{self, Part},
     workflow,
 };
 
@@ -21,7 +27,6 @@ pub(crate) struct Joiner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) client: Client,
     pub(crate) results: Arc<dyn ResultStore>,
-    pub(crate) decode: DecodeOptions,
 }
 
 /// Why a chord could not be joined.
@@ -32,15 +37,7 @@ pub(crate) enum JoinError {
     #[error(transparent)]
     Results(#[from] lovage_results::Error),
     #[error(transparent)]
-    Decode(#[from] lovage_protocol::DecodeError),
-    #[error(transparent)]
-    Signature(#[from] lovage_protocol::SignatureError),
-    #[error(transparent)]
     Client(#[from] lovage_client::Error),
-    #[error("the message has no chord")]
-    NoChord,
-    #[error("a body that is a {0} is not supported yet")]
-    Unsupported(String),
     #[error("a recorded member is damaged")]
     DamagedMember,
     #[error("the saved group is damaged")]
@@ -61,66 +58,159 @@ impl JoinError {
 }
 
 /// What is sent and stored at a chord's end.
-struct End {
+pub(crate) struct End {
     publishes: Vec<Publish>,
     results: Vec<ResultWrite>,
     failed: bool,
+    /// What the body would have returned to chords further out, had it run.
+    pub(crate) parts: Vec<Part>,
+    pub(crate) calls: Vec<ErrorCall>,
+}
+
+/// Finds out how a claimed chord ends: its body is sent, or fails.
+pub(crate) async fn end(shared: &Shared, part: &Part, message: &Message) -> Result<End, JoinError> {
+    let ended = shared.joiner.succeed(&part.part, message, &part.body).await;
+    let ended = match ended {
+        Ok(Joined::Yes(end)) => match shared.client.declare(&end.publishes).await {
+            // The body's queue may be one that nobody has bound yet.
+            Ok(()) => Ok(end),
+            Err(error) => Err(error.into()),
+        },
+        Ok(Joined::Failed { member, cause }) => {
+            let exception = workflow::chord_error(&member, &cause);
+            Ok(fail(shared, message, &part.body, &exception, &cause))
+        }
+        Err(error) => Err(error),
+    };
+    match ended {
+        Err(error) if !error.is_transient() && !is_closed(&error) => {
+            // Nobody would ever hear of the body otherwise.
+            let exception = workflow::chord_failed(&format!("Callback error: {error}"));
+            error!(
+                group = part.part.group_key,
+                error = &error as &dyn std::error::Error,
+                "the body of a chord cannot be sent: it fails"
+            );
+            Ok(fail(shared, message, &part.body, &exception, &exception))
+        }
+        ended => ended,
+    }
+}
+
+/// Ends the chord. False: somebody else has taken it over.
+pub(crate) async fn close(
+    shared: &Shared,
+    part: &ChordPart,
+    token: &str,
+    end: &End,
+) -> Result<bool, JoinError> {
+    let close = ChordClose {
+        group_key: part.group_key.clone(),
+        place: part.place.clone(),
+        token: token.to_owned(),
+        publishes: end.publishes.clone(),
+        results: end.results.clone(),
+        failed: end.failed,
+    };
+    Ok(shared.joiner.broker.chord_close(close).await?)
+}
+
+/// Error callbacks with the body's id, and the failure stored for the body and what was to follow it. A group as the body fails
+/// member by member, with what the header's task raised (`celery/backends/base.py`, `_handle_group_chord_error`).
+fn fail(
+    shared: &Shared,
+    message: &Message,
+    body: &Signature,
+    exception: &ExceptionInfo,
+    cause: &ExceptionInfo,
+) -> End {
+    let mut end = End {
+        publishes: Vec::new(),
+        results: Vec::new(),
+        failed: true,
+        parts: part::of_unrun(
+            shared,
+            vec![body.clone()],
+            &State::Failure,
+            &exception.to_value(),
+        ),
+        calls: Vec::new(),
+    };
+    let members = match body.subtask_type.as_deref() {
+        Some("group") => subtasks(body).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let mut errors = HashMap::new();
+    let mut tell = |id: TaskId, name: &Signature, errbacks, exception: &ExceptionInfo| {
+        let failed = FailedTask {
+            id,
+            name: name.task.clone(),
+            root_id: workflow::root(message),
+            parent_id: Some(message.headers.id.clone()),
+            exception: exception.clone(),
+            traceback: None,
+        };
+        let told = workflow::tell_of_failure(shared, &failed, errbacks);
+        end.publishes.extend(told.publishes);
+        end.results.extend(told.results);
+        end.calls.extend(told.calls);
+    };
+    for member in &members {
+        if let Some(id) = result_id(member) {
+            let mut errbacks = listed(member, "link_error");
+            let more = listed(body, "link_error");
+            errbacks.extend(
+                more.into_iter()
+                    .filter(|one| !listed(member, "link_error").contains(one)),
+            );
+            tell(id.clone(), member, errbacks, cause);
+            errors.insert(id, cause);
+        }
+    }
+    if members.is_empty()
+        && let Some(id) = result_id(body)
+    {
+        tell(id, body, listed(body, "link_error"), exception);
+    }
+    let never = never_run(vec![body.clone()]);
+    let ids = never
+        .iter()
+        .filter_map(|step| given(step, "task_id")?.as_str());
+    for id in ids {
+        let id = TaskId::from(id);
+        end.results.extend(shared.results.encode(&TaskMeta {
+            status: State::Failure,
+            result: errors.get(&id).unwrap_or(&exception).to_value(),
+            traceback: None,
+            children: Some(Vec::new()),
+            date_done: Some(lovage_protocol::time::format_iso(
+                shared.client.clock().now(),
+            )),
+            group_id: None,
+            parent_id: None,
+            extended: None,
+            task_id: id,
+        }));
+    }
+    end
+}
+
+enum Joined {
+    Yes(End),
+    /// A task of the header failed.
+    Failed {
+        member: TaskId,
+        cause: ExceptionInfo,
+    },
 }
 
 impl Joiner {
-    /// Sends the body of the chord, or fails it. False: somebody else has taken the chord over.
-    pub(crate) async fn dispatch(
-        &self,
-        part: &ChordPart,
-        token: &str,
-        delivery: &Delivery,
-    ) -> Result<bool, JoinError> {
-        let message = Message::parse_with(&delivery.raw, &self.decode)?;
-        let body = message.decode_body(&self.decode)?;
-        let chord = match body.embed.chord()? {
-            Some(chord) => chord,
-            None => workflow::inherited_chord(&never_run(body.embed.chain()?))
-                .ok_or(JoinError::NoChord)?,
-        };
-        let close = |end: End| {
-            self.broker.chord_close(ChordClose {
-                group_key: part.group_key.clone(),
-                place: part.place.clone(),
-                token: token.to_owned(),
-                publishes: end.publishes,
-                results: end.results,
-                failed: end.failed,
-            })
-        };
-        let ended = match self.end(part, &message, &chord).await {
-            // The body's queue may be one that nobody has bound yet.
-            Ok(end) => match self.client.declare(&end.publishes).await {
-                Ok(()) => close(end).await.map_err(JoinError::from),
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => Err(error),
-        };
-        match ended {
-            Err(error) if !error.is_transient() && !is_closed(&error) => {
-                // Nobody would ever hear of the body otherwise.
-                let exception = workflow::chord_failed(&format!("Callback error: {error}"));
-                error!(
-                    group = part.group_key,
-                    error = &error as &dyn std::error::Error,
-                    "the body of a chord cannot be sent: it fails"
-                );
-                Ok(close(self.fail(&message, &chord, &exception)).await?)
-            }
-            ended => ended,
-        }
-    }
-
-    async fn end(
+    async fn succeed(
         &self,
         part: &ChordPart,
         message: &Message,
-        chord: &Signature,
-    ) -> Result<End, JoinError> {
+        body: &Signature,
+    ) -> Result<Joined, JoinError> {
         let members = self
             .broker
             .chord_members(&part.place, &part.group_key)
@@ -135,49 +225,31 @@ impl Joiner {
         if let Some(member) = failed {
             let cause = ExceptionInfo::from_value(&member.result)
                 .unwrap_or_else(|_| ExceptionInfo::new("builtins", "Exception", vec![]));
-            let exception = workflow::chord_error(&member.id, &cause);
-            return Ok(self.fail(message, chord, &exception));
+            return Ok(Joined::Failed {
+                member: member.id.clone(),
+                cause,
+            });
         }
         let values = match self.results.load_group(&part.group_key).await? {
             Some(group) => self.structured(&group, members).await?,
             None => Value::List(members.into_iter().map(|member| member.result).collect()),
         };
-        // What follows the body stands in its options: a plain body takes it from there by itself.
-        let rest = match chord.subtask_type {
-            None => Vec::new(),
-            Some(_) => listed(chord, "chain"),
+        // A body whose options name the first task of its workflow keeps it.
+        let root = given(body, "root_id").and_then(Value::as_str);
+        let start = Start {
+            parent_id: Some(message.headers.id.clone()),
+            root_id: Some(root.map_or_else(|| workflow::root(message), TaskId::from)),
+            prepend: Some(values),
+            ..Start::default()
         };
-        let Some((first, rest)) = unchain(chord, rest)? else {
-            return Err(JoinError::Unsupported("chain without steps".to_owned()));
-        };
-        let with_results = || follow(message, values.clone(), message.headers.id.clone());
-        let publishes = match first.subtask_type.as_deref() {
-            None => {
-                let follow = Follow {
-                    chain: rest,
-                    ..with_results()
-                };
-                vec![self.client.follow(&first, follow)?.1]
-            }
-            Some("group") if rest.is_empty() => {
-                let group = result_id(&first).unwrap_or_else(TaskId::new);
-                let members = (0_i64..).zip(subtasks(&first)?);
-                let publishes = members.map(|(index, member)| {
-                    let follow = Follow {
-                        group: Some((group.as_str().to_owned(), index)),
-                        ..with_results()
-                    };
-                    Ok(self.client.follow(&member, follow)?.1)
-                });
-                publishes.collect::<Result<_, JoinError>>()?
-            }
-            Some(kind) => return Err(JoinError::Unsupported(kind.to_owned())),
-        };
-        Ok(End {
+        let (publishes, results) = self.client.plan(body, start)?.publishes();
+        Ok(Joined::Yes(End {
             publishes,
-            results: Vec::new(),
+            results,
             failed: false,
-        })
+            parts: Vec::new(),
+            calls: Vec::new(),
+        }))
     }
 
     /// The results in the shape of a header that has groups inside, which its producer saved for this.
@@ -200,67 +272,11 @@ impl Joiner {
         }
         shaped(group, &found)
     }
-
-    /// Error callbacks with the body's id, and the failure stored for the body and what was to follow it.
-    fn fail(&self, message: &Message, chord: &Signature, exception: &ExceptionInfo) -> End {
-        let never = never_run(vec![chord.clone()]);
-        let ids = never
-            .iter()
-            .filter_map(|step| given(step, "task_id")?.as_str());
-        let results = ids.filter_map(|id| {
-            self.results.encode(&TaskMeta {
-                status: State::Failure,
-                result: exception.to_value(),
-                traceback: None,
-                children: Some(Vec::new()),
-                date_done: Some(lovage_protocol::time::format_iso(self.client.clock().now())),
-                group_id: None,
-                parent_id: None,
-                extended: None,
-                task_id: TaskId::from(id),
-            })
-        });
-        let mut publishes = Vec::new();
-        if let Some(body) = result_id(chord) {
-            for errback in listed(chord, "link_error") {
-                let follow = follow(message, Value::from(body.as_str()), body.clone());
-                match self.client.follow(&errback, follow) {
-                    Ok((_, publish)) => publishes.push(publish),
-                    Err(error) => error!(
-                        error = &error as &dyn std::error::Error,
-                        "an error callback of a chord was not sent"
-                    ),
-                }
-            }
-        }
-        End {
-            publishes,
-            results: results.collect(),
-            failed: true,
-        }
-    }
 }
 
 /// The broker was closed while this went on: nobody can say or do anything more about the chord here.
 fn is_closed(error: &JoinError) -> bool {
     matches!(error, JoinError::Broker(lovage_broker::Error::Closed))
-}
-
-fn follow(message: &Message, prepend: Value, parent: TaskId) -> Follow {
-    let headers = &message.headers;
-    Follow {
-        root_id: Some(
-            headers
-                .root_id
-                .clone()
-                .unwrap_or_else(|| headers.id.clone()),
-        ),
-        parent_id: Some(parent),
-        prepend: Some(prepend),
-        chain: Vec::new(),
-        group: None,
-        priority: None,
-    }
 }
 
 /// A result reference taken apart: `[[id, parent], null]` of a task, `[[id, parent], [references]]` of a group.

@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use lovage_broker::{
-    ChordPart, Consumer, Delivery, Destination, Error, Finish, Finished, Leave, Publish, Reason,
-    ResultWrite, Settle, Start,
+    Consumer, Delivery, Destination, Error, Finish, Finished, Leave, Publish, Reason, ResultWrite,
+    Settle, Start,
 };
 use lovage_protocol::{ExceptionInfo, Message, State};
 use tokio::sync::{mpsc, oneshot};
@@ -15,9 +15,12 @@ use tracing::{error, warn};
 
 use crate::{
     attempt::{self, Shared},
+    chord,
     engine::Event,
     error::with_causes,
+    part::Part,
     policy, records,
+    workflow::Aftermath,
 };
 
 /// More than this is split; a batch of so many takes Redis some milliseconds, and others wait meanwhile.
@@ -104,9 +107,14 @@ pub(crate) enum Recorded {
 /// held for ever: it goes to the dead letters with the broker's words.
 ///
 /// The rare ways are boxed: else the future of every message carries their size along.
-pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) -> Recorded {
+pub(crate) async fn finish(
+    shared: &Shared,
+    mut finish: Box<Finish>,
+    after: Option<Box<Aftermath>>,
+) -> Recorded {
     let delivery = finish.delivery.clone();
     let settles = finish.settle.is_some();
+    let after = after.map(|after| *after).unwrap_or_default();
     if !shared.results_beside && !finish.results.is_empty() {
         match Box::pin(store_elsewhere(shared, std::mem::take(&mut finish.results))).await {
             Ok(Stored::Yes) => {}
@@ -133,9 +141,9 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) -> Recorded
     let followers = shared.client.tells_sent().then(|| finish.publishes.clone());
     // What a task holds is given up even when its end cannot be recorded.
     let leave = finish.leave.clone().filter(|_| !settles);
-    let ended = match finish.chord.take() {
-        None => shared.consumer.finish(vec![*finish]).await,
-        Some(part) => match Box::pin(return_part(shared, &mut finish, part)).await {
+    let ended = match after.parts.is_empty() && after.calls.is_empty() {
+        true => shared.consumer.finish(vec![*finish]).await,
+        false => match Box::pin(bring_about(shared, &mut finish, after)).await {
             Ok(Returned::Yes) => shared.consumer.finish(vec![*finish]).await,
             Ok(Returned::Stopped) if settles => {
                 return Box::pin(give_back(shared, delivery)).await;
@@ -222,32 +230,85 @@ enum Returned {
     Stopped,
 }
 
-/// Returns a task's part of its chord, with its results, and ends the chord when the part was the last.
+/// Returns a task's parts of chords, with its results, ends the chords of which a part was the last, and calls the error
+/// callbacks that are this worker's own.
 ///
 /// Only then is the message settled, by the finish that is left: a worker that dies in between leaves a message that runs
-/// again, returns its part again and takes the claim over, rather than a chord that nobody ends. Parts are counted once.
-async fn return_part(
+/// again, returns its parts again and takes the claims over, rather than a chord that nobody ends. Parts are counted once.
+async fn bring_about(
     shared: &Shared,
     finish: &mut Finish,
-    part: ChordPart,
+    after: Aftermath,
 ) -> Result<Returned, Error> {
     let delivery = finish.delivery.clone();
     let mut returning = attempt::settle(delivery.clone(), Settle::Ack);
     returning.settle = None;
     returning.results = std::mem::take(&mut finish.results);
-    returning.chord = Some(part.clone());
+    if after.parts.is_empty() {
+        // Whoever is called sees the failure stored.
+        shared.consumer.finish(vec![returning.clone()]).await?;
+    } else {
+        // It was read before, so it can be read again.
+        let Ok(message) = Message::parse_with(&delivery.raw, &shared.decode) else {
+            return Ok(Returned::Yes);
+        };
+        for part in after.parts {
+            if let Returned::Stopped = return_part(shared, &returning, part, &message).await? {
+                return Ok(Returned::Stopped);
+            }
+            returning.results.clear();
+        }
+    }
+    for call in after.calls {
+        call.call().await;
+    }
+    Ok(Returned::Yes)
+}
+
+/// Returns one part, and ends its chord when it was the last. The chords further out come first, so that a worker that dies
+/// in between leaves the claim of the inner one to whoever runs the task again.
+async fn return_part(
+    shared: &Shared,
+    returning: &Finish,
+    part: Part,
+    message: &Message,
+) -> Result<Returned, Error> {
+    let mut returning = returning.clone();
+    returning.chord = Some(part.part.clone());
     let mut token = claim(shared, returning.clone()).await?;
+    let group = part.part.group_key.as_str();
     let mut wait = Duration::from_millis(50);
+    let mut told = false;
     while let Some(claimed) = token {
-        token = match shared.joiner.dispatch(&part, &claimed, &delivery).await {
-            Ok(true) => None,
-            Ok(false) => {
-                warn!(group = part.group_key, "the claim of a chord ran out");
+        let joined = async {
+            let mut end = chord::end(shared, &part, message).await?;
+            for outer in std::mem::take(&mut end.parts) {
+                let mut plain = returning.clone();
+                plain.results.clear();
+                match Box::pin(return_part(shared, &plain, outer, message)).await? {
+                    Returned::Yes => {}
+                    Returned::Stopped => return Ok(None),
+                }
+            }
+            if !std::mem::replace(&mut told, true) {
+                for call in std::mem::take(&mut end.calls) {
+                    call.call().await;
+                }
+            }
+            chord::close(shared, &part.part, &claimed, &end)
+                .await
+                .map(Some)
+        };
+        token = match joined.await {
+            Ok(Some(true)) => None,
+            Ok(Some(false)) => {
+                warn!(group, "the claim of a chord ran out");
                 claim(shared, returning.clone()).await?
             }
+            Ok(None) => return Ok(Returned::Stopped),
             Err(error) if error.is_transient() => {
                 warn!(
-                    group = part.group_key,
+                    group,
                     error = &error as &dyn std::error::Error,
                     "a chord cannot be ended yet: trying again"
                 );
@@ -260,7 +321,7 @@ async fn return_part(
             }
             Err(error) => {
                 error!(
-                    group = part.group_key,
+                    group,
                     error = &error as &dyn std::error::Error,
                     "the chord was not joined"
                 );

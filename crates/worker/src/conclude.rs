@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lovage_broker::{Delivery, Finish, Settle};
+use lovage_broker::{Delivery, Finish, Publish, Settle};
+use lovage_client::{Moment, retry::RetryOptions};
 use lovage_protocol::{Body, ExceptionInfo, Message, State, TaskMeta, Value};
 use tracing::{debug, info, warn};
 
@@ -13,18 +14,20 @@ use crate::{
     catalogue::Registered,
     context::Context,
     gate, intake, layer,
-    outcome::{Failure, Outcome, When, traceback},
+    outcome::{Failure, Outcome, RetryChanges, When, traceback},
+    part,
     policy::{self, Ending, Next, Record},
     pool::KillSignal,
-    records,
+    records, retrying,
     rules::Rules,
-    workflow,
+    workflow::{self, Aftermath},
 };
 
 /// What becomes of a message, and what is told of it once that is recorded.
 pub(crate) struct Conclusion {
     pub(crate) finish: Finish,
     pub(crate) report: Option<Box<Report>>,
+    pub(crate) after: Option<Box<Aftermath>>,
 }
 
 impl From<Finish> for Conclusion {
@@ -33,6 +36,7 @@ impl From<Finish> for Conclusion {
         Self {
             finish,
             report: None,
+            after: None,
         }
     }
 }
@@ -72,9 +76,19 @@ pub(crate) fn conclude(
     let mut report = None;
     let mut children = Vec::new();
     let mut retry_in = None;
+    let mut after = Aftermath::default();
+    let mut more = 0;
     match next {
         Next::Nothing => {}
-        Next::Retry(when) => {
+        Next::Replace(by) => {
+            if let Err(refused) = workflow::replace(shared, message, body, &by, &mut finish) {
+                let failure = workflow::broken(message, &refused);
+                after.calls =
+                    workflow::after_failure(shared, message, body, Some(&failure), &mut finish);
+                record = Some(failure);
+            }
+        }
+        Next::Retry(when, changes) => {
             let eta: Option<DateTime<Utc>> = match when {
                 When::Eta(eta) => Some(eta.min(LAST_MOMENT)),
                 // Celery takes a countdown of 0 for none.
@@ -90,23 +104,38 @@ pub(crate) fn conclude(
             let again = message
                 .decode_body(&shared.decode)
                 .unwrap_or_else(|_| body.clone());
-            finish
-                .publishes
-                .push(shared.client.retry_publish(message, &again, eta));
+            let next = next_attempt(shared, message, &again, task, eta, changes);
+            finish.publishes.push(next);
             children.push(records::reference(&message.headers.id));
         }
         Next::Continue(value) => {
-            match workflow::after_success(shared, message, body, &value, &mut finish) {
-                Ok(followers) => children = followers,
+            let joined =
+                workflow::join_chord(shared, message, body, context.take_added(), &mut finish);
+            let followed = joined.and_then(|(count, joined)| {
+                (more, children) = (count, joined);
+                workflow::after_success(shared, message, body, &value, &mut finish)
+            });
+            match followed {
+                Ok(followers) => children.extend(followers),
                 Err(refused) => {
+                    (more, children) = (0, Vec::new());
+                    finish.publishes.clear();
+                    finish.results.clear();
                     // What follows cannot be sent: the task itself fails, as in Celery after its publishing failed.
                     record = Some(workflow::broken(message, &refused));
-                    workflow::after_failure(shared, message, body, record.as_ref(), &mut finish);
+                    after.calls = workflow::after_failure(
+                        shared,
+                        message,
+                        body,
+                        record.as_ref(),
+                        &mut finish,
+                    );
                 }
             }
         }
         Next::Fail(_) => {
-            workflow::after_failure(shared, message, body, record.as_ref(), &mut finish)
+            after.calls =
+                workflow::after_failure(shared, message, body, record.as_ref(), &mut finish);
         }
     }
     if !task.layers.is_empty() {
@@ -124,7 +153,10 @@ pub(crate) fn conclude(
         traceback,
     }) = record
     {
-        let part = workflow::chord_part(shared, message, body, &state, &result);
+        after.parts = part::parts(shared, message, body, &state, &result);
+        if let Some(own) = after.parts.first_mut() {
+            own.part.more = more;
+        }
         if policy::stores(message, rules, settings, &state) {
             let mut meta: TaskMeta = context.meta(state, result);
             meta.traceback = traceback;
@@ -132,9 +164,44 @@ pub(crate) fn conclude(
             intake::extend(shared, message, Some(body), &mut meta);
             finish.results.splice(0..0, shared.results.encode(&meta));
         }
-        finish.chord = part;
     }
-    Conclusion { finish, report }
+    Conclusion {
+        finish,
+        report,
+        after: after.boxed(),
+    }
+}
+
+/// The message of the next attempt.
+fn next_attempt(
+    shared: &Shared,
+    message: &Message,
+    body: &Body,
+    task: &Registered,
+    eta: Option<DateTime<Utc>>,
+    changes: Option<Box<RetryChanges>>,
+) -> Publish {
+    let Some(changes) = changes else {
+        return shared.client.retry_publish(message, body, eta);
+    };
+    let (args, kwargs) = retrying::arguments(&task.spec, body, &changes);
+    let options = RetryOptions {
+        eta: eta.map(Moment::from),
+        args,
+        kwargs,
+        expires: changes.expires.map(Moment::from),
+        ..RetryOptions::default()
+    };
+    match shared.client.prepare_retry(message, body, options) {
+        Ok(prepared) => prepared.publish,
+        Err(error) => {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "what a retry changes cannot be written, it is run again as it was"
+            );
+            shared.client.retry_publish(message, body, eta)
+        }
+    }
 }
 
 /// What is told of an end, in Celery's order.
@@ -229,7 +296,8 @@ const LAST_MOMENT: DateTime<Utc> =
 fn log(next: &Next, record: Option<&Record>) {
     match (next, record) {
         (Next::Fail(exception), _) => warn!(exception = %exception.exc_type, "task failed"),
-        (Next::Retry(_), _) => info!("task will be retried"),
+        (Next::Replace(_), _) => info!("task is replaced by another"),
+        (Next::Retry(..), _) => info!("task will be retried"),
         (Next::Continue(_), _) => debug!("task succeeded"),
         (Next::Nothing, Some(_)) => info!("task terminated"),
         (Next::Nothing, _) => info!("task ended without a result"),

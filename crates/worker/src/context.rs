@@ -7,7 +7,7 @@ use std::sync::{
 
 use chrono::{DateTime, Utc};
 use lovage_client::Client;
-use lovage_protocol::{Map, Message, QueueName, State, TaskId, TaskMeta, Value};
+use lovage_protocol::{Embed, Map, Message, QueueName, Signature, State, TaskId, TaskMeta, Value};
 use lovage_results::ResultStore;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -41,8 +41,16 @@ struct Inner {
     /// Made when the task asks for it: most never do.
     soft_limit: OnceLock<CancellationToken>,
     signal: Mutex<Option<Signal>>,
-    children: Arc<Mutex<Vec<TaskId>>>,
+    children: Arc<Mutex<Vec<Value>>>,
+    /// What joins the chord that it belongs to, and whether it belongs to one.
+    added: Mutex<Vec<Signature>>,
+    in_chord: bool,
     outlet: Outlet,
+}
+
+/// Whether a message belongs to a chord.
+pub(crate) fn in_chord(embed: &Embed) -> bool {
+    matches!(embed.chord(), Ok(Some(_)))
 }
 
 /// Where goes what a running task tells.
@@ -78,6 +86,7 @@ impl Context {
         node: Arc<str>,
         results: Arc<dyn ResultStore>,
         client: Client,
+        in_chord: bool,
         outlet: Outlet,
     ) -> Self {
         let inner = Inner {
@@ -90,6 +99,8 @@ impl Context {
             soft_limit: OnceLock::new(),
             signal: Mutex::new(None),
             children: Arc::default(),
+            added: Mutex::default(),
+            in_chord,
             outlet,
         };
         Self {
@@ -269,18 +280,44 @@ impl Context {
             .take()
     }
 
-    pub(crate) fn recorder(&self) -> Arc<Mutex<Vec<TaskId>>> {
+    /// Adds a task, or a canvas, to the chord that this one is a member of, in the task's own place of its header: the body waits
+    /// for it too (`celery/app/task.py`, `add_to_chord`). It is sent in the step that ends this task, and only if it succeeds;
+    /// a message that comes twice adds once.
+    ///
+    /// # Errors
+    /// When the task is no member of a chord.
+    pub fn add_to_chord(&self, signature: Signature) -> Result<(), NoChord> {
+        if !self.inner.in_chord {
+            return Err(NoChord);
+        }
+        self.add_members(vec![signature]);
+        Ok(())
+    }
+
+    /// What a task of another process has added.
+    pub(crate) fn add_members(&self, signatures: Vec<Signature>) {
+        let added = &self.inner.added;
+        let mut added = added.lock().unwrap_or_else(PoisonError::into_inner);
+        added.extend(signatures);
+    }
+
+    pub(crate) fn take_added(&self) -> Vec<Signature> {
+        let added = &self.inner.added;
+        std::mem::take(&mut *added.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn recorder(&self) -> Arc<Mutex<Vec<Value>>> {
         Arc::clone(&self.inner.children)
     }
 
     /// Tasks that it sent from another process.
-    pub(crate) fn add_children(&self, sent: Vec<TaskId>) {
+    pub(crate) fn add_children(&self, sent: Vec<Value>) {
         let children = &self.inner.children;
         let mut children = children.lock().unwrap_or_else(PoisonError::into_inner);
         children.extend(sent);
     }
 
-    pub(crate) fn children(&self) -> Vec<TaskId> {
+    pub(crate) fn children(&self) -> Vec<Value> {
         self.inner
             .children
             .lock()
@@ -288,6 +325,11 @@ impl Context {
             .clone()
     }
 }
+
+/// The task is no member of a chord.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the task is not a member of any chord")]
+pub struct NoChord;
 
 /// Why an event was not sent.
 #[derive(Debug, thiserror::Error)]

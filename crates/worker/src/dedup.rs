@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::{
     attempt::{self, Job, Shared},
     conclude::{self, Conclusion},
-    context::{Context, Outlet},
+    context::{Context, Outlet, in_chord},
     gate,
     outcome::Outcome,
 };
@@ -50,6 +50,7 @@ pub(crate) async fn done_before(
         Arc::clone(&shared.hostname),
         Arc::clone(&shared.results),
         shared.client.clone(),
+        in_chord(embed),
         Outlet::Events(shared.announcer.clone()),
     );
     let outcome = Outcome::Success(stored.result);

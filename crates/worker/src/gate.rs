@@ -185,6 +185,7 @@ async fn join(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Conc
                 Arc::clone(&shared.hostname),
                 Arc::clone(&shared.results),
                 shared.client.clone(),
+                false,
                 Outlet::Events(shared.announcer.clone()),
             );
             let (body, task) = (&job.body, &job.task);

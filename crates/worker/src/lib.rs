@@ -26,7 +26,10 @@
 //! | `outcome`, `signal`, `context`, `soft_limit` | what a task can say, and reach |
 //! | `policy` | pure decisions: ack, retry, limits, what is stored |
 //! | `retrying` | pure decisions about retries: which errors, and after how long |
-//! | `workflow`, `chain`, `chord` | what follows a task |
+//! | `workflow`, `chain` | what follows a task, and what never will |
+//! | `part`, `chord` | parts of chords, and their ends |
+//! | `errback` | error callbacks that are called here |
+//! | `builtin` | Celery's own tasks |
 //! | `records`, `obituary` | the stored result of each state, and of a task that its workers died of |
 //! | `revoked`, `revoking` | what is not to be run: the copy in memory, and how it is learnt and applied |
 //! | `commit` | starts and ends in batches |
@@ -37,6 +40,7 @@
 mod announce;
 mod attempt;
 mod bridge;
+mod builtin;
 mod catalogue;
 mod chain;
 mod chord;
@@ -47,6 +51,7 @@ mod control;
 mod dedup;
 mod drain;
 mod engine;
+mod errback;
 mod error;
 mod gate;
 mod handle;
@@ -60,6 +65,7 @@ mod module;
 mod obituary;
 mod outcome;
 mod panics;
+mod part;
 mod policy;
 mod pool;
 mod presence;
@@ -80,14 +86,15 @@ mod worker;
 mod workflow;
 
 pub use catalogue::Catalogue;
-pub use context::Context;
+pub use context::{Context, NoChord};
 pub use engine::Summary;
+pub use errback::{Failed, FailedTask};
 pub use error::{BuildError, ChildError, ControlError, Error};
 pub use handle::{PoolState, WorkerHandle};
 pub use hook::Started;
 pub use layer::Layer;
 pub use module::{Module, TaskOptions};
-pub use outcome::{Failure, Outcome, Retry, When};
+pub use outcome::{Failure, Outcome, Retry, RetryChanges, When};
 pub use pool::{
     Autoscale, ChildCommand, ChildParts, KillSignal, Terminated, UnknownSignal, serve_child,
 };

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::{
     bridge,
+    errback::OnError,
     handler::Handler,
     hook::{self, Hook, Started},
     layer::Layer,
@@ -53,6 +54,7 @@ pub(crate) struct Entry {
     pub(crate) spec: TaskSpec,
     pub(crate) options: TaskOptions,
     pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) on_error: Option<OnError>,
 }
 
 type MakeState =
@@ -243,6 +245,7 @@ impl Module {
         spec.options.admission = options.admission.clone();
         self.tasks.push(Entry {
             handler: bridge::handler::<T>(&spec),
+            on_error: None,
             spec,
             options,
         });
@@ -261,6 +264,7 @@ impl Module {
         spec.options.admission = options.admission.clone();
         self.tasks.push(Entry {
             handler: bridge::handler::<T>(&spec),
+            on_error: None,
             spec,
             options,
         });
@@ -274,12 +278,14 @@ impl Module {
             doc,
             options,
             run,
+            on_error,
         } = task;
         let mut spec = TaskSpec::variadic(&name);
         spec.doc = doc;
         spec.options.admission = options.admission.clone();
         self.tasks.push(Entry {
             handler: Arc::new(RawHandler::new(&spec, run)),
+            on_error,
             spec,
             options,
         });

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lovage_protocol::{ExceptionInfo, Value};
+use lovage_protocol::{ExceptionInfo, Map, Signature, Value};
 
 use crate::{pool::KillSignal, records};
 
@@ -20,6 +20,8 @@ pub enum Outcome {
     Retry(Retry),
     /// Celery's `Ignore`: acked, nothing stored.
     Ignore,
+    /// Another task, or a canvas, takes its place: that is sent, then acked, nothing stored.
+    Replace(Box<Signature>),
     /// Celery's `Reject`: back to the end of the queue, or given up as FAILURE and dead-lettered.
     Reject {
         /// Back to the queue rather than given up.
@@ -55,6 +57,21 @@ pub struct Retry {
     pub traceback: Option<String>,
     /// When; `None`: the task's own back-off.
     pub when: Option<When>,
+    /// What is different in the next attempt; most change nothing.
+    pub changes: Option<Box<RetryChanges>>,
+}
+
+/// What a retry changes, and how it counts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RetryChanges {
+    /// Other positional arguments; a keyword argument for one of the same parameters goes.
+    pub args: Option<Vec<Value>>,
+    /// Other keyword arguments, instead of those there were; they win over positional ones of the same parameters.
+    pub kwargs: Option<Map>,
+    /// How often the task may be run again, instead of what the task says.
+    pub max_retries: Option<u32>,
+    /// Not to be run after so long from now.
+    pub expires: Option<Duration>,
 }
 
 /// When a retry is due.
@@ -79,6 +96,7 @@ impl Outcome {
             cause: None,
             traceback: None,
             when: countdown.map(When::Countdown),
+            changes: None,
         })
     }
 

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use lovage_broker::{Reason, Settle, Want};
-use lovage_protocol::{ExceptionInfo, Message, State, Value};
+use lovage_protocol::{ExceptionInfo, Message, Signature, State, Value};
 use lovage_settings::TaskSettings;
 
 use crate::{
-    outcome::{Failure, Outcome, Retry, When, traceback},
+    outcome::{Failure, Outcome, Retry, RetryChanges, When, traceback},
     pool::{
         limits::{Limits, Over},
         prefork::Death,
@@ -43,7 +43,9 @@ pub(crate) enum Next {
     /// The error path of a workflow.
     Fail(ExceptionInfo),
     /// The next attempt.
-    Retry(When),
+    Retry(When, Option<Box<RetryChanges>>),
+    /// What takes its place.
+    Replace(Box<Signature>),
 }
 
 /// Decides about one attempt. `jitter` is a random number in `0.0..1.0`.
@@ -69,6 +71,7 @@ pub(crate) fn conclude(
                 cause: Some(failure.exception),
                 traceback: failure.traceback,
                 when: None,
+                changes: None,
             };
             retry_or_fail(retry, message, rules, settings, jitter)
         }
@@ -87,6 +90,11 @@ pub(crate) fn conclude(
             settle: Settle::Ack,
             record: None,
             next: Next::Nothing,
+        },
+        Outcome::Replace(by) => Ending {
+            settle: Settle::Ack,
+            record: None,
+            next: Next::Replace(by),
         },
         Outcome::Reject { requeue: true, .. } => Ending {
             settle: Settle::Requeue,
@@ -147,7 +155,11 @@ fn retry_or_fail(
     jitter: f64,
 ) -> Ending {
     let retries = message.headers.retries;
-    if rules.max_retries.is_some_and(|max| retries >= max) {
+    let said = retry
+        .changes
+        .as_ref()
+        .and_then(|changes| changes.max_retries);
+    if said.or(rules.max_retries).is_some_and(|max| retries >= max) {
         let exception = retry.cause.unwrap_or_else(|| retries_used_up(message));
         let task = message.headers.task.as_str();
         let traceback = retry
@@ -179,7 +191,7 @@ fn retry_or_fail(
     Ending {
         settle: Settle::Ack,
         record: Some(record),
-        next: Next::Retry(when),
+        next: Next::Retry(when, retry.changes),
     }
 }
 
@@ -275,6 +287,7 @@ pub(crate) fn lost(death: Death, job: u64, message: &Message, rules: &Rules) -> 
             cause: Some(exception),
             traceback: None,
             when: None,
+            changes: None,
         }));
     }
     if rules.reject_on_worker_lost && rules.acks_late {

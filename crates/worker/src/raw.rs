@@ -10,9 +10,11 @@ use lovage_registry::{Binder, TaskSpec};
 use crate::{
     bridge,
     context::Context,
+    errback::{self, Failed, OnError},
     handler::{Call, Handler},
     module::TaskOptions,
     outcome::Outcome,
+    signal,
 };
 
 pub(crate) type RunRaw =
@@ -35,6 +37,7 @@ pub struct RawTask {
     pub(crate) doc: Option<String>,
     pub(crate) options: TaskOptions,
     pub(crate) run: RunRaw,
+    pub(crate) on_error: Option<OnError>,
 }
 
 impl RawTask {
@@ -52,7 +55,27 @@ impl RawTask {
                 ..TaskOptions::default()
             },
             run: Arc::new(move |call| run(call).boxed()),
+            on_error: None,
         }
+    }
+
+    /// An error callback that takes the failure itself, as one of three arguments does in Celery (request, exception, traceback):
+    /// it is called in the worker where the task failed, once the failure is stored and before its message is settled, and must
+    /// not block. A worker that dies meanwhile leaves a message that runs again, and calls it again.
+    ///
+    /// A failed task of a worker that does not have it is told to it as a message with the failed task's id alone, as Celery
+    /// does; then it fails with `TypeError`.
+    pub fn error_callback<F, Fut>(name: impl Into<String>, run: F) -> Self
+    where
+        F: Fn(Failed) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, TaskError>> + Send + 'static,
+    {
+        let mut task = Self::new(name, |call: RawCall| async move {
+            let text = format!("{}() takes a failure, not a message", call.context.name());
+            Err(signal::raise("TypeError", text))
+        });
+        task.on_error = Some(errback::erased(run));
+        task
     }
 
     /// A line for listings.

@@ -3,14 +3,16 @@
 use chrono::{DateTime, Utc};
 use lovage_protocol::{ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value, time};
 
-use crate::{chain::given, pool::prefork::Death};
+use lovage_client::canvas::given;
+
+use crate::pool::prefork::Death;
 
 /// A record of now for `message`; see [`meta_at`].
 pub(crate) fn meta(
     message: &Message,
     status: State,
     result: Value,
-    children: Vec<TaskId>,
+    children: Vec<Value>,
 ) -> TaskMeta {
     meta_at(Utc::now(), message, status, result, children)
 }
@@ -21,7 +23,7 @@ pub(crate) fn meta_at(
     message: &Message,
     status: State,
     result: Value,
-    children: Vec<TaskId>,
+    children: Vec<Value>,
 ) -> TaskMeta {
     let headers = &message.headers;
     let date_done = status.is_ready().then(|| time::format_iso(now));
@@ -29,7 +31,7 @@ pub(crate) fn meta_at(
         status,
         result,
         traceback: None,
-        children: Some(children.into_iter().map(|id| reference(&id)).collect()),
+        children: Some(children),
         date_done,
         group_id: headers.group.clone(),
         parent_id: headers.parent_id.as_ref().map(|id| id.as_str().to_owned()),
@@ -62,12 +64,6 @@ pub(crate) fn failed_step(
 pub(crate) fn reference(id: &TaskId) -> Value {
     let own = Value::List(vec![Value::Str(id.as_str().to_owned()), Value::Null]);
     Value::List(vec![own, Value::Null])
-}
-
-/// A reference to a group that was sent: `[[id, null], [references]]`.
-pub(crate) fn group_reference(id: &TaskId, members: Vec<Value>) -> Value {
-    let own = Value::List(vec![Value::Str(id.as_str().to_owned()), Value::Null]);
-    Value::List(vec![own, Value::List(members)])
 }
 
 /// An exception of `celery.exceptions` with one text argument.

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use lovage_protocol::ExceptionInfo;
-use lovage_registry::RetryPolicy;
+use lovage_protocol::{Body, ExceptionInfo, Map, Value};
+use lovage_registry::{RetryPolicy, TaskSpec};
 
-use crate::{outcome::Failure, rules::Rules};
+use crate::{
+    outcome::{Failure, RetryChanges},
+    rules::Rules,
+};
 
 /// Celery's `default_retry_delay`.
 const DEFAULT_DELAY: Duration = Duration::from_secs(180);
@@ -107,6 +110,33 @@ pub(crate) fn pause(retries: u32, rules: &Rules, random: f64) -> Duration {
         longest
     };
     Duration::from_secs(seconds).max(rules.min_retry_delay)
+}
+
+/// The arguments of a next attempt that changes some: a positional one goes before a keyword for the same parameter, and a new
+/// keyword before a positional one that stays (`celery/app/task.py`, `retry`). Of a task that takes its arguments as they come
+/// nobody knows which are the same.
+pub(crate) fn arguments(
+    spec: &TaskSpec,
+    body: &Body,
+    changes: &RetryChanges,
+) -> (Option<Vec<Value>>, Option<Map>) {
+    let names = || spec.params.iter().map(|param| param.name.as_str());
+    let (mut args, mut kwargs) = (changes.args.clone(), changes.kwargs.clone());
+    if let Some(args) = &args {
+        let kept = kwargs.get_or_insert_with(|| body.kwargs.clone());
+        for name in names().take(args.len()) {
+            kept.shift_remove(name);
+        }
+    } else if let (Some(kwargs), Value::List(before)) = (&mut kwargs, &body.args) {
+        let mut before = before.clone();
+        for (place, name) in before.iter_mut().zip(names()) {
+            if let Some(value) = kwargs.shift_remove(name) {
+                *place = value;
+            }
+        }
+        args = Some(before);
+    }
+    (args, kwargs)
 }
 
 #[cfg(test)]

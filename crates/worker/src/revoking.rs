@@ -19,12 +19,12 @@ use crate::{
     engine::Event,
     gate, intake,
     layer::{self, End},
-    policy,
+    part, policy,
     pool::KillSignal,
     records,
     revoked::{News, Revoked},
     shutdown::Shutdown,
-    workflow,
+    workflow::Aftermath,
 };
 
 /// A broadcast that was missed is made good after at most so long.
@@ -302,7 +302,10 @@ pub(crate) fn not_run(
         layer::tell(&task.layers, message, &delivery.queue, end, None);
     }
     let mut finish = attempt::settle(delivery, Settle::Ack);
-    finish.chord = workflow::chord_part(shared, message, body, &State::Revoked, &exception);
+    let after = Aftermath {
+        parts: part::parts(shared, message, body, &State::Revoked, &exception),
+        ..Aftermath::default()
+    };
     let rules = task.map(|task| task.rules);
     finish.leave = gate::leave(
         message,
@@ -322,5 +325,9 @@ pub(crate) fn not_run(
         expired: why == "expired",
     };
     let report = shared.announcer.report(message, [revoked]);
-    Conclusion { finish, report }
+    Conclusion {
+        finish,
+        report,
+        after: after.boxed(),
+    }
 }

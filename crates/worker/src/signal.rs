@@ -17,9 +17,10 @@
 use std::time::Duration;
 
 use celery::error::TaskError;
-use lovage_protocol::{ExceptionInfo, Value};
+use lovage_client::canvas;
+use lovage_protocol::{ExceptionInfo, Signature, Value};
 
-use crate::context;
+use crate::{context, outcome::RetryChanges};
 
 /// The precise word of a task about its own end.
 #[derive(Debug, Clone)]
@@ -28,7 +29,9 @@ pub(crate) enum Signal {
     Retry {
         cause: Option<ExceptionInfo>,
         countdown: Option<Duration>,
+        changes: Option<Box<RetryChanges>>,
     },
+    Replace(Box<Signature>),
     Ignore,
     Reject {
         reason: String,
@@ -37,6 +40,7 @@ pub(crate) enum Signal {
 }
 
 const IGNORED: &str = "ignored";
+const REPLACED: &str = "replaced by another task";
 
 impl Signal {
     /// Whether this is about the error that the task returned: one that was handled says nothing about a later one. Text
@@ -46,6 +50,7 @@ impl Signal {
             Self::Retry { .. } => return matches!(returned, TaskError::Retry(_)),
             Self::Raise(exception) => exception.repr(),
             Self::Ignore => IGNORED.to_owned(),
+            Self::Replace(_) => REPLACED.to_owned(),
             Self::Reject { reason, .. } => rejected(reason),
         };
         match returned {
@@ -83,8 +88,43 @@ pub fn retry(countdown: Option<Duration>) -> TaskError {
     leave(Signal::Retry {
         cause: None,
         countdown,
+        changes: None,
     });
     TaskError::Retry(None)
+}
+
+/// As [`retry_because`], with other arguments, another number of retries or another expiry.
+pub fn retry_with(
+    cause: Option<ExceptionInfo>,
+    countdown: Option<Duration>,
+    changes: RetryChanges,
+) -> TaskError {
+    leave(Signal::Retry {
+        cause,
+        countdown,
+        changes: Some(Box::new(changes)),
+    });
+    TaskError::Retry(None)
+}
+
+/// Ends the task by having another one, or a canvas, take its place: its id, its place in a group, chord and chain, its
+/// callbacks. Nothing is stored for the task itself, and what replaces it is sent in the step that ends it. The result of a
+/// group is the list of its members' results.
+pub fn replace(by: Signature) -> TaskError {
+    let refused = |text: &str| {
+        let arguments = vec![Value::Str(text.to_owned())];
+        let class = "ImproperlyConfigured";
+        raise_exception(ExceptionInfo::new("celery.exceptions", class, arguments))
+    };
+    if canvas::given(&by, "chord").is_some() {
+        return refused("A signature replacing a task must not be part of a chord");
+    }
+    let steps = canvas::subtasks(&by).unwrap_or_default();
+    if by.subtask_type.as_deref() == Some("chain") && steps.is_empty() {
+        return refused("Cannot replace with an empty chain");
+    }
+    leave(Signal::Replace(Box::new(by)));
+    TaskError::UnexpectedError(REPLACED.to_owned())
 }
 
 /// As [`retry`], and names the exception that is stored as the cause, and as the failure once retries are used up.
@@ -92,6 +132,7 @@ pub fn retry_because(cause: ExceptionInfo, countdown: Option<Duration>) -> TaskE
     leave(Signal::Retry {
         cause: Some(cause),
         countdown,
+        changes: None,
     });
     TaskError::Retry(None)
 }
@@ -145,6 +186,7 @@ mod tests {
         let retry = Signal::Retry {
             cause: None,
             countdown: None,
+            changes: None,
         };
         assert!(retry.fits(&TaskError::Retry(None)));
         assert!(!retry.fits(&error("the disk is full")));

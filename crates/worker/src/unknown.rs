@@ -19,7 +19,7 @@ use crate::{
     announce,
     attempt::{Shared, settle},
     conclude::Conclusion,
-    policy, records,
+    part, policy, records, workflow,
 };
 
 /// The header under which a waiting message remembers since when (unix seconds) nobody knew it.
@@ -200,19 +200,23 @@ fn give_up(shared: &Shared, delivery: Delivery, message: &Arc<Message>) -> Concl
     if errors || message.headers.ignore_result != Some(true) {
         finish.results.extend(shared.results.encode(&meta));
     }
+    let mut after = workflow::Aftermath::default();
     if let Ok(body) = message.decode_body(&shared.decode) {
         let record = policy::Record {
             state: State::Failure,
             result: meta.result,
             traceback: None,
         };
-        crate::workflow::after_failure(shared, message, &body, Some(&record), &mut finish);
-        finish.chord =
-            crate::workflow::chord_part(shared, message, &body, &State::Failure, &record.result);
+        after.calls = workflow::after_failure(shared, message, &body, Some(&record), &mut finish);
+        after.parts = part::parts(shared, message, &body, &State::Failure, &record.result);
     }
     let failed = announce::unregistered(&exception);
     let report = shared.announcer.report(message, [failed]);
-    Conclusion { finish, report }
+    Conclusion {
+        finish,
+        report,
+        after: after.boxed(),
+    }
 }
 
 #[expect(

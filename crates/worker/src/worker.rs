@@ -276,7 +276,6 @@ impl Worker {
             broker: Arc::clone(&broker),
             client: client.clone(),
             results: Arc::clone(&results),
-            decode: decode.clone(),
         };
         // Settings were checked when they were read: a name that is none was refused there.
         let forward = settings

@@ -1,15 +1,16 @@
 //! What follows a task: callbacks and the next step of its chain after a success, error callbacks and the failure of the
 //! rest after a failure (`celery/app/trace.py`, `celery/backends/base.py`; the order of duties is theirs).
 
-use lovage_broker::{ChordPart, Finish, Publish, ResultWrite};
-use lovage_client::signature::Follow;
+use lovage_broker::{Finish, Publish, ResultWrite};
+use lovage_client::canvas::{self, Start};
 use lovage_protocol::{Body, ExceptionInfo, Message, Signature, State, TaskId, Value};
-use tracing::warn;
 
 use crate::{
     attempt::Shared,
-    chain::{chord_parts, given, listed, never_run, result_id, subtasks, unchain},
+    chain::never_run,
+    errback::{ErrorCall, FailedTask},
     outcome::traceback,
+    part::Part,
     policy::Record,
     records,
 };
@@ -21,12 +22,24 @@ pub(crate) enum Refused {
     /// The embedded signature is damaged.
     #[error(transparent)]
     Damaged(#[from] lovage_protocol::SignatureError),
-    /// It is a kind that this version does not send.
-    #[error("a {0} as the next step is not supported yet, send its tasks one by one")]
-    Unsupported(&'static str),
     /// The client refused it.
     #[error(transparent)]
     Client(#[from] lovage_client::Error),
+}
+
+/// What an end brings about beside its one step: parts of chords, which are returned before it, and error callbacks of this
+/// worker's own, which are called before it.
+#[derive(Debug, Default)]
+pub(crate) struct Aftermath {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) calls: Vec<ErrorCall>,
+}
+
+impl Aftermath {
+    /// Nothing, for most tasks.
+    pub(crate) fn boxed(self) -> Option<Box<Self>> {
+        (!self.parts.is_empty() || !self.calls.is_empty()).then(|| Box::new(self))
+    }
 }
 
 /// Publishes callbacks and the next step, and gives the references that make them children of the task.
@@ -40,7 +53,8 @@ pub(crate) fn after_success(
     if body.embed.is_empty() {
         return Ok(Vec::new());
     }
-    let mut steps = Steps::new(shared, message, Some(value));
+    let mut sent = Sent::default();
+    let start = |chain| start(shared, message, Some(value.clone()), chain);
     let mut plain = Vec::new();
     let callbacks = body.embed.callbacks()?;
     let several = callbacks.len() > 1;
@@ -48,175 +62,181 @@ pub(crate) fn after_success(
         if callback.subtask_type.is_none() && several {
             plain.push(callback)
         } else {
-            steps.send(&callback, Vec::new())?
+            sent.add(shared, &callback, start(Vec::new()))?
         }
     }
-    steps.send_group(&TaskId::new(), plain)?;
+    if !plain.is_empty() {
+        sent.add(shared, &canvas::group(plain), start(Vec::new()))?;
+    }
     let mut chain = body.embed.chain()?;
     if let Some(next) = chain.pop() {
-        steps.send(&next, chain)?;
+        sent.add(shared, &next, start(chain))?;
     }
-    finish.publishes.extend(steps.publishes);
-    finish.results.extend(steps.results);
-    Ok(steps.children)
+    Ok(sent.into(finish))
 }
 
-/// The steps that follow one task.
-struct Steps<'a> {
-    shared: &'a Shared,
-    message: &'a Message,
-    /// Prepended to the arguments of whatever is mutable.
-    value: Option<&'a Value>,
+/// What is sent in the step that ends a task.
+#[derive(Default)]
+struct Sent {
     publishes: Vec<Publish>,
-    /// The sizes of chords that begin.
+    /// Sizes and shapes of chords that begin.
     results: Vec<ResultWrite>,
-    /// References to what is sent; a group is one.
+    /// References to what is sent.
     children: Vec<Value>,
 }
 
-impl<'a> Steps<'a> {
-    fn new(shared: &'a Shared, message: &'a Message, value: Option<&'a Value>) -> Self {
-        Self {
-            shared,
-            message,
-            value,
-            publishes: Vec::new(),
-            results: Vec::new(),
-            children: Vec::new(),
-        }
-    }
-
-    fn append(&mut self, steps: Steps<'_>) {
-        self.publishes.extend(steps.publishes);
-        self.results.extend(steps.results);
-        self.children.extend(steps.children);
-    }
-
-    /// Sends one signature; `chain` is what follows it, reversed as on the wire.
-    fn send(&mut self, step: &Signature, chain: Vec<Signature>) -> Result<(), Refused> {
-        match step.subtask_type.as_deref() {
-            None => {
-                let id = self.publish(step, chain, None)?;
-                self.children.push(records::reference(&id));
-                Ok(())
-            }
-            Some("chain") => match unchain(step, chain)? {
-                Some((first, rest)) => self.send(&first, rest),
-                None => Ok(()),
-            },
-            Some("group") if chain.is_empty() => {
-                let group = result_id(step).unwrap_or_else(TaskId::new);
-                self.send_group(&group, subtasks(step)?)
-            }
-            Some("group") => Err(Refused::Unsupported("group that something follows")),
-            Some(_) => self.send_chord(step, chain),
-        }
-    }
-
-    /// A chord: its header is sent with the task's result, its body goes along in each of the messages, and what follows the
-    /// chord in the body's options (`celery/canvas.py`, `_chord.run`).
-    fn send_chord(&mut self, chord: &Signature, rest: Vec<Signature>) -> Result<(), Refused> {
-        let shared = self.shared;
-        let place = shared.results.place().filter(|_| shared.chords_beside);
-        let place = place.ok_or(Refused::Unsupported(
-            "chord whose results are not on the broker's server",
-        ))?;
-        let group = given(chord, "task_id").and_then(Value::as_str);
-        let group = group.map_or_else(TaskId::new, TaskId::from);
-        let (members, body) = chord_parts(chord, &group, rest)?;
-        if members.is_empty() {
-            let nothing = Value::List(Vec::new());
-            let mut steps = Steps::new(shared, self.message, Some(&nothing));
-            steps.send(&body, listed(&body, "chain"))?;
-            self.append(steps);
-            return Ok(());
-        }
-        let size = members.len();
-        let mut references = Vec::with_capacity(size);
-        for (index, member) in (0_i64..).zip(members) {
-            let Some((mut first, mut rest)) = unchain(&member, Vec::new())? else {
-                return Err(Refused::Unsupported("chain without steps in a header"));
-            };
-            // The part is returned by the member's last step, which stands first.
-            let last = rest.first_mut().unwrap_or(&mut first);
-            last.options
-                .insert("group_id".to_owned(), group.as_str().into());
-            last.options.insert("group_index".to_owned(), index.into());
-            last.options.insert("chord".to_owned(), body.to_value());
-            if last.subtask_type.is_some() || first.subtask_type.is_some() {
-                return Err(Refused::Unsupported("workflow inside a chord's header"));
-            }
-            references.push(records::reference(&self.publish(&first, rest, None)?));
-        }
-        let settings = &shared.settings.results;
-        self.results.push(ResultWrite {
-            key: format!("{}.s", shared.results.group_key(group.as_str())),
-            value: size.to_string().into(),
-            expires: settings.chord_expires.or(settings.expires),
-            place,
-        });
-        self.children
-            .push(records::group_reference(&group, references));
+impl Sent {
+    fn add(&mut self, shared: &Shared, canvas: &Signature, start: Start) -> Result<(), Refused> {
+        let mut plan = shared.client.plan(canvas, start)?;
+        self.children.extend(plan.child.take());
+        let (publishes, results) = plan.publishes();
+        self.publishes.extend(publishes);
+        self.results.extend(results);
         Ok(())
     }
 
-    /// Several signatures as one group, numbered from 0.
-    fn send_group(&mut self, group: &TaskId, members: Vec<Signature>) -> Result<(), Refused> {
-        if members.is_empty() {
-            return Ok(());
-        }
-        let mut references = Vec::with_capacity(members.len());
-        for (index, member) in (0_i64..).zip(members) {
-            if member.subtask_type.is_some() {
-                return Err(Refused::Unsupported("workflow inside a group"));
-            }
-            let place = (group.as_str().to_owned(), index);
-            let id = self.publish(&member, Vec::new(), Some(place))?;
-            references.push(records::reference(&id));
-        }
+    fn into(self, finish: &mut Finish) -> Vec<Value> {
+        finish.publishes.extend(self.publishes);
+        finish.results.extend(self.results);
         self.children
-            .push(records::group_reference(group, references));
-        Ok(())
-    }
-
-    fn publish(
-        &mut self,
-        step: &Signature,
-        chain: Vec<Signature>,
-        group: Option<(String, i64)>,
-    ) -> Result<TaskId, Refused> {
-        let headers = &self.message.headers;
-        let inherit = self.shared.settings.tasks.inherit_parent_priority;
-        let follow = Follow {
-            parent_id: Some(headers.id.clone()),
-            root_id: Some(
-                headers
-                    .root_id
-                    .clone()
-                    .unwrap_or_else(|| headers.id.clone()),
-            ),
-            prepend: self.value.cloned(),
-            chain,
-            group,
-            priority: inherit.then_some(self.message.properties.priority),
-        };
-        let (id, publish) = self.shared.client.follow(step, follow)?;
-        self.publishes.push(publish);
-        Ok(id)
     }
 }
 
-/// Fails the steps that will never run and publishes the error callbacks.
+fn start(
+    shared: &Shared,
+    message: &Message,
+    prepend: Option<Value>,
+    chain: Vec<Signature>,
+) -> Start {
+    let inherit = shared.settings.tasks.inherit_parent_priority;
+    Start {
+        parent_id: Some(message.headers.id.clone()),
+        root_id: Some(root(message)),
+        prepend,
+        chain,
+        priority: inherit.then_some(message.properties.priority),
+    }
+}
+
+/// The first task of the workflow that a message belongs to.
+pub(crate) fn root(message: &Message) -> TaskId {
+    let headers = &message.headers;
+    headers
+        .root_id
+        .clone()
+        .unwrap_or_else(|| headers.id.clone())
+}
+
+/// Sends what a task has added to the chord that it belongs to, as further members beside itself (`celery/app/task.py`,
+/// `add_to_chord`); gives how many parts the chord waits for more.
+pub(crate) fn join_chord(
+    shared: &Shared,
+    message: &Message,
+    body: &Body,
+    added: Vec<Signature>,
+    finish: &mut Finish,
+) -> Result<(u64, Vec<Value>), Refused> {
+    let Some(chord) = body.embed.chord()? else {
+        return Ok((0, Vec::new()));
+    };
+    let (mut more, mut sent) = (0, Sent::default());
+    for mut signature in added {
+        let headers = &message.headers;
+        let mut set = |name: &str, value: Value| signature.options.insert(name.to_owned(), value);
+        set("chord", chord.to_value());
+        if let Some(group) = &headers.group {
+            set("group_id", group.as_str().into());
+        }
+        if let Some(index) = headers.group_index {
+            set("group_index", index.into());
+        }
+        more += canvas::leaves(&signature)? as u64;
+        sent.add(shared, &signature, start(shared, message, None, Vec::new()))?;
+    }
+    Ok((more, sent.into(finish)))
+}
+
+/// Sends what replaces a task: it takes the task's place, its id and whatever is to follow (`celery/app/task.py`, `replace`).
+pub(crate) fn replace(
+    shared: &Shared,
+    message: &Message,
+    body: &Body,
+    replacement: &Signature,
+    finish: &mut Finish,
+) -> Result<(), Refused> {
+    let headers = &message.headers;
+    let mut by = accumulated(replacement)?;
+    canvas::link(&mut by, "link", &body.embed.callbacks()?)?;
+    canvas::link(&mut by, "link_error", &body.embed.errbacks()?)?;
+    let nesting = headers.replaced_task_nesting + 1;
+    let mut set = |name: &str, value: Value| by.options.insert(name.to_owned(), value);
+    set("task_id", headers.id.as_str().into());
+    set("replaced_task_nesting", nesting.into());
+    if let Some(chord) = body.embed.chord()? {
+        set("chord", chord.to_value());
+    }
+    if let Some(group) = &headers.group {
+        set("group_id", group.as_str().into());
+    }
+    if let Some(index) = headers.group_index {
+        set("group_index", index.into());
+    }
+    if by.subtask_type.as_deref() == Some("chain") {
+        let mut steps = canvas::subtasks(&by)?;
+        nest(&mut steps, nesting);
+        canvas::set_subtasks(&mut by, &steps);
+    }
+    let mut chain = body.embed.chain()?;
+    nest(&mut chain, nesting);
+    let mut sent = Sent::default();
+    sent.add(shared, &by, start(shared, message, None, chain))?;
+    sent.into(finish);
+    Ok(())
+}
+
+fn nest(steps: &mut [Signature], nesting: i64) {
+    for step in steps {
+        step.options
+            .insert("replaced_task_nesting".to_owned(), nesting.into());
+    }
+}
+
+/// A group gets a body that has the task's id and gives the list of results on.
+fn accumulated(replacement: &Signature) -> Result<Signature, Refused> {
+    let body = || {
+        let index = [("index".to_owned(), Value::Int(0))];
+        Signature::new("celery.accumulate", Vec::new(), index.into_iter().collect())
+    };
+    let mut by = replacement.clone();
+    match by.subtask_type.as_deref() {
+        Some("group") => Ok(canvas::chord(canvas::subtasks(&by)?, &body())),
+        Some("chain") => {
+            let mut steps = canvas::subtasks(&by)?;
+            if let Some(last) = steps.last_mut()
+                && last.subtask_type.as_deref() == Some("group")
+            {
+                *last = canvas::chord(canvas::subtasks(last)?, &body());
+            }
+            canvas::set_subtasks(&mut by, &steps);
+            Ok(by)
+        }
+        _ => Ok(by),
+    }
+}
+
+/// Fails the steps that will never run and publishes the error callbacks; gives those that are called here.
 pub(crate) fn after_failure(
     shared: &Shared,
     message: &Message,
     body: &Body,
     record: Option<&Record>,
     finish: &mut Finish,
-) {
-    let Some(record) = record else { return };
+) -> Vec<ErrorCall> {
+    let Some(record) = record else {
+        return Vec::new();
+    };
     if body.embed.is_empty() {
-        return;
+        return Vec::new();
     }
     // A damaged embed cannot be followed; the task's own failure is stored all the same.
     for step in never_run(body.embed.chain().unwrap_or_default()) {
@@ -225,26 +245,69 @@ pub(crate) fn after_failure(
             .results
             .extend(meta.and_then(|meta| shared.results.encode(&meta)));
     }
-    // Plain ones go out together, the others one by one: one that cannot be sent does not keep the rest.
-    let (plain, composed): (Vec<_>, Vec<_>) = body
-        .embed
-        .errbacks()
-        .unwrap_or_default()
-        .into_iter()
-        .partition(|errback| errback.subtask_type.is_none());
-    let failed = Value::Str(message.headers.id.as_str().to_owned());
-    let mut steps = Steps::new(shared, message, Some(&failed));
-    let complain = |error: Refused| {
-        tracing::error!(task.id = %message.headers.id, %error, "an error callback was not sent");
+    let failed = FailedTask {
+        id: message.headers.id.clone(),
+        name: message.headers.task.clone(),
+        root_id: root(message),
+        parent_id: message.headers.parent_id.clone(),
+        exception: ExceptionInfo::from_value(&record.result)
+            .unwrap_or_else(|_| ExceptionInfo::new("builtins", "Exception", Vec::new())),
+        traceback: record.traceback.clone(),
     };
-    steps
-        .send_group(&TaskId::new(), plain)
-        .unwrap_or_else(complain);
-    for errback in composed {
-        steps.send(&errback, Vec::new()).unwrap_or_else(complain);
+    let errbacks = body.embed.errbacks().unwrap_or_default();
+    let told = tell_of_failure(shared, &failed, errbacks);
+    finish.publishes.extend(told.publishes);
+    finish.results.extend(told.results);
+    told.calls
+}
+
+/// What tells of a failure.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) publishes: Vec<Publish>,
+    pub(crate) results: Vec<ResultWrite>,
+    pub(crate) calls: Vec<ErrorCall>,
+}
+
+/// Error callbacks: those whose task takes the failure itself are called in this worker, the others are sent the failed task's
+/// id, plain ones as a group. One that cannot be sent does not keep the rest (`_call_task_errbacks`).
+pub(crate) fn tell_of_failure(
+    shared: &Shared,
+    failed: &FailedTask,
+    errbacks: Vec<Signature>,
+) -> Told {
+    let mut sent = Sent::default();
+    let (mut calls, mut plain) = (Vec::new(), Vec::new());
+    let complain = |error: Refused| {
+        tracing::error!(task.id = %failed.id, %error, "an error callback was not sent");
+    };
+    let start = || Start {
+        parent_id: Some(failed.id.clone()),
+        root_id: Some(failed.root_id.clone()),
+        prepend: Some(failed.id.as_str().into()),
+        ..Start::default()
+    };
+    for errback in errbacks {
+        let task = shared.catalogue.get(errback.task.as_str());
+        if errback.subtask_type.is_some() {
+            sent.add(shared, &errback, start()).unwrap_or_else(complain);
+        } else if let Some(run) = task.and_then(|task| task.on_error.clone()) {
+            calls.push(ErrorCall::new(run, errback, failed.clone()));
+        } else {
+            plain.push(errback);
+        }
     }
-    finish.publishes.extend(steps.publishes);
-    finish.results.extend(steps.results);
+    let together = canvas::group(plain.iter().cloned());
+    if !plain.is_empty() && sent.add(shared, &together, start()).is_err() {
+        for errback in plain {
+            sent.add(shared, &errback, start()).unwrap_or_else(complain);
+        }
+    }
+    Told {
+        publishes: sent.publishes,
+        results: sent.results,
+        calls,
+    }
 }
 
 /// The failure of a task whose follow-up cannot be sent.
@@ -264,86 +327,9 @@ pub(crate) fn broken(message: &Message, refused: &Refused) -> Record {
     }
 }
 
-/// The part that this task returns to its chord, once its state ends it.
-pub(crate) fn chord_part(
-    shared: &Shared,
-    message: &Message,
-    body: &Body,
-    state: &State,
-    result: &Value,
-) -> Option<ChordPart> {
-    if !state.is_ready() || body.embed.is_empty() {
-        return None;
-    }
-    let headers = &message.headers;
-    if body.embed.chord().ok().flatten().is_some() {
-        let group = headers.group.as_deref()?;
-        return part(
-            shared,
-            group,
-            &headers.id,
-            headers.group_index,
-            state,
-            result,
-        );
-    }
-    // The failure of a step inside a chain that ends in a chord's header counts for the step that will not run.
-    if *state != State::Failure {
-        return None;
-    }
-    let last = never_run(body.embed.chain().ok()?)
-        .into_iter()
-        .find(|step| given(step, "chord").is_some())?;
-    let text = |key: &str| last.options.get(key).and_then(Value::as_str);
-    let id = TaskId::from(text("task_id")?);
-    let index = last.options.get("group_index").and_then(Value::as_i64);
-    part(shared, text("group_id")?, &id, index, state, result)
-}
-
-fn part(
-    shared: &Shared,
-    group: &str,
-    id: &TaskId,
-    index: Option<i64>,
-    state: &State,
-    result: &Value,
-) -> Option<ChordPart> {
-    // Chords are counted in the step that ends a task, so their keys must live beside the broker's.
-    let Some(place) = shared.results.place().filter(|_| shared.chords_beside) else {
-        warn!(
-            group,
-            task.id = %id,
-            "a chord cannot be counted: its results are not on the broker's server, so its body will never run"
-        );
-        return None;
-    };
-    let member = Value::List(vec![
-        Value::Int(1),
-        Value::Str(id.as_str().to_owned()),
-        Value::Str(state.as_str().to_owned()),
-        result.clone(),
-    ]);
-    let settings = &shared.settings.results;
-    Some(ChordPart {
-        group_key: shared.results.group_key(group),
-        task_id: id.clone(),
-        member: shared.results.encode_value(&member),
-        // Group indexes are small; one beyond 2^53 would sort with its neighbours.
-        index: index
-            .and_then(|index| i32::try_from(index).ok())
-            .map(f64::from),
-        expires: settings.chord_expires.or(settings.expires),
-        claim: settings
-            .chord_join_timeout
-            .saturating_mul(2)
-            .max(std::time::Duration::from_secs(5)),
-        place,
-    })
-}
-
 /// The chord of a chain's last step, carried in that step's options.
 pub(crate) fn inherited_chord(steps: &[Signature]) -> Option<Signature> {
-    let chord = steps.iter().find_map(|step| given(step, "chord"))?;
+    let chord = steps.iter().find_map(|step| canvas::given(step, "chord"))?;
     Signature::from_value(chord.clone()).ok()
 }
 

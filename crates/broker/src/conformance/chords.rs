@@ -16,6 +16,7 @@ fn part(stage: &impl Stage, id: &str, index: f64) -> ChordPart {
         task_id: id.into(),
         member: format!("[1, \"{id}\", \"SUCCESS\", {index}]").into(),
         index: Some(index),
+        more: 0,
         expires: Some(Duration::from_secs(60)),
         claim: Duration::from_secs(6),
         place: stage.place(),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lovage_protocol::Clock;
 
 use super::{MemoryResults, state::unix_time};
-use crate::ChordPart;
+use crate::{ChordPart, ResultWrite};
 
 /// For how long an ended chord is remembered.
 const DONE: Duration = Duration::from_secs(300);
@@ -85,6 +85,18 @@ impl Chords {
             chord
                 .members
                 .sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+            let key = format!("{}.t", part.group_key);
+            let before = results.get(&key);
+            let before =
+                before.and_then(|text| std::str::from_utf8(&text).ok()?.parse::<u64>().ok());
+            if part.more > 0 {
+                results.set(&ResultWrite {
+                    key,
+                    value: (before.unwrap_or(0) + part.more).to_string().into(),
+                    expires: part.expires,
+                    place: part.place.clone(),
+                });
+            }
         }
         let number = |suffix: &str| {
             let value = results.get(&format!("{}{suffix}", part.group_key))?;

@@ -339,7 +339,7 @@ impl<'k> Batch<'k> {
                     part.expires
                         .map_or_else(String::new, |life| seconds(life).to_string()),
                 );
-                cmd.arg(seconds(part.claim)).arg(token);
+                cmd.arg(seconds(part.claim)).arg(token).arg(part.more);
             },
         );
         section(&mut cmd, "A", &self.acks, |cmd, item| {

@@ -248,7 +248,8 @@ impl Pool {
             tokio::select! {
                 biased;
                 (end, number) = &mut running => return match end {
-                    JobEnd::Reported(outcome, children) => {
+                    JobEnd::Reported(outcome, children, added) => {
+                        context.add_members(added);
                         context.add_children(children);
                         Ran::Ended(outcome)
                     }

@@ -18,7 +18,7 @@
 --         I  item, key, life in seconds                  count a death
 --         K  item, key                                   forget the deaths
 --         G  item, root, id, tag, end or again, pause in ms        leave the gate, see gate.lua
---         C  database, item, group key, task id, member, score, life in s or '', claim in s, token
+--         C  database, item, group key, task id, member, score, life in s or '', claim in s, token, parts more
 -- Returns '<number>|<items that were not ours>|<items whose claim holds>', or 'ALIVE', or 'STALE'.
 local field, number = ARGV[1], ARGV[2]
 if field ~= '' then
@@ -64,7 +64,7 @@ local function select(wanted)
   end
 end
 
-local width = { T = 1, J = 2, P = 4, S = 1, U = 1, A = 1, D = 4, I = 3, K = 2, G = 6, C = 9 }
+local width = { T = 1, J = 2, P = 4, S = 1, U = 1, A = 1, D = 4, I = 3, K = 2, G = 6, C = 10 }
 local at = 7 + n
 -- Whatever could refuse is asked before the first write, as there is no way back after it.
 local function failed(err)
@@ -159,6 +159,7 @@ function sections.C(item, a)
     if call('SISMEMBER', group .. '.d', mark) == 0 then
       call('ZADD', group .. '.j', ARGV[a + 5], ARGV[a + 4])
       call('SADD', group .. '.d', mark)
+      if ARGV[a + 9] ~= '0' then call('INCRBY', group .. '.t', ARGV[a + 9]) end
     end
     if ARGV[a + 6] ~= '' then
       for _, suffix in ipairs({ '.j', '.t', '.s', '.d', '' }) do

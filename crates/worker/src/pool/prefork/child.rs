@@ -24,7 +24,7 @@ use tracing::{Instrument, info_span};
 use super::wire::{Frame, Report};
 use crate::{
     catalogue::Catalogue,
-    context::{Context, Outlet, Told},
+    context::{Context, Outlet, Told, in_chord},
     error::{ChildError, with_causes},
     handler::Call,
     intake::decode_options,
@@ -221,6 +221,7 @@ impl Worker {
             job,
             outcome: Outcome::Ignore,
             children: Vec::new(),
+            added: Vec::new(),
             spent: false,
         };
         // The parent has read it already, with the same settings.
@@ -251,6 +252,7 @@ impl Worker {
             Arc::clone(&self.node),
             Arc::clone(&self.results),
             self.client.clone(),
+            in_chord(&body.embed),
             Outlet::Parent(outlet),
         );
         let call = Call {
@@ -277,6 +279,7 @@ impl Worker {
         };
         context.end();
         report.children = context.children();
+        report.added = context.take_added();
         report.spent = self.abandoned.count() > 0;
         report
     }

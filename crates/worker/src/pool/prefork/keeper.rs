@@ -203,11 +203,11 @@ async fn work(child: &mut Child, assignment: Assignment) -> bool {
             biased;
             frame = child.connection.next() => match frame {
                 Ok(Some(Frame::Done(report))) if report.job == job => {
-                    let Report { outcome, children, spent, .. } = report;
+                    let Report { outcome, children, added, spent, .. } = report;
                     if spent {
                         child.end().await;
                     }
-                    let _ = reply.send(JobEnd::Reported(outcome, children));
+                    let _ = reply.send(JobEnd::Reported(outcome, children, added));
                     return !spent;
                 }
                 Ok(Some(Frame::Told { job: of, told })) if of == job => context.tell(told),

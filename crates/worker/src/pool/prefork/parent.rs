@@ -54,7 +54,11 @@ pub(crate) struct Assignment {
 #[derive(Debug)]
 pub(crate) enum JobEnd {
     /// The child has reported; the tasks that were sent are told beside.
-    Reported(Outcome, Vec<lovage_protocol::TaskId>),
+    Reported(
+        Outcome,
+        Vec<lovage_protocol::Value>,
+        Vec<lovage_protocol::Signature>,
+    ),
     /// A limit was over; after a hard one the child has been killed.
     Over(Over),
     /// The child died.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chrono::DateTime;
-use lovage_protocol::{ExceptionInfo, Map, TaskId, Value};
+use lovage_protocol::{ExceptionInfo, Map, Signature, Value};
 
 use crate::{
     context::Told,
-    outcome::{Failure, Outcome, Retry, When},
+    outcome::{Failure, Outcome, Retry, RetryChanges, When},
     pool::KillSignal,
 };
 
@@ -42,7 +42,9 @@ pub(crate) struct Report {
     pub(crate) job: u64,
     pub(crate) outcome: Outcome,
     /// The tasks that it sent.
-    pub(crate) children: Vec<TaskId>,
+    pub(crate) children: Vec<Value>,
+    /// What it added to the chord that it belongs to.
+    pub(crate) added: Vec<Signature>,
     /// The child cannot be used again: a thread of it still runs the task.
     pub(crate) spent: bool,
 }
@@ -95,7 +97,8 @@ impl Frame {
         Self::Done(Report {
             job: 1,
             outcome: Outcome::unreadable("boom"),
-            children: vec!["2".into()],
+            children: vec![Value::from("2")],
+            added: Vec::new(),
             spent: false,
         })
     }
@@ -192,21 +195,26 @@ fn read_told(json: &[u8]) -> Option<Told> {
 }
 
 fn report_value(report: &Report) -> Value {
-    let children = report.children.iter().map(|id| id.as_str().into());
     let mut value = outcome_map(&report.outcome);
-    value.insert("children".to_owned(), Value::List(children.collect()));
+    let children = Value::List(report.children.clone());
+    value.insert("children".to_owned(), children);
+    if !report.added.is_empty() {
+        let added = report.added.iter().map(Signature::to_value);
+        value.insert("added".to_owned(), Value::List(added.collect()));
+    }
     Value::Map(value)
 }
 
 /// A report that cannot be read is the failure of its task, which has run: it is not run again for it.
 fn read_report(job: u64, spent: bool, json: &[u8]) -> Report {
     let value = Value::from_json(json).ok();
-    let children = value
-        .as_ref()
-        .and_then(|value| value.get("children")?.as_list())
-        .unwrap_or_default();
-    let children = children.iter().filter_map(Value::as_str).map(TaskId::from);
-    let children = children.collect();
+    let list = |name: &str| value.as_ref().and_then(|value| value.get(name)?.as_list());
+    let children = list("children").unwrap_or_default().to_vec();
+    let added = list("added").unwrap_or_default().iter().cloned();
+    let added = added
+        .map(Signature::from_value)
+        .filter_map(Result::ok)
+        .collect();
     let outcome = value.and_then(read_outcome).unwrap_or_else(|| {
         Outcome::unreadable("the outcome of the task could not be read from its child process")
     });
@@ -214,6 +222,7 @@ fn read_report(job: u64, spent: bool, json: &[u8]) -> Report {
         job,
         outcome,
         children,
+        added,
         spent,
     }
 }
@@ -249,10 +258,12 @@ fn outcome_map(outcome: &Outcome) -> Map {
                     ("traceback", text(&retry.traceback)),
                     ("when", kind.into()),
                     ("micros", Value::Int(micros)),
+                    ("changes", changes_value(retry.changes.as_deref())),
                 ],
             )
         }
         Outcome::Ignore => ("ignore", Vec::new()),
+        Outcome::Replace(by) => ("replace", vec![("by", by.to_value())]),
         Outcome::Reject { requeue, reason } => (
             "reject",
             vec![
@@ -268,6 +279,47 @@ fn outcome_map(outcome: &Outcome) -> Map {
         .collect();
     map.insert("outcome".to_owned(), word.into());
     map
+}
+
+fn changes_value(changes: Option<&RetryChanges>) -> Value {
+    let Some(changes) = changes else {
+        return Value::Null;
+    };
+    let mut map = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            map.insert(name.to_owned(), value);
+        }
+    };
+    put("args", changes.args.clone().map(Value::List));
+    put("kwargs", changes.kwargs.clone().map(Value::Map));
+    put(
+        "max_retries",
+        changes.max_retries.map(|max| Value::Int(max.into())),
+    );
+    let micros = |life: Duration| Value::Int(i64::try_from(life.as_micros()).unwrap_or(i64::MAX));
+    put("expires", changes.expires.map(micros));
+    Value::Map(map)
+}
+
+fn read_changes(value: Value) -> Option<Box<RetryChanges>> {
+    let Value::Map(map) = value else {
+        return None;
+    };
+    let number = |name: &str| map.get(name).and_then(Value::as_i64);
+    let micros = number("expires").and_then(|micros| u64::try_from(micros).ok());
+    Some(Box::new(RetryChanges {
+        args: map
+            .get("args")
+            .and_then(Value::as_list)
+            .map(<[Value]>::to_vec),
+        kwargs: match map.get("kwargs") {
+            Some(Value::Map(kwargs)) => Some(kwargs.clone()),
+            _ => None,
+        },
+        max_retries: number("max_retries").and_then(|max| u32::try_from(max).ok()),
+        expires: micros.map(Duration::from_micros),
+    }))
 }
 
 fn read_outcome(value: Value) -> Option<Outcome> {
@@ -300,9 +352,11 @@ fn read_outcome(value: Value) -> Option<Outcome> {
                 cause: ExceptionInfo::from_value(&take("cause")).ok(),
                 traceback: text(take("traceback")),
                 when,
+                changes: read_changes(take("changes")),
             })
         }
         "ignore" => Outcome::Ignore,
+        "replace" => Outcome::Replace(Box::new(Signature::from_value(take("by")).ok()?)),
         "reject" => Outcome::Reject {
             requeue: take("requeue").as_bool()?,
             reason: text(take("reason"))?,
@@ -366,7 +420,8 @@ mod tests {
             let report = Report {
                 job: 7,
                 outcome,
-                children: vec![TaskId::from("c")],
+                children: vec![Value::from("c")],
+                added: vec![Signature::new("t", Vec::new(), Map::new())],
                 spent: true,
             };
             let Frame::Done(read) = over(&Frame::Done(report.clone())) else {
