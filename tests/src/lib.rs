@@ -15,6 +15,7 @@
 //! * [`authority`], [`sentinels`] — certificates, and a replicated Redis that is watched
 //! * [`processes`] — who runs beside and below
 //! * [`chaos`] — workers and servers that are killed, and the account of what became of every task
+//! * [`conformance_tasks`] — the tasks of Celery's own integration suite, for `conformance-worker`
 //! * [`gated_tasks`] — tasks that are unique or limited, for `test-tasks`
 //! * [`child`], [`log`], [`wait`], [`place`] — what the others are built from
 //!
@@ -24,6 +25,7 @@
 pub mod authority;
 pub mod chaos;
 pub mod child;
+pub mod conformance_tasks;
 pub mod dead_letters;
 pub mod gated_tasks;
 pub mod log;
