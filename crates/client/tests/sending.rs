@@ -312,7 +312,7 @@ async fn routes_lead_where_no_queue_is_named() {
 #[tokio::test]
 async fn what_a_task_sends_is_its_child() {
     let bench = Bench::new(Vec::new()).await;
-    let children: Arc<Mutex<Vec<TaskId>>> = Arc::default();
+    let children: Arc<Mutex<Vec<Value>>> = Arc::default();
     let sending = Sending {
         parent_id: Some(TaskId::from("parent")),
         root_id: Some(TaskId::from("root")),
@@ -338,7 +338,12 @@ async fn what_a_task_sends_is_its_child() {
         assert_eq!(message.properties.priority, 4);
         sent.push(message.headers.id.clone());
     }
-    let mut children = children.lock().unwrap().clone();
+    let references = children.lock().unwrap().clone();
+    let id = |reference: &Value| match reference.as_list() {
+        Some([Value::List(own), Value::Null]) => TaskId::from(own[0].as_str().unwrap()),
+        other => panic!("{other:?} is no reference to a task"),
+    };
+    let mut children: Vec<TaskId> = references.iter().map(id).collect();
     children.sort();
     sent.sort();
     assert_eq!(children, sent);

@@ -28,6 +28,14 @@ impl Bound {
         }
     }
 
+    /// An argument as Python's Redis client would send it.
+    pub(super) fn raw(&self, place: usize) -> Vec<u8> {
+        match &self.values[place] {
+            Value::Bytes(bytes) => bytes.clone(),
+            _ => self.text(place).into_bytes(),
+        }
+    }
+
     /// The items of a list argument.
     pub(super) fn items(&self, place: usize) -> Vec<Value> {
         self.values[place].as_list().unwrap_or_default().to_vec()

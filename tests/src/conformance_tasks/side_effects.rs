@@ -15,7 +15,7 @@ fn broken(error: impl std::fmt::Display) -> TaskError {
 }
 
 /// Runs one command on the suite's Redis.
-pub(super) fn redis(command: &str, arguments: &[String]) -> Result<(), TaskError> {
+pub(super) fn redis(command: &str, arguments: &[Vec<u8>]) -> Result<(), TaskError> {
     let variable =
         |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
     let host = variable("REDIS_HOST", "localhost");
@@ -28,13 +28,16 @@ pub(super) fn redis(command: &str, arguments: &[String]) -> Result<(), TaskError
         .map_err(broken)
 }
 
-pub(super) fn echo(message: String, key: String) -> Result<Value, TaskError> {
-    redis("RPUSH", &[key, message])?;
+pub(super) fn echo(
+    message: impl Into<Vec<u8>>,
+    key: impl Into<Vec<u8>>,
+) -> Result<Value, TaskError> {
+    redis("RPUSH", &[key.into(), message.into()])?;
     Ok(Value::Null)
 }
 
-pub(super) fn count(key: String) -> Result<(), TaskError> {
-    redis("INCR", &[key])
+pub(super) fn count(key: impl Into<Vec<u8>>) -> Result<(), TaskError> {
+    redis("INCR", &[key.into()])
 }
 
 pub(super) fn tasks() -> Vec<RawTask> {
@@ -42,26 +45,29 @@ pub(super) fn tasks() -> Vec<RawTask> {
         blocking(
             &named("redis_echo"),
             "message, redis_key=\"redis-echo\"",
-            |bound| echo(bound.text(0), bound.text(1)),
+            |bound| echo(bound.raw(0), bound.raw(1)),
         ),
         blocking(
             &named("redis_echo_group_id"),
             "ignored, redis_key=\"redis-group-ids\"",
             |bound| {
                 let group = bound.context.message().headers.group.clone();
-                echo(group.unwrap_or_default(), bound.text(1))
+                echo(group.unwrap_or_default(), bound.raw(1))
             },
         ),
         blocking(
             &named("redis_count"),
             "redis_key=\"redis-count\"",
-            |bound| count(bound.text(0)).map(|()| Value::Null),
+            |bound| count(bound.raw(0)).map(|()| Value::Null),
         ),
         blocking(&named("sum_and_record"), "values, redis_key", |bound| {
             let result = sum(&bound.items(0))?;
             redis(
                 "RPUSH",
-                &[bound.text(1), bound.context.task_id().to_string()],
+                &[
+                    bound.raw(1),
+                    bound.context.task_id().to_string().into_bytes(),
+                ],
             )?;
             Ok(result)
         }),

@@ -96,13 +96,14 @@ fn a_retry_is_sent_and_acked_until_they_are_used_up() {
             cause,
             traceback: None,
             when: None,
+            changes: None,
         })
     };
     let mut message = message();
     let ended = ending(wish(Some(boom())), &message, &TaskSettings::default());
     assert!(matches!(ended.settle, Settle::Ack));
     assert_eq!(state(&ended), Some(&State::Retry));
-    assert!(matches!(ended.next, Next::Retry(When::Countdown(_))));
+    assert!(matches!(ended.next, Next::Retry(When::Countdown(_), None)));
 
     message.headers.retries = 3;
     let ended = ending(wish(Some(boom())), &message, &TaskSettings::default());
@@ -126,6 +127,7 @@ fn no_maximum_means_for_ever() {
         cause: None,
         traceback: None,
         when: None,
+        changes: None,
     });
     let for_ever = Rules {
         max_retries: None,
@@ -133,7 +135,7 @@ fn no_maximum_means_for_ever() {
     };
     let ended = conclude(wish, &message, &for_ever, &TaskSettings::default(), 0.999);
     assert!(
-        matches!(ended.next, Next::Retry(When::Countdown(wait)) if wait <= Duration::from_secs(600))
+        matches!(ended.next, Next::Retry(When::Countdown(wait), None) if wait <= Duration::from_secs(600))
     );
 }
 

@@ -397,6 +397,12 @@ mod tests {
                 cause,
                 traceback: None,
                 when,
+                changes: Some(Box::new(RetryChanges {
+                    args: Some(vec![Value::Int(1)]),
+                    kwargs: Some(Map::new()),
+                    max_retries: Some(4),
+                    expires: Some(Duration::from_secs(60)),
+                })),
             })
         };
         let map = Map::from_iter([("é".to_owned(), Value::List(vec![Value::Float(0.5)]))]);
@@ -412,6 +418,7 @@ mod tests {
             ),
             retry(None, Some(When::Eta(eta))),
             Outcome::Ignore,
+            Outcome::Replace(Box::new(Signature::new("t", Vec::new(), Map::new()))),
             Outcome::Reject {
                 requeue: true,
                 reason: "full".to_owned(),
