@@ -1,14 +1,17 @@
 //! The worker and the client in one process on the memory broker: what needs neither Redis nor Python.
 
 mod admission;
+mod canvas;
 mod chords;
 mod controls;
 mod endings;
+mod errbacks;
 mod events;
 mod kit;
 mod layers;
 mod modules;
 mod outcomes;
+mod replacing;
 mod seen;
 mod stage;
 mod workflow;

@@ -5,20 +5,14 @@ use std::{collections::HashMap, sync::Arc};
 use lovage_broker::{Broker, ChordClose, ChordPart, Publish, ResultWrite};
 use lovage_client::{
     Client,
-    canvas::{Start, given, listed, subtasks},
+    canvas::{Start, given},
 };
-use lovage_protocol::{
-    ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value, parse_stored,
-};
+use lovage_protocol::{Message, Signature, State, TaskId, Value, parse_stored};
 use lovage_results::ResultStore;
 use tracing::error;
 
 use crate::{
-    attempt::Shared,
-    chain::{never_run, result_id},
-    errback::{ErrorCall, FailedTask},
-    part::{self, Part},
-    workflow,
+    attempt::Shared, chord_failure::ChordFailure, errback::ErrorCall, part::Part, workflow,
 };
 
 /// Joins chords that this worker claimed.
@@ -59,9 +53,9 @@ impl JoinError {
 
 /// What is sent and stored at a chord's end.
 pub(crate) struct End {
-    publishes: Vec<Publish>,
-    results: Vec<ResultWrite>,
-    failed: bool,
+    pub(crate) publishes: Vec<Publish>,
+    pub(crate) results: Vec<ResultWrite>,
+    pub(crate) failed: bool,
     /// What the body would have returned to chords further out, had it run.
     pub(crate) parts: Vec<Part>,
     pub(crate) calls: Vec<ErrorCall>,
@@ -76,10 +70,7 @@ pub(crate) async fn end(shared: &Shared, part: &Part, message: &Message) -> Resu
             Ok(()) => Ok(end),
             Err(error) => Err(error.into()),
         },
-        Ok(Joined::Failed { member, cause }) => {
-            let exception = workflow::chord_error(&member, &cause);
-            Ok(fail(shared, message, &part.body, &exception, &cause))
-        }
+        Ok(Joined::Failed(failure)) => Ok(failure.end(shared, message, &part.body)),
         Err(error) => Err(error),
     };
     match ended {
@@ -91,7 +82,7 @@ pub(crate) async fn end(shared: &Shared, part: &Part, message: &Message) -> Resu
                 error = &error as &dyn std::error::Error,
                 "the body of a chord cannot be sent: it fails"
             );
-            Ok(fail(shared, message, &part.body, &exception, &exception))
+            Ok(ChordFailure::own(exception).end(shared, message, &part.body))
         }
         ended => ended,
     }
@@ -115,93 +106,10 @@ pub(crate) async fn close(
     Ok(shared.joiner.broker.chord_close(close).await?)
 }
 
-/// Error callbacks with the body's id, and the failure stored for the body and what was to follow it. A group as the body fails
-/// member by member, with what the header's task raised (`celery/backends/base.py`, `_handle_group_chord_error`).
-fn fail(
-    shared: &Shared,
-    message: &Message,
-    body: &Signature,
-    exception: &ExceptionInfo,
-    cause: &ExceptionInfo,
-) -> End {
-    let mut end = End {
-        publishes: Vec::new(),
-        results: Vec::new(),
-        failed: true,
-        parts: part::of_unrun(
-            shared,
-            vec![body.clone()],
-            &State::Failure,
-            &exception.to_value(),
-        ),
-        calls: Vec::new(),
-    };
-    let members = match body.subtask_type.as_deref() {
-        Some("group") => subtasks(body).unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    let mut errors = HashMap::new();
-    let mut tell = |id: TaskId, name: &Signature, errbacks, exception: &ExceptionInfo| {
-        let failed = FailedTask {
-            id,
-            name: name.task.clone(),
-            root_id: workflow::root(message),
-            parent_id: Some(message.headers.id.clone()),
-            exception: exception.clone(),
-            traceback: None,
-        };
-        let told = workflow::tell_of_failure(shared, &failed, errbacks);
-        end.publishes.extend(told.publishes);
-        end.results.extend(told.results);
-        end.calls.extend(told.calls);
-    };
-    for member in &members {
-        if let Some(id) = result_id(member) {
-            let mut errbacks = listed(member, "link_error");
-            let more = listed(body, "link_error");
-            errbacks.extend(
-                more.into_iter()
-                    .filter(|one| !listed(member, "link_error").contains(one)),
-            );
-            tell(id.clone(), member, errbacks, cause);
-            errors.insert(id, cause);
-        }
-    }
-    if members.is_empty()
-        && let Some(id) = result_id(body)
-    {
-        tell(id, body, listed(body, "link_error"), exception);
-    }
-    let never = never_run(vec![body.clone()]);
-    let ids = never
-        .iter()
-        .filter_map(|step| given(step, "task_id")?.as_str());
-    for id in ids {
-        let id = TaskId::from(id);
-        end.results.extend(shared.results.encode(&TaskMeta {
-            status: State::Failure,
-            result: errors.get(&id).unwrap_or(&exception).to_value(),
-            traceback: None,
-            children: Some(Vec::new()),
-            date_done: Some(lovage_protocol::time::format_iso(
-                shared.client.clock().now(),
-            )),
-            group_id: None,
-            parent_id: None,
-            extended: None,
-            task_id: id,
-        }));
-    }
-    end
-}
-
 enum Joined {
     Yes(End),
     /// A task of the header failed.
-    Failed {
-        member: TaskId,
-        cause: ExceptionInfo,
-    },
+    Failed(ChordFailure),
 }
 
 impl Joiner {
@@ -223,12 +131,10 @@ impl Joiner {
             .iter()
             .find(|member| matches!(member.state, State::Failure | State::Revoked));
         if let Some(member) = failed {
-            let cause = ExceptionInfo::from_value(&member.result)
-                .unwrap_or_else(|_| ExceptionInfo::new("builtins", "Exception", vec![]));
-            return Ok(Joined::Failed {
-                member: member.id.clone(),
-                cause,
-            });
+            return Ok(Joined::Failed(ChordFailure::of_member(
+                &member.id,
+                &member.result,
+            )));
         }
         let values = match self.results.load_group(&part.group_key).await? {
             Some(group) => self.structured(&group, members).await?,

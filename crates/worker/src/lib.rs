@@ -27,7 +27,7 @@
 //! | `policy` | pure decisions: ack, retry, limits, what is stored |
 //! | `retrying` | pure decisions about retries: which errors, and after how long |
 //! | `workflow`, `chain` | what follows a task, and what never will |
-//! | `part`, `chord` | parts of chords, and their ends |
+//! | `part`, `chord`, `chord_failure` | parts of chords, and their ends |
 //! | `errback` | error callbacks that are called here |
 //! | `builtin` | Celery's own tasks |
 //! | `records`, `obituary` | the stored result of each state, and of a task that its workers died of |
@@ -44,6 +44,7 @@ mod builtin;
 mod catalogue;
 mod chain;
 mod chord;
+mod chord_failure;
 mod commit;
 mod conclude;
 pub mod context;

@@ -148,6 +148,33 @@ pub async fn a_part_counts_once(stage: impl Stage) {
     assert_eq!(members[0], "[1, \"0\", \"SUCCESS\", \"run 0\"]");
 }
 
+/// Parts that a header task adds are waited for, and are added once however often it ends.
+pub async fn added_parts_are_waited_for_once(stage: impl Stage) {
+    let consumer = stage.consumer("w", &["q"]).await;
+    let taken = begin(&stage, &*consumer).await;
+    let adding = || ChordPart {
+        more: 1,
+        ..part(&stage, "0", 0.0)
+    };
+    assert_eq!(finish(&*consumer, &taken[0], adding()).await, None);
+    for (at, id) in [(1, "1"), (2, "2")] {
+        let returned = finish(&*consumer, &taken[at], part(&stage, id, 1.0));
+        assert_eq!(returned.await, None, "one more is to come");
+        let again = Finish {
+            settle: None,
+            chord: Some(adding()),
+            ..end(&taken[0], Settle::Ack)
+        };
+        let ended = consumer.finish(vec![again]).await;
+        let ended = ended.expect("the broker answers");
+        assert!(matches!(ended[..], [Finished::Done { chord: None }]));
+    }
+    stage.publish("q", &["more"]).await;
+    let last = fetch(&*consumer, 1, 1).await;
+    let token = finish(&*consumer, &last[0], part(&stage, "added", 0.0)).await;
+    assert!(token.is_some(), "it was the last");
+}
+
 /// For a look at what failed.
 pub async fn a_failed_chord_keeps_its_members(stage: impl Stage) {
     let (consumer, broker) = (stage.consumer("w", &["q"]).await, stage.broker());

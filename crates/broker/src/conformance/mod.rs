@@ -52,7 +52,7 @@ macro_rules! conformance_suite {
                 a_message_that_kills_is_given_up, the_death_of_one_process_counts_while_its_worker_lives, success_forgets_deaths, a_suspect_is_told_apart
             }
             chords: {
-                the_last_part_claims_and_closes, a_part_counts_once, a_failed_chord_keeps_its_members,
+                the_last_part_claims_and_closes, a_part_counts_once, added_parts_are_waited_for_once, a_failed_chord_keeps_its_members,
                 the_claim_of_a_dead_worker_is_taken_over
             }
             locks: {
