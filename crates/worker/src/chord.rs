@@ -148,7 +148,7 @@ impl Joiner {
             prepend: Some(values),
             ..Start::default()
         };
-        let (publishes, results) = self.client.plan(body, start)?.publishes();
+        let (publishes, results) = self.client.plan(body, &start)?.publishes();
         Ok(Joined::Yes(End {
             publishes,
             results,

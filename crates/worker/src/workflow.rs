@@ -62,15 +62,15 @@ pub(crate) fn after_success(
         if callback.subtask_type.is_none() && several {
             plain.push(callback)
         } else {
-            sent.add(shared, &callback, start(Vec::new()))?
+            sent.add(shared, &callback, &start(Vec::new()))?
         }
     }
     if !plain.is_empty() {
-        sent.add(shared, &canvas::group(plain), start(Vec::new()))?;
+        sent.add(shared, &canvas::group(plain), &start(Vec::new()))?;
     }
     let mut chain = body.embed.chain()?;
     if let Some(next) = chain.pop() {
-        sent.add(shared, &next, start(chain))?;
+        sent.add(shared, &next, &start(chain))?;
     }
     Ok(sent.into(finish))
 }
@@ -86,7 +86,7 @@ struct Sent {
 }
 
 impl Sent {
-    fn add(&mut self, shared: &Shared, canvas: &Signature, start: Start) -> Result<(), Refused> {
+    fn add(&mut self, shared: &Shared, canvas: &Signature, start: &Start) -> Result<(), Refused> {
         let mut plan = shared.client.plan(canvas, start)?;
         self.children.extend(plan.child.take());
         let (publishes, results) = plan.publishes();
@@ -151,7 +151,11 @@ pub(crate) fn join_chord(
             set("group_index", index.into());
         }
         more += canvas::leaves(&signature)? as u64;
-        sent.add(shared, &signature, start(shared, message, None, Vec::new()))?;
+        sent.add(
+            shared,
+            &signature,
+            &start(shared, message, None, Vec::new()),
+        )?;
     }
     Ok((more, sent.into(finish)))
 }
@@ -189,7 +193,7 @@ pub(crate) fn replace(
     let mut chain = body.embed.chain()?;
     nest(&mut chain, nesting);
     let mut sent = Sent::default();
-    sent.add(shared, &by, start(shared, message, None, chain))?;
+    sent.add(shared, &by, &start(shared, message, None, chain))?;
     sent.into(finish);
     Ok(())
 }
@@ -290,7 +294,8 @@ pub(crate) fn tell_of_failure(
     for errback in errbacks {
         let task = shared.catalogue.get(errback.task.as_str());
         if errback.subtask_type.is_some() {
-            sent.add(shared, &errback, start()).unwrap_or_else(complain);
+            sent.add(shared, &errback, &start())
+                .unwrap_or_else(complain);
         } else if let Some(run) = task.and_then(|task| task.on_error.clone()) {
             calls.push(ErrorCall::new(run, errback, failed.clone()));
         } else {
@@ -298,9 +303,10 @@ pub(crate) fn tell_of_failure(
         }
     }
     let together = canvas::group(plain.iter().cloned());
-    if !plain.is_empty() && sent.add(shared, &together, start()).is_err() {
+    if !plain.is_empty() && sent.add(shared, &together, &start()).is_err() {
         for errback in plain {
-            sent.add(shared, &errback, start()).unwrap_or_else(complain);
+            sent.add(shared, &errback, &start())
+                .unwrap_or_else(complain);
         }
     }
     Told {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use lovage_protocol::{Signature, SignatureError, TaskId, Value};
 
-use super::parts::{chain, chord, chord_parts, given, group, link, listed, set_subtasks, subtasks};
+use super::parts::{chord, chord_parts, given, group, link, listed, set_subtasks, subtasks};
 
 /// What of a composed signature's options says who it is and where it belongs; the rest says how its tasks are sent.
 pub(super) const SEAT: [&str; 8] = [
@@ -246,7 +246,7 @@ fn upgraded(steps: Vec<Signature>) -> Result<Vec<Signature>, SignatureError> {
     for step in steps.into_iter().rev() {
         match done.pop() {
             Some(next) if step.subtask_type.as_deref() == Some("group") => {
-                done.push(followed(&step, next)?);
+                done.push(followed(&step, &next)?);
             }
             next => {
                 done.extend(next);
@@ -259,8 +259,8 @@ fn upgraded(steps: Vec<Signature>) -> Result<Vec<Signature>, SignatureError> {
 }
 
 /// The chord of a group and what follows it.
-pub(super) fn followed(step: &Signature, next: Signature) -> Result<Signature, SignatureError> {
-    let mut upgraded = chord(subtasks(step)?, &next);
+pub(super) fn followed(step: &Signature, next: &Signature) -> Result<Signature, SignatureError> {
+    let mut upgraded = chord(subtasks(step)?, next);
     let mut header = group(subtasks(step)?);
     header.options.clone_from(&step.options);
     upgraded
@@ -287,14 +287,7 @@ pub(super) fn upgrade(
     step: &Signature,
     rest: &mut Vec<Signature>,
 ) -> Result<Option<Signature>, SignatureError> {
-    match rest.pop() {
-        // A group or chain as the body is one of those that follow, too.
-        Some(next) if next.subtask_type.as_deref() == Some("chain") => {
-            followed(step, chain(subtasks(&next)?)).map(Some)
-        }
-        Some(next) => followed(step, next).map(Some),
-        None => Ok(None),
-    }
+    rest.pop().map(|next| followed(step, &next)).transpose()
 }
 
 /// `[[id, parent], children]`.

@@ -28,13 +28,13 @@ pub struct Start {
     pub priority: Option<i64>,
 }
 
-pub(super) fn plan(client: &Client, canvas: &Signature, start: Start) -> Result<Plan, Error> {
+pub(super) fn plan(client: &Client, canvas: &Signature, start: &Start) -> Result<Plan, Error> {
     let mut canvas = canvas.clone();
     let reference = freeze(&mut canvas, &Seat::default(), Value::Null)
         .map_err(|error| Error::invalid(&canvas.task, error.to_string()))?;
     let mut launch = Launch {
         client,
-        start: &start,
+        start,
         plan: Plan {
             messages: Vec::new(),
             results: Vec::new(),

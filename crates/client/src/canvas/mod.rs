@@ -63,7 +63,7 @@ impl Client {
     /// # Errors
     /// When a part of it is no signature or cannot be sent, or a chord of it could not be counted: its results must be on the
     /// broker's server.
-    pub fn plan(&self, canvas: &Signature, start: Start) -> Result<Plan, Error> {
+    pub fn plan(&self, canvas: &Signature, start: &Start) -> Result<Plan, Error> {
         launch::plan(self, canvas, start)
     }
 
@@ -81,7 +81,7 @@ impl Client {
             priority: sending.as_ref().and_then(|sending| sending.priority),
             ..Start::default()
         };
-        let plan = self.plan(canvas, start)?;
+        let plan = self.plan(canvas, &start)?;
         if !plan.results.is_empty() {
             self.results().write(&plan.results).await?;
         }
