@@ -14,6 +14,7 @@
 //! | `nodename` | node names and their `%` signs |
 //! | `pidfile` | one process per pid file |
 //! | `redis_child` | the Redis that `lovage up` starts |
+//! | `stubs` | the tasks as a typed Python package |
 //! | `output`, `table` | everything that is printed |
 //! | `failure` | the exit codes |
 //!
@@ -39,6 +40,7 @@ mod output;
 mod pidfile;
 mod redis_child;
 mod signals;
+mod stubs;
 mod table;
 
 use std::process::ExitCode;
