@@ -288,6 +288,8 @@ impl Types {
             }
             entries.push((field, of));
         }
+        // Whether a JSON object keeps the order of its fields depends on how the program was built.
+        entries.sort();
         let plain = |field: &str| is_name(field) && !field.starts_with("__");
         if entries.iter().all(|(field, _)| plain(field)) {
             let lines: String = entries

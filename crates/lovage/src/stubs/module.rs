@@ -78,13 +78,14 @@ pub(crate) fn write(place: &Place<'_>, module: &Module, stubs: &[Stub<'_>]) -> T
         code.push_str(&written.function());
         typed.push_str(&written.class(&mut types));
     }
-    let definitions = types.definitions();
+    let definitions = definitions(&types);
+    // Code has two empty lines where a file of types has one.
+    let spaced = definitions
+        .replace("\n\n", "\n\n\n")
+        .replacen('\n', "\n\n", 1);
     Text {
-        code: head(place, module, &types, false)
-            + &definitions_in(&definitions)
-            + &code
-            + &all(place, module),
-        types: head(place, module, &types, true) + &definitions_in(&definitions) + &typed,
+        code: head(place, module, &types, false) + &spaced + &code + &all(place, module),
+        types: head(place, module, &types, true) + &definitions + &typed,
     }
 }
 
@@ -353,12 +354,13 @@ fn needs(types: &Types, name: &str) -> bool {
     types.definitions().contains(name)
 }
 
-fn definitions_in(definitions: &str) -> String {
+/// The types of a module, behind an empty line.
+fn definitions(types: &Types) -> String {
+    let definitions = types.definitions();
     if definitions.is_empty() {
-        String::new()
-    } else {
-        format!("\n{}", definitions.trim_end_matches('\n').to_owned() + "\n")
+        return definitions;
     }
+    format!("\n{}\n", definitions.trim_end_matches('\n'))
 }
 
 /// What `from module import *` gives.

@@ -76,10 +76,11 @@ pub(crate) fn literal(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Object(fields) => {
-            let fields: Vec<String> = fields
+            let mut fields: Vec<String> = fields
                 .iter()
                 .map(|(key, value)| format!("{}: {}", quoted(key), literal(value)))
                 .collect();
+            fields.sort();
             format!("{{{}}}", fields.join(", "))
         }
     }
