@@ -4,6 +4,7 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use clap::Args;
 use lovage_protocol::{NodeName, QueueName};
+use lovage_registry::TaskSpec;
 use lovage_settings::{BrokerUrl, Pool, Settings, parse_level, start_tracing};
 use lovage_worker::{Autoscale, Catalogue, Module, Worker, WorkerParts};
 use tracing::info;
@@ -238,6 +239,11 @@ impl Plan {
             autoscale: args.autoscale.filter(|_| pool != Pool::Solo),
             tasks,
         })
+    }
+
+    /// The tasks that it runs.
+    pub(crate) fn specs(&self) -> Result<Vec<TaskSpec>, Failure> {
+        Ok(Catalogue::specs(&self.modules)?)
     }
 
     /// What a child process of this worker needs.
