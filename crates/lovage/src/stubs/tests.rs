@@ -1,4 +1,4 @@
-//! Whole packages, compared with texts that a Python checker has accepted.
+//! Whole packages, compared with texts that mypy accepts: `tests/interop/stubs.rs` asks it.
 
 use lovage_registry::{Param, TaskSpec};
 use lovage_settings::Settings;
@@ -97,6 +97,7 @@ fn a_small_registry_is_this_package() {
         ("shop/__init__.py", include_str!("expected/shop.py")),
         ("shop/__init__.pyi", include_str!("expected/shop.pyi")),
         ("shop/orders.py", include_str!("expected/orders.py")),
+        ("shop/orders.pyi", include_str!("expected/orders.pyi")),
         ("_queues.py", include_str!("expected/queues.py")),
     ] {
         assert_eq!(text(&package, file), expected, "{file}");
