@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::{
     layout::free,
     python::{class_name, is_name, literal, quoted},
+    root::Root,
 };
 
 /// Which way a value goes.
@@ -38,12 +39,6 @@ struct Definition {
     text: String,
 }
 
-/// The schema that a `$ref` is to be looked up in.
-#[derive(Clone, Copy)]
-struct Root<'a> {
-    schema: &'a Value,
-}
-
 impl Types {
     /// No types yet; none will have a name of these.
     pub(crate) fn without(taken: BTreeSet<String>) -> Self {
@@ -55,7 +50,7 @@ impl Types {
 
     /// The type of what a schema admits. `hint` names a type that has no name.
     pub(crate) fn annotate(&mut self, schema: &Value, way: Way, hint: &str) -> String {
-        let root = Root { schema };
+        let root = Root::new(schema);
         match root.title() {
             Some(title) if is_worth_a_name(schema) => self.defined(title, schema, root),
             _ => self.of(schema, root, way, hint),
@@ -110,7 +105,7 @@ impl Types {
                         self.of(choice, root, way, &hint)
                     })
                     .collect();
-                return self.union(types);
+                return self.union(&types);
             }
         }
         if let Some([only]) = fields
@@ -123,12 +118,12 @@ impl Types {
         match fields.get("type") {
             Some(Value::String(kind)) => self.kind(kind, schema, fields, root, way, hint),
             Some(Value::Array(kinds)) => {
-                let types = kinds
+                let types: Vec<String> = kinds
                     .iter()
                     .filter_map(Value::as_str)
                     .map(|kind| self.kind(kind, schema, fields, root, way, hint))
                     .collect();
-                self.union(types)
+                self.union(&types)
             }
             _ => self.uses("Any").to_owned(),
         }
@@ -180,7 +175,7 @@ impl Types {
             if way == Way::Given && !types.is_empty() {
                 return format!("tuple[{}]", types.join(", "));
             }
-            return format!("list[{}]", self.union(types));
+            return format!("list[{}]", self.union(&types));
         }
         let items = match fields.get("items") {
             Some(items) => self.of(items, root, way, hint),
@@ -212,10 +207,10 @@ impl Types {
         if none {
             types.push("None".to_owned());
         }
-        self.union(types)
+        self.union(&types)
     }
 
-    fn union(&mut self, types: Vec<String>) -> String {
+    fn union(&mut self, types: &[String]) -> String {
         let mut once: Vec<String> = Vec::new();
         for one in types.iter().flat_map(|text| members(text)) {
             if one == "Any" {
@@ -306,68 +301,6 @@ impl Types {
             "{name} = TypedDict(\n    {},\n    {{\n{lines}    }},\n)\n",
             quoted(name)
         )
-    }
-}
-
-impl<'a> Root<'a> {
-    fn title(self) -> Option<&'a str> {
-        self.schema.get("title")?.as_str()
-    }
-
-    fn find(self, reference: &str) -> Option<(&'a str, &'a Value)> {
-        if reference == "#" {
-            return Some((self.title()?, self.schema));
-        }
-        let name = reference.strip_prefix("#/$defs/")?;
-        let (name, schema) = self.schema.get("$defs")?.as_object()?.get_key_value(name)?;
-        Some((name, schema))
-    }
-
-    /// A schema with what it refers to beside it, and without what is only said of it.
-    fn meaning(self, schema: &Value) -> Value {
-        let mut referred = Map::new();
-        let bare = self.bare(schema, &mut referred);
-        Value::Array(vec![bare, Value::Object(referred)])
-    }
-
-    fn bare(self, schema: &Value, referred: &mut Map<String, Value>) -> Value {
-        match schema {
-            Value::Object(fields) => {
-                let mut bare = Map::new();
-                for (key, value) in fields {
-                    match (key.as_str(), value) {
-                        ("$defs" | "title" | "description" | "default" | "examples", _) => {}
-                        ("$ref", Value::String(reference)) => {
-                            let Some((name, target)) = self.find(reference) else {
-                                continue;
-                            };
-                            bare.insert(key.clone(), Value::from(name));
-                            if !referred.contains_key(name) {
-                                referred.insert(name.to_owned(), Value::Null);
-                                let target = self.bare(target, referred);
-                                referred.insert(name.to_owned(), target);
-                            }
-                        }
-                        // Here the keys are names of fields.
-                        ("properties", Value::Object(properties)) => {
-                            let properties = properties
-                                .iter()
-                                .map(|(name, value)| (name.clone(), self.bare(value, referred)))
-                                .collect();
-                            bare.insert(key.clone(), Value::Object(properties));
-                        }
-                        _ => {
-                            bare.insert(key.clone(), self.bare(value, referred));
-                        }
-                    }
-                }
-                Value::Object(bare)
-            }
-            Value::Array(items) => {
-                Value::Array(items.iter().map(|item| self.bare(item, referred)).collect())
-            }
-            other => other.clone(),
-        }
     }
 }
 

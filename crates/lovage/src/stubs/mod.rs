@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `layout` | where each task is found in the package |
 //! | `annotation` | JSON Schemas as Python types |
+//! | `root` | what references in a schema mean, and which schemas mean the same |
 //! | `parameters` | a task's parameters as those of a function |
 //! | `delivery` | by which queue and options each task is sent |
 //! | `module` | one module as text |
@@ -21,6 +22,7 @@ mod layout;
 mod module;
 mod parameters;
 mod python;
+mod root;
 
 use std::{
     collections::BTreeMap,

@@ -17,11 +17,11 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 fn begins(letter: char) -> bool {
-    letter.is_alphabetic() || letter == '_'
+    letter == '_' || unicode_ident::is_xid_start(letter)
 }
 
 fn continues(letter: char) -> bool {
-    letter.is_alphanumeric() || letter == '_'
+    unicode_ident::is_xid_continue(letter)
 }
 
 /// The nearest name: `send-mail` is `send_mail`, `2fa` is `_2fa`, `import` is `import_` as PEP 8 has it, `__main__` is
@@ -148,6 +148,7 @@ mod tests {
         check("__main__", "main");
         check("_private", "_private");
         check("größe", "größe");
+        check("①st", "_st");
         check("a b/c", "a_b_c");
         assert!(!is_name("from") && !is_name("2fa") && !is_name("a-b") && !is_name(""));
     }

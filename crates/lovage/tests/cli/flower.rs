@@ -177,6 +177,8 @@ fn flower_comes_with_it_knows_the_tasks_and_wants_its_password() {
 fn flower_ends_when_its_parent_is_killed() {
     let (_folder, data) = folder();
     let mut up = Up::start(&data);
+    // Its Redis goes at the same time, which must not hold it up.
+    up.wait_for_flower(&data);
     let flower = up.flower();
     up.lovage.signal(Signal::KILL);
     up.lovage.wait();

@@ -9,8 +9,8 @@ from typing import Any, Callable
 from celery import Celery, signals
 from celery.canvas import Signature
 from celery.result import AsyncResult
-from kombu import Exchange, Queue
 from kombu.common import Broadcast
+from kombu.entity import Exchange, Queue
 
 from ._queues import QUEUES
 

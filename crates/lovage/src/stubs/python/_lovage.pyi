@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -7,6 +7,8 @@ from typing_extensions import TypedDict
 _R_co = TypeVar("_R_co", covariant=True)
 
 app: Any
+
+def task(name: str, **options: Any) -> Callable[[Callable[..., Any]], Any]: ...
 
 class RunsInRust(NotImplementedError):
     def __init__(self, name: str) -> None: ...
