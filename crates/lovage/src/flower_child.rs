@@ -134,7 +134,7 @@ impl Flower {
             .process_group(0)
             .kill_on_drop(true);
         let server = command.spawn().map_err(|error| not_started(&error))?;
-        let guard = guard::guard(&server).map_err(|error| not_started(&error))?;
+        let guard = guard::guard(&server, STOP_LIMIT).map_err(|error| not_started(&error))?;
         let stop = CancellationToken::new();
         let watch = tokio::spawn(watch(server, guard, stop.clone(), log));
         Ok(FlowerChild {

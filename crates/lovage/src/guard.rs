@@ -1,7 +1,8 @@
 //! What holds for every server that `lovage up` starts: it ends with this process, however that ends.
 //!
 //! A server lives in a process group of its own, so that Ctrl-C reaches this process first. Its guard is a shell that
-//! waits for the end of a pipe which we hold: when this process dies without being able to stop its server, it does.
+//! waits for the end of a pipe which we hold: when this process dies without being able to stop its server, it does. It
+//! too asks first and kills later: a Flower whose Redis goes at the same time may wait for it for ever.
 
 use std::{io, net::Ipv4Addr, net::TcpListener, process::Stdio, time::Duration};
 
@@ -11,14 +12,27 @@ use tokio::{
     time::timeout,
 };
 
+/// Waits for the end of its input, then ends the process `$1`, for which it has `$2` seconds of patience.
+const GUARD: &str = r#"
+read -r _
+kill "$1" || exit
+left=$2
+while [ "$left" -gt 0 ]; do
+    sleep 1
+    kill -0 "$1" || exit
+    left=$((left - 1))
+done
+kill -9 "$1"
+"#;
+
 /// A guard over a server that was started just now.
-pub(crate) fn guard(server: &Child) -> io::Result<Child> {
+pub(crate) fn guard(server: &Child, patience: Duration) -> io::Result<Child> {
     let number = server
         .id()
         .ok_or_else(|| io::Error::other("it has ended already"))?
         .to_string();
     Command::new("/bin/sh")
-        .args(["-c", "read -r _; kill \"$1\"", "sh", &number])
+        .args(["-c", GUARD, "sh", &number, &patience.as_secs().to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

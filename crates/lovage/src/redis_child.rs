@@ -135,7 +135,7 @@ impl RedisChild {
             .process_group(0)
             .kill_on_drop(true);
         let server = command.spawn().map_err(|error| not_started(&error))?;
-        let guard = guard::guard(&server)
+        let guard = guard::guard(&server, STOP_LIMIT)
             .map_err(|error| Failure::failed(format!("cannot start /bin/sh: {error}")))?;
         Ok(Self {
             server,
