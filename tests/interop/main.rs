@@ -16,5 +16,6 @@ mod scheduling;
 mod serializers;
 mod states;
 mod stored_results;
+mod stubs;
 mod unknown_names;
 mod values;

@@ -8,7 +8,8 @@ use lovage_worker::Module;
 
 use crate::{
     command::{
-        call, completions, config, dlq, list, pool_child, purge, queue, result, revoke, up, worker,
+        call, completions, config, dlq, list, pool_child, purge, queue, result, revoke, stubs, up,
+        worker,
     },
     failure::Failure,
     output,
@@ -49,6 +50,8 @@ enum Command {
     Result(result::ResultArgs),
     Revoke(revoke::RevokeArgs),
     List(list::ListArgs),
+    #[command(subcommand)]
+    Stubs(stubs::StubsCommand),
     Purge(purge::PurgeArgs),
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -85,6 +88,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Result(args) => once(result::run(args, &settings()?)),
         Command::Revoke(args) => once(revoke::run(args, &settings()?)),
         Command::List(args) => list::run(&args, &settings()?, modules),
+        Command::Stubs(command) => stubs::run(&command, &settings()?, modules),
         Command::Purge(args) => once(purge::run(args, &settings()?)),
         Command::Queue(command) => once(queue::run(command, &settings()?)),
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
@@ -159,6 +163,7 @@ mod tests {
         check("lovage result 0a8a3b9e --traceback");
         check("lovage purge -f -Q a,b -X b");
         check("lovage queue release-eta -f --json");
+        check("lovage stubs python --out src --package rust_tasks --json");
         check("lovage revoke 0a8a3b9e 7c1e4c83 -t -s KILL");
         check("lovage revoke --stamp customer=acme --stamp day=monday");
     }
@@ -194,6 +199,7 @@ mod tests {
         check("lovage call demo.add --timeout=3", "--wait");
         check("lovage dlq discard", "ID");
         check("lovage revoke", "ID");
+        check("lovage stubs python --package a-b", "Python package");
         check("lovage revoke 1 --stamp customer", "HEADER=VALUE");
         check("lovage revoke 1 -s TERM", "--terminate");
         check("lovage revoke 1 -t -s 9", "signal");

@@ -64,6 +64,12 @@ impl Failure {
         }
     }
 
+    /// Says the line as a warning behind what follows from it: the command goes on.
+    pub(crate) fn warn(self, what: &str) {
+        let why = self.message.unwrap_or_default();
+        output::warning(format_args!("{what}: {why}"));
+    }
+
     /// Says the line and gives the code.
     pub(crate) fn tell(self) -> u8 {
         if let Some(message) = &self.message {

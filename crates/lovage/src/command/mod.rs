@@ -10,6 +10,7 @@ pub(crate) mod purge;
 pub(crate) mod queue;
 pub(crate) mod result;
 pub(crate) mod revoke;
+pub(crate) mod stubs;
 pub(crate) mod up;
 pub(crate) mod worker;
 
