@@ -1,6 +1,10 @@
 //! `lovage events`: what happens, as it happens.
 
+mod draw;
 mod dump;
+mod screen;
+mod tasks;
+mod view;
 
 use std::time::Duration;
 
@@ -11,6 +15,7 @@ use lovage_protocol::{Lamport, Value, event::Event};
 use lovage_settings::Settings;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::screen::Hands;
 use crate::{
     command::{FOR_EVER, seconds},
     connect,
@@ -61,18 +66,29 @@ struct Heard {
 impl Heard {
     /// The next event; `None` when it is enough.
     async fn next(&mut self) -> Option<Event> {
-        self.left = self.left.checked_sub(1)?;
-        self.events.next().await
+        if self.left == 0 {
+            return None;
+        }
+        let event = self.events.next().await?;
+        self.left -= 1;
+        Some(event)
     }
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: EventsArgs, settings: &Settings) -> Result<u8, Failure> {
-    let connected = connect::once(settings, &[]).await?;
+    let live = !args.dump && !args.json && output::is_terminal();
+    // Only the view has something to revoke, for which it needs a client.
+    let (broker, client) = if live {
+        let connected = connect::once(settings, &[]).await?;
+        (connected.broker, Some(connected.client))
+    } else {
+        (connect::broker(settings).await?, None)
+    };
     let clock = Lamport::default();
     // Hearing begins before anybody is asked to speak.
-    let events = receive(connected.broker.as_ref(), "#", clock.clone()).await?;
-    let control = Control::on_clock(connected.broker.clone(), clock);
+    let events = receive(broker.as_ref(), "#", clock.clone()).await?;
+    let control = Control::on_clock(broker, clock);
     control.ask("heartbeat").tell().await?;
     if args.enable {
         control.ask("enable_events").tell().await?;
@@ -81,10 +97,16 @@ pub(crate) async fn run(args: EventsArgs, settings: &Settings) -> Result<u8, Fai
         events,
         left: args.count.unwrap_or(u64::MAX),
     };
-    let end = tokio::time::sleep(args.duration.unwrap_or(FOR_EVER));
+    let shown = async {
+        let Some(client) = client else {
+            return print(&mut heard, args.json).await;
+        };
+        let most = usize::try_from(args.max_tasks).unwrap_or(usize::MAX);
+        screen::show(&mut heard, most, &Hands { client, control }).await
+    };
     tokio::select! {
-        ended = print(&mut heard, args.json) => ended,
-        () = end => Ok(0),
+        ended = shown => ended,
+        () = tokio::time::sleep(args.duration.unwrap_or(FOR_EVER)) => Ok(0),
         stopped = stopped() => stopped,
     }
 }

@@ -222,7 +222,7 @@ impl fmt::Display for Said<'_> {
         }
         for line in self.body.lines() {
             match line.is_empty() {
-                true => write!(f, "\n")?,
+                true => writeln!(f)?,
                 false => write!(f, "\n    {line}")?,
             }
         }
