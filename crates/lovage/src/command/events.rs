@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::screen::Hands;
 use crate::{
-    command::{FOR_EVER, seconds},
+    command::{FOR_EVER, remote::finite, seconds},
     connect,
     failure::Failure,
     output,
@@ -134,7 +134,7 @@ async fn print(heard: &mut Heard, json: bool) -> Result<u8, Failure> {
     }
     while let Some(event) = heard.next().await {
         if json {
-            output::data(Value::Map(event.fields).to_json())?;
+            output::data(finite(Value::Map(event.fields)).to_json())?;
         } else {
             output::data(output::printable(&dump.line(&event, machine::now())))?;
         }

@@ -192,15 +192,29 @@ pub(crate) fn one_by_one(replies: &[Reply]) -> Value {
     Value::List(nodes.collect())
 }
 
-/// JSON as kombu writes it; indented for a terminal.
+/// JSON as kombu writes it; indented for a terminal. Python also writes `Infinity` and `NaN` there, with which no other
+/// reader of JSON can do anything: they become null.
 pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
-    let text = value.to_json();
-    // NaN is Python's JSON and no one else's; then it is shown as it is.
+    let text = finite(value.clone()).to_json();
     match serde_json::from_str(&text) {
         Ok(value) if output::is_terminal() => output::json(&value)?,
         _ => output::data(text)?,
     }
     Ok(())
+}
+
+/// A value without numbers that JSON has no word for.
+pub(crate) fn finite(value: Value) -> Value {
+    match value {
+        Value::Float(number) if !number.is_finite() => Value::Null,
+        Value::List(items) => Value::List(items.into_iter().map(finite).collect()),
+        Value::Map(map) => Value::Map(
+            map.into_iter()
+                .map(|(name, value)| (name, finite(value)))
+                .collect(),
+        ),
+        other => other,
+    }
 }
 
 /// A node's part of the answer: `->  w1@host: OK`, and below what it said.
@@ -296,6 +310,18 @@ mod tests {
             r#"[{"a@h": {"ok": "pong"}}, {"b@h": {"error": "KeyError('x')"}}]"#
         );
         assert_eq!((exit_code(&replies), exit_code(&replies[..1])), (1, 0));
+    }
+
+    #[test]
+    fn json_can_be_read_by_everybody() {
+        let reply = reply(
+            "a@h",
+            r#"{"b": [Infinity, {"c": NaN, "d": -Infinity}], "e": 1.5}"#,
+        );
+        assert_eq!(
+            finite(reply.value).to_json(),
+            r#"{"b": [null, {"c": null, "d": null}], "e": 1.5}"#
+        );
     }
 
     #[test]
