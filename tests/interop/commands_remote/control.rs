@@ -5,7 +5,7 @@ use std::time::Duration;
 use lovage_integration_tests::{RedisServer, TaskMessage, eventually};
 use serde_json::{Value, json};
 
-use super::{json_of, tell, well, worker};
+use super::{Whose, json_of, tell, well, worker};
 
 /// A command that the node carries out, with what it says.
 fn ok(redis: &RedisServer, words: &str, said: &str) {
@@ -29,17 +29,27 @@ fn inspect(redis: &RedisServer, command: &str) -> Value {
 }
 
 #[test]
-fn a_worker_is_changed_while_it_runs() {
+fn a_python_worker_is_changed_while_it_runs() {
+    is_changed_while_it_runs(Whose::Celery);
+}
+
+#[test]
+fn our_worker_is_changed_while_it_runs() {
+    is_changed_while_it_runs(Whose::Ours);
+}
+
+fn is_changed_while_it_runs(whose: Whose) {
     let redis = RedisServer::start();
-    let _worker = worker(&redis, "w1@box", &["-P", "prefork", "-c", "1"]);
+    let cast = whose.start(&redis, &[("-c", "1")], false);
+    let add = cast.add;
 
     ok(
         &redis,
-        "rate_limit py.add 7/m",
+        &format!("rate_limit {add} 7/m"),
         "new rate limit set successfully",
     );
     let registered = inspect(&redis, "registered");
-    let limited = json!("py.add [rate_limit=7/m]");
+    let limited = json!(format!("{add} [rate_limit=7/m]"));
     assert!(
         registered
             .as_array()
@@ -50,11 +60,11 @@ fn a_worker_is_changed_while_it_runs() {
 
     ok(
         &redis,
-        "time_limit py.add 10 20",
+        &format!("time_limit {add} 10 20"),
         "time limits set successfully",
     );
     let limits = inspect(&redis, "registered soft_time_limit time_limit");
-    let limited = json!("py.add [soft_time_limit=10.0 time_limit=20.0]");
+    let limited = json!(format!("{add} [soft_time_limit=10.0 time_limit=20.0]"));
     assert!(
         limits
             .as_array()
@@ -125,10 +135,20 @@ fn a_worker_is_changed_while_it_runs() {
 }
 
 #[test]
-fn tasks_are_revoked_and_ended() {
+fn tasks_of_a_python_worker_are_revoked_and_ended() {
+    are_revoked_and_ended(Whose::Celery);
+}
+
+#[test]
+fn tasks_of_our_worker_are_revoked_and_ended() {
+    are_revoked_and_ended(Whose::Ours);
+}
+
+fn are_revoked_and_ended(whose: Whose) {
     let redis = RedisServer::start();
-    let _worker = worker(&redis, "w1@box", &["-P", "prefork", "-c", "2"]);
-    let add = || TaskMessage::new("py.add", &json!([2, 3]), &json!({}));
+    let mut cast = whose.start(&redis, &[("-c", "2")], false);
+    let (add, sleep) = (cast.add, cast.sleep);
+    let add = || TaskMessage::new(add, &json!([2, 3]), &json!({}));
     let doomed = [add(), add()];
     let [one, two] = [&doomed[0].id, &doomed[1].id];
     let told = well(&redis, &format!("control revoke {one} {two}"));
@@ -142,6 +162,10 @@ fn tasks_are_revoked_and_ended() {
         "revoke_by_stamped_headers customer=acme customer=initech",
         "headers {'customer': ['acme', 'initech']} flagged as revoked, but not terminated",
     );
+    // Ours replies when it is recorded, and holds to it a moment later.
+    if whose == Whose::Ours {
+        cast.process().wait_for("stamps=1", Duration::from_secs(20));
+    }
     let stamped = add()
         .set("headers.stamped_headers", json!(["customer"]))
         .set("headers.stamps", json!({"customer": "initech"}));
@@ -150,7 +174,7 @@ fn tasks_are_revoked_and_ended() {
         redis.wait_for_state(&message.id, "REVOKED");
     }
 
-    let sleeps = [0, 1].map(|_| TaskMessage::new("py.sleep", &json!([600]), &json!({})));
+    let sleeps = [0, 1].map(|_| TaskMessage::new(sleep, &json!([600]), &json!({})));
     for message in &sleeps {
         redis.publish("celery", message);
     }
@@ -174,34 +198,33 @@ fn tasks_are_revoked_and_ended() {
 }
 
 #[test]
-fn the_bounds_of_the_pool_are_changed() {
-    let redis = RedisServer::start();
-    let _worker = worker(&redis, "w1@box", &["-P", "prefork", "--autoscale", "2,1"]);
-    ok(&redis, "autoscale 5 2", "autoscale now max=5 min=2");
-    refused(
-        &redis,
-        "pool_grow",
-        "pool_grow is not supported with autoscale. Adjust autoscale range instead.",
-    );
+fn the_bounds_of_a_pool_are_changed() {
+    for whose in [Whose::Celery, Whose::Ours] {
+        let redis = RedisServer::start();
+        let _cast = whose.start(&redis, &[("--autoscale", "2,1")], false);
+        ok(&redis, "autoscale 5 2", "autoscale now max=5 min=2");
+        ok(&redis, "autoscale 6", "autoscale now max=6 min=2");
+    }
 }
 
 #[test]
-fn workers_end_when_they_are_told_to_and_others_stay() {
+fn workers_end_when_they_are_told_to() {
     let redis = RedisServer::start();
-    let mut one = worker(&redis, "w1@box", &["-P", "solo"]);
     let mut other = worker(&redis, "w2@box", &["-P", "solo"]);
-    assert_eq!(
-        well(&redis, "control -d w1@box shutdown"),
-        "->  w1@box: OK\n"
-    );
-    let end = one.process().wait(Duration::from_secs(20));
-    assert!(end.success(), "{end}");
+    // One of either kind, one after the other: only it is meant.
+    for whose in [Whose::Celery, Whose::Ours] {
+        let mut cast = whose.start(&redis, &[("-c", "1")], false);
+        assert_eq!(
+            well(&redis, "control -d w1@box shutdown"),
+            "->  w1@box: OK\n"
+        );
+        let end = cast.process().wait(Duration::from_secs(20));
+        assert!(end.success(), "{whose:?}: {end}");
+    }
     assert!(other.process().is_running());
-    // There is no terminal to ask at.
-    assert_eq!(
-        json_of(&redis, "control shutdown --json"),
-        json!([{"w2@box": null}])
-    );
+    // All are meant, and there is no terminal to ask at.
+    let told = json_of(&redis, "control shutdown --json");
+    assert_eq!(told, json!([{"w2@box": null}]));
     let end = other.process().wait(Duration::from_secs(20));
     assert!(end.success(), "{end}");
 }

@@ -8,7 +8,7 @@ use lovage_integration_tests::{RedisServer, TaskMessage, lovage_command, place};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{well, worker};
+use super::{Whose, well};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -36,7 +36,16 @@ fn lines_of(log: &str, id: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_dump_is_what_celery_dumps() {
+fn a_dump_of_a_python_worker_is_what_celery_dumps() {
+    a_dump_is_what_celery_dumps(Whose::Celery);
+}
+
+#[test]
+fn a_dump_of_our_worker_is_what_celery_dumps() {
+    a_dump_is_what_celery_dumps(Whose::Ours);
+}
+
+fn a_dump_is_what_celery_dumps(whose: Whose) {
     let redis = RedisServer::start();
     let mut theirs = Command::new(place::python());
     theirs
@@ -48,12 +57,13 @@ fn a_dump_is_what_celery_dumps() {
         .env("CELERY_RESULT_BACKEND", redis.url());
     let mut theirs = Child::start("celery events", &mut theirs, "run scripts/setup");
     let mut ours = events(&redis, &["--dump"]);
-    let _worker = worker(&redis, "w1@box", &["-P", "prefork", "-c", "1", "-E"]);
+    let cast = whose.start(&redis, &[("-c", "1")], true);
     // Both hear.
     theirs.wait_for("heartbeat: active=0", PATIENCE);
     ours.wait_for("heartbeat: active=0", PATIENCE);
-    let good = TaskMessage::new("py.echo", &json!([1, "é"]), &json!({"k": null}));
-    let bad = TaskMessage::new("py.fail", &json!(["no"]), &json!({}));
+    let good = TaskMessage::new(cast.add, &json!([2, 3]), &json!({}))
+        .set("headers.argsrepr", json!("(2, 'é')"));
+    let bad = TaskMessage::new(cast.fail, &json!(["no"]), &json!({}));
     for message in [&good, &bad] {
         redis.publish("celery", message);
     }
@@ -79,9 +89,15 @@ fn a_dump_is_what_celery_dumps() {
 
 #[test]
 fn json_lines_end_after_so_many() {
+    for whose in [Whose::Celery, Whose::Ours] {
+        json_lines_end(whose);
+    }
+}
+
+fn json_lines_end(whose: Whose) {
     let redis = RedisServer::start();
     // Without -E: it tells of tasks because it is asked to.
-    let _worker = worker(&redis, "w1@box", &["-P", "prefork", "-c", "1"]);
+    let cast = whose.start(&redis, &[("-c", "1")], false);
     let mut events = events(&redis, &["--json", "--enable", "--count", "12"]);
     events.wait_for("worker-heartbeat", PATIENCE);
     // The request was sent after the heartbeat's, and requests are served in their order.
@@ -89,7 +105,7 @@ fn json_lines_end_after_so_many() {
     for _ in 0..4 {
         redis.publish(
             "celery",
-            &TaskMessage::new("py.add", &json!([2, 3]), &json!({})),
+            &TaskMessage::new(cast.add, &json!([2, 3]), &json!({})),
         );
     }
     assert_eq!(events.wait(PATIENCE).code(), Some(0));

@@ -1,14 +1,13 @@
 //! `lovage inspect`.
 
-use lovage_integration_tests::{Python, PythonWorker, RedisServer, TaskMessage, eventually};
+use lovage_integration_tests::{Python, RedisServer, TaskMessage, eventually};
 use serde_json::{Value, json};
 
-use super::{json_of, tell, well, worker};
+use super::{Cast, Whose, json_of, tell, well, worker};
 
 /// A worker in all its states: one task runs, one is reserved, one is scheduled, one is revoked.
 struct Busy {
-    python: Python,
-    _worker: PythonWorker,
+    cast: Cast,
     redis: RedisServer,
     runs: TaskMessage,
     waits: TaskMessage,
@@ -17,27 +16,27 @@ struct Busy {
 }
 
 impl Busy {
-    fn new() -> Self {
+    fn new(whose: Whose) -> Self {
         let redis = RedisServer::start();
-        let worker = worker(&redis, "w1@box", &["-P", "prefork", "-c", "1"]);
+        let cast = whose.start(&redis, &[("-c", "1")], false);
         let busy = Self {
-            python: Python::on(&redis),
-            _worker: worker,
-            redis,
-            runs: TaskMessage::new("py.sleep", &json!([600]), &json!({})),
-            waits: TaskMessage::new("py.echo", &json!([1, "two"]), &json!({"k": [3]})),
-            later: TaskMessage::new("py.add", &json!([2, 3]), &json!({}))
+            runs: TaskMessage::new(cast.sleep, &json!([600]), &json!({})),
+            waits: TaskMessage::new(cast.add, &json!([1, "two"]), &json!({"k": [3]})),
+            later: TaskMessage::new(cast.add, &json!([2, 3]), &json!({}))
                 .set("headers.eta", json!("2100-01-01T00:00:00+00:00")),
-            revoked: TaskMessage::new("py.add", &json!([2, 3]), &json!({})),
+            revoked: TaskMessage::new(cast.add, &json!([2, 3]), &json!({})),
+            cast,
+            redis,
         };
-        busy.redis.publish("celery", &busy.runs);
-        eventually("the task runs", || !busy.list("active").is_empty());
-        busy.redis.publish("celery", &busy.waits);
+        // Ours looks at a task's time when it has room for it, so that one comes first.
         busy.redis.publish("celery", &busy.later);
+        eventually("one is scheduled", || !busy.list("scheduled").is_empty());
+        busy.redis.publish("celery", &busy.runs);
+        eventually("one runs", || !busy.list("active").is_empty());
+        busy.redis.publish("celery", &busy.waits);
+        eventually("one is reserved", || !busy.list("reserved").is_empty());
         well(&busy.redis, &format!("control revoke {}", busy.revoked.id));
-        eventually("the others are there", || {
-            !busy.list("reserved").is_empty() && !busy.list("scheduled").is_empty()
-        });
+        eventually("one is revoked", || !busy.list("revoked").is_empty());
         busy
     }
 
@@ -72,13 +71,21 @@ fn words(line: &str) -> Vec<&str> {
 }
 
 #[test]
-fn json_is_what_celery_gives() {
-    let mut busy = Busy::new();
+fn json_of_a_python_worker_is_what_celery_gives() {
+    json_is_what_celery_gives(Whose::Celery);
+}
+
+#[test]
+fn json_of_our_worker_is_what_celery_gives() {
+    json_is_what_celery_gives(Whose::Ours);
+}
+
+fn json_is_what_celery_gives(whose: Whose) {
+    let busy = Busy::new(whose);
+    let mut python = Python::on(&busy.redis);
     let mut check = |words: &str, call: &str| {
         let ours = json_of(&busy.redis, &format!("inspect --json {words}"));
-        let theirs = busy
-            .python
-            .eval(&format!("app.control.inspect(timeout=5, limit=1).{call}"));
+        let theirs = python.eval(&format!("app.control.inspect(timeout=5, limit=1).{call}"));
         assert_eq!(ours, theirs, "{words}");
     };
     let id = busy.runs.id.clone();
@@ -97,9 +104,12 @@ fn json_is_what_celery_gives() {
         &format!("query_task('{id}', 'nobody')"),
     );
     check("report", "report()");
-    check("memdump", "memdump()");
+    // Without a library Python says nothing of its memory; ours changes all the time.
+    if whose == Whose::Celery {
+        check("memdump", "memdump()");
+    }
     // Python writes `Infinity` into JSON, which nobody else can read.
-    let theirs = busy.python.run(
+    let theirs = python.run(
         r#"
         import json
         told = app.control.inspect(timeout=5, limit=1).conf(with_defaults=True)
@@ -111,22 +121,30 @@ fn json_is_what_celery_gives() {
         theirs
     );
     let stats = json_of(&busy.redis, "inspect -j stats");
-    let theirs = busy
-        .python
-        .eval("app.control.inspect(timeout=5, limit=1).stats()");
+    let theirs = python.eval("app.control.inspect(timeout=5, limit=1).stats()");
     let keys = |stats: &Value| -> Vec<String> {
         let stats = stats["w1@box"].as_object();
         stats.expect("an object").keys().cloned().collect()
     };
     assert_eq!(keys(&stats), keys(&theirs));
-    assert_eq!(stats["w1@box"]["total"], json!({"py.sleep": 1}));
+    assert_eq!(stats["w1@box"]["total"], json!({ busy.cast.sleep: 1 }));
     let clock = json_of(&busy.redis, "inspect -j clock");
     assert!(clock["w1@box"]["clock"].is_i64(), "{clock}");
 }
 
 #[test]
-fn people_read_tables_and_names_with_values() {
-    let busy = Busy::new();
+fn people_read_tables_of_a_python_worker() {
+    people_read_tables(Whose::Celery);
+}
+
+#[test]
+fn people_read_tables_of_our_worker() {
+    people_read_tables(Whose::Ours);
+}
+
+fn people_read_tables(whose: Whose) {
+    let busy = Busy::new(whose);
+    let (add, sleep) = (busy.cast.add, busy.cast.sleep);
     let active = busy.lines("active");
     assert_eq!(
         words(&active[0]),
@@ -135,7 +153,7 @@ fn people_read_tables_and_names_with_values() {
     let row = words(&active[1]);
     assert_eq!(
         (row[0], row[1], row[4]),
-        (busy.runs.id.as_str(), "py.sleep", "(600,)")
+        (busy.runs.id.as_str(), sleep, "(600,)")
     );
     assert!(
         row[2].ends_with('s') && row[3].parse::<u32>().is_ok(),
@@ -145,7 +163,7 @@ fn people_read_tables_and_names_with_values() {
         words(&busy.lines("reserved")[1]),
         [
             busy.waits.id.as_str(),
-            "py.echo",
+            add,
             "celery",
             "(1, 'two') {'k': [3]}"
         ]
@@ -157,7 +175,11 @@ fn people_read_tables_and_names_with_values() {
         ("2100-01-01T00:00:00+00:00", busy.later.id.as_str())
     );
     assert_eq!(busy.lines("revoked"), [busy.revoked.id.as_str()]);
-    assert!(busy.lines("registered").contains(&"py.add".to_owned()));
+    assert!(
+        busy.lines("registered")
+            .iter()
+            .any(|line| line.starts_with(add))
+    );
     assert_eq!(
         words(&busy.lines("active_queues")[1]),
         ["celery", "celery", "direct", "celery", "yes"]
@@ -165,7 +187,7 @@ fn people_read_tables_and_names_with_values() {
     let found = busy.lines(&format!("query-task {} nobody", busy.runs.id));
     assert_eq!(
         words(&found[1])[..3],
-        [busy.runs.id.as_str(), "active", "py.sleep"]
+        [busy.runs.id.as_str(), "active", sleep]
     );
     assert_eq!(found.len(), 2);
     let stats = busy.lines("stats");
@@ -177,12 +199,11 @@ fn people_read_tables_and_names_with_values() {
     );
     let conf = busy.lines("conf");
     assert!(
-        conf.iter()
-            .any(|line| words(line) == ["worker_hijack_root_logger", "False"]),
+        conf.iter().any(|line| words(line)[0] == "broker_url"),
         "{conf:?}"
     );
     assert!(conf.len() < busy.lines("conf --with-defaults").len());
-    assert!(busy.lines("report")[0].starts_with("software -> celery:5.7.0"));
+    assert!(busy.lines("report")[0].starts_with("software -> "));
     assert_eq!(busy.lines("ping"), ["pong"]);
     assert_eq!(words(&busy.lines("clock")[0])[0], "clock");
     well(&busy.redis, "inspect memsample");

@@ -4,7 +4,7 @@ use lovage_integration_tests::{RedisServer, TaskMessage, Terminal, lovage_comman
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::worker;
+use super::Whose;
 
 fn view(redis: &RedisServer, words: &[&str]) -> Terminal {
     let words: Vec<&str> = ["events"].iter().chain(words).copied().collect();
@@ -12,27 +12,40 @@ fn view(redis: &RedisServer, words: &[&str]) -> Terminal {
 }
 
 #[test]
-fn tasks_are_seen_looked_into_and_ended() {
+fn tasks_of_a_python_worker_are_seen_looked_into_and_ended() {
+    are_seen_looked_into_and_ended(Whose::Celery);
+}
+
+#[test]
+fn tasks_of_our_worker_are_seen_looked_into_and_ended() {
+    are_seen_looked_into_and_ended(Whose::Ours);
+}
+
+fn are_seen_looked_into_and_ended(whose: Whose) {
     let redis = RedisServer::start();
-    let _worker = worker(&redis, "w1@box", &["-P", "prefork", "-c", "1"]);
+    let cast = whose.start(&redis, &[("-c", "1")], false);
     let mut view = view(&redis, &[]);
-    view.wait_for(&["w1@box", "online", "py-celery 5.7.0"]);
+    let software = match whose {
+        Whose::Celery => "py-celery 5.7.0",
+        Whose::Ours => "lovage ",
+    };
+    view.wait_for(&["w1@box", "online", software]);
     view.wait_for(&["No task heard of yet"]);
     view.press("e");
     view.wait_for(&["asked all workers"]);
 
-    let bad = TaskMessage::new("py.fail", &json!(["too bad"]), &json!({}));
-    let long = TaskMessage::new("py.sleep", &json!([600]), &json!({}));
+    let bad = TaskMessage::new(cast.fail, &json!(["too bad"]), &json!({}));
+    let long = TaskMessage::new(cast.sleep, &json!([600]), &json!({}));
     redis.publish("celery", &bad);
-    view.wait_for(&[&bad.id, "py.fail", "w1@box", "FAILURE"]);
+    view.wait_for(&[&bad.id, cast.fail, "w1@box", "FAILURE"]);
     redis.publish("celery", &long);
-    view.wait_for(&[&long.id, "py.sleep", "w1@box", "STARTED"]);
+    view.wait_for(&[&long.id, cast.sleep, "w1@box", "STARTED"]);
 
     view.press("/FAIL\r");
     view.wait_for(&["Tasks: 1 of 2"]);
     assert!(view.line_with(&long.id).is_none(), "{}", view.text());
     view.press("\r");
-    view.wait_for(&["exception", "ValueError('too bad')"]);
+    view.wait_for(&["exception", "Error('too bad')"]);
     view.wait_for(&["Traceback (most recent call last):"]);
     view.press("q\u{1b}");
     view.wait_for(&["Tasks: 2"]);
@@ -53,10 +66,10 @@ fn tasks_are_seen_looked_into_and_ended() {
 #[test]
 fn a_revoked_task_is_not_run() {
     let redis = RedisServer::start();
-    let _worker = worker(&redis, "w1@box", &["-P", "prefork", "-c", "1", "-E"]);
+    let cast = Whose::Celery.start(&redis, &[("-c", "1")], true);
     let mut view = view(&redis, &[]);
     view.wait_for(&["w1@box", "online"]);
-    let later = TaskMessage::new("py.add", &json!([2, 3]), &json!({}))
+    let later = TaskMessage::new(cast.add, &json!([2, 3]), &json!({}))
         .set("headers.eta", json!("2100-01-01T00:00:00+00:00"));
     redis.publish("celery", &later);
     view.wait_for(&[&later.id, "RECEIVED"]);
