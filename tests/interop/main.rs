@@ -4,6 +4,7 @@
 mod calls;
 mod chords;
 mod client;
+mod commands_remote;
 mod encodings;
 mod encryption;
 mod exchanges;

@@ -13,6 +13,7 @@
 //! * [`message`] — task messages made by hand
 //! * [`result_feed`], [`dead_letters`](mod@dead_letters) — what came of them
 //! * [`authority`], [`sentinels`] — certificates, and a replicated Redis that is watched
+//! * [`terminal`] — a program on a terminal: what it shows, and keys for it
 //! * [`processes`] — who runs beside and below
 //! * [`chaos`] — workers and servers that are killed, and the account of what became of every task
 //! * [`gated_tasks`] — tasks that are unique or limited, for `test-tasks`
@@ -38,6 +39,7 @@ pub mod result_feed;
 pub mod rust_client;
 pub mod sentinels;
 pub mod stage;
+pub mod terminal;
 pub mod wait;
 
 /// The examples of the guides must run.
@@ -51,7 +53,7 @@ mod guides {
 
 pub use authority::Authority;
 pub use dead_letters::{DeadLetter, dead_letters};
-pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage};
+pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage, lovage_command};
 pub use message::TaskMessage;
 pub use python::Python;
 pub use python_worker::PythonWorker;
@@ -60,4 +62,5 @@ pub use result_feed::ResultFeed;
 pub use rust_client::client_at;
 pub use sentinels::WatchedRedis;
 pub use stage::Stage;
+pub use terminal::Terminal;
 pub use wait::{eventually, never_within};

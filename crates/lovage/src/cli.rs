@@ -8,8 +8,8 @@ use lovage_worker::Module;
 
 use crate::{
     command::{
-        call, completions, config, dlq, list, pool_child, purge, queue, result, revoke, stubs, up,
-        worker,
+        call, completions, config, control, dlq, events, inspect, list, pool_child, purge, queue,
+        result, revoke, status, stubs, up, worker,
     },
     failure::Failure,
     output,
@@ -38,9 +38,10 @@ Examples:
   lovage up                             try it: a Redis of its own, a worker with the demo tasks
   lovage worker -Q hot -c 200           a worker as in production
   lovage call demo.add 2 3 --wait       send a task and print its result
+  lovage events                         watch workers and tasks
 
 Settings come from the environment and, in development, from .env; `lovage config example` lists them all.
-Exit codes: 0 done, 1 failed, 2 called wrongly, 73 already running, 78 settings are wrong.";
+Exit codes: 0 done, 1 failed, 2 called wrongly, 69 no worker answered, 73 already running, 78 settings are wrong.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -49,6 +50,10 @@ enum Command {
     Call(call::CallArgs),
     Result(result::ResultArgs),
     Revoke(revoke::RevokeArgs),
+    Status(status::StatusArgs),
+    Inspect(inspect::InspectArgs),
+    Control(control::ControlArgs),
+    Events(events::EventsArgs),
     List(list::ListArgs),
     #[command(subcommand)]
     Stubs(stubs::StubsCommand),
@@ -87,6 +92,16 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Call(args) => once(call::run(args, &settings()?, &modules)),
         Command::Result(args) => once(result::run(args, &settings()?)),
         Command::Revoke(args) => once(revoke::run(args, &settings()?)),
+        Command::Status(args) => once(status::run(args, &settings()?)),
+        Command::Inspect(args) => match args.list() {
+            Some(listed) => listed,
+            None => once(inspect::run(args, &settings()?)),
+        },
+        Command::Control(args) => match args.list() {
+            Some(listed) => listed,
+            None => once(control::run(args, &settings()?)),
+        },
+        Command::Events(args) => once(events::run(args, &settings()?)),
         Command::List(args) => list::run(&args, &settings()?, modules),
         Command::Stubs(command) => stubs::run(&command, &settings()?, modules),
         Command::Purge(args) => once(purge::run(args, &settings()?)),
