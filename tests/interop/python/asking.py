@@ -1,0 +1,18 @@
+"""Remote control as an operator's script does it, for a conversation."""
+import time
+
+from app import app
+
+
+def ask(method, arguments=None, destination=None, limit=None, timeout=5.0, **addressing):
+    """Every node's answer, by its name; ends as soon as there are `limit` of them or one for each destination."""
+    replies = app.control.broadcast(
+        method, arguments=arguments or {}, destination=destination, reply=True, timeout=timeout, limit=limit, **addressing)
+    return {node: answer for reply in replies or [] for node, answer in reply.items()}
+
+
+def timed(method, arguments=None, destination=None):
+    """An answer and how long it took, in seconds."""
+    started = time.perf_counter()
+    answers = ask(method, arguments, destination)
+    return [answers, time.perf_counter() - started]
