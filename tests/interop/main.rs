@@ -25,7 +25,7 @@ macro_rules! in_fleet {
     };
 }
 
-use {in_each_fleet, in_fleet};
+use in_fleet;
 
 mod calls;
 mod chords;

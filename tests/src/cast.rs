@@ -113,7 +113,7 @@ impl Cast {
     /// When it cannot be sent.
     pub fn send(&mut self, queue: &str, task: &str, args: &Value, options: &Value) -> String {
         let id = self.python.eval(&format!(
-            "app.send_task({task:?}, {}, queue={queue:?}, **{}).id",
+            "app.send_task({task:?}, tuple({}), queue={queue:?}, **{}).id",
             literal(args),
             literal(options)
         ));

@@ -10,6 +10,7 @@
 //! * [`lovage_worker`] — the `lovage` binary: workers and commands
 //! * [`stage`] — the three together
 //! * [`peer`], [`cast`] — a worker of either kind, and a fleet of them with somebody who asks
+//! * [`flower`], [`http`] — Flower, and how it is asked
 //! * [`shape`] — whether two answers have the same keys and types
 //! * [`rust_client`] — Lovage's client
 //! * [`message`] — task messages made by hand
@@ -28,7 +29,9 @@ pub mod cast;
 pub mod chaos;
 pub mod child;
 pub mod dead_letters;
+pub mod flower;
 pub mod gated_tasks;
+pub mod http;
 pub mod log;
 pub mod lovage_worker;
 pub mod message;
@@ -58,6 +61,7 @@ mod guides {
 pub use authority::Authority;
 pub use cast::Cast;
 pub use dead_letters::{DeadLetter, dead_letters};
+pub use flower::Flower;
 pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage};
 pub use message::TaskMessage;
 pub use peer::{Fleet, Kind, Peer};

@@ -33,38 +33,34 @@ fn requests_reach_whom_they_name(fleet: Fleet) {
     let nobody: [&str; 0] = [];
     // Without a limit it waits for all that come, so an answer too many would be seen.
     assert_eq!(answering(&mut cast, ""), all);
-    assert_eq!(answering(&mut cast, "destination=[], limit=9"), all);
-    assert_eq!(
-        answering(&mut cast, "pattern='*@peer', matcher='glob'"),
-        all
-    );
-    assert_eq!(answering(&mut cast, "pattern='[lp]*', matcher='glob'"), all);
-    assert_eq!(
-        answering(&mut cast, r"pattern='\\w+@p', matcher='pcre'"),
-        all,
-        "anchored at the start alone"
-    );
-    // A pattern without a matcher means nothing.
-    assert_eq!(answering(&mut cast, "pattern='nobody'"), all);
-    assert_eq!(
-        answering(&mut cast, "pattern='*@other', matcher='glob'"),
-        nobody
-    );
-    assert_eq!(
-        answering(&mut cast, "pattern='peer', matcher='glob'"),
-        nobody,
-        "the whole name"
-    );
-    assert_eq!(
-        answering(&mut cast, "pattern='peer', matcher='pcre'"),
-        nobody
-    );
+    let limit = format!("limit={}", all.len());
+    let everybody = [
+        "destination=[]",
+        "pattern='*@peer', matcher='glob'",
+        "pattern='[lp]*', matcher='glob'",
+        // Anchored at the start alone.
+        r"pattern='\\w+@p', matcher='pcre'",
+        // A pattern without a matcher means nothing.
+        "pattern='nobody'",
+    ];
+    for addressing in everybody {
+        assert_eq!(
+            answering(&mut cast, &format!("{addressing}, {limit}")),
+            all,
+            "{addressing}"
+        );
+    }
+    for addressing in [
+        "destination=['nobody@nowhere']",
+        // The whole name must fit, or its beginning.
+        "pattern='peer', matcher='glob'",
+        "pattern='peer', matcher='pcre'",
+    ] {
+        assert_eq!(answering(&mut cast, addressing), nobody, "{addressing}");
+    }
     for node in cast.nodes() {
         let only = [node.clone()];
-        assert_eq!(
-            answering(&mut cast, &format!("destination=[{node:?}]")),
-            only
-        );
+        let (name, _) = node.split_once('@').expect("a node name");
         assert_eq!(
             answering(
                 &mut cast,
@@ -72,31 +68,16 @@ fn requests_reach_whom_they_name(fleet: Fleet) {
             ),
             only
         );
-        let (name, _) = node.split_once('@').expect("a node name");
-        assert_eq!(
-            answering(&mut cast, &format!("pattern='{name}*', matcher='glob'")),
-            only
-        );
-        assert_eq!(
-            answering(
-                &mut cast,
-                &format!("pattern='{name}|nobody', matcher='pcre'")
-            ),
-            only
-        );
-        // Names go before patterns.
-        assert_eq!(
-            answering(
-                &mut cast,
-                &format!("destination=[{node:?}], pattern='nobody', matcher='glob'")
-            ),
-            only
-        );
+        for addressing in [
+            format!("destination=[{node:?}]"),
+            format!("pattern='{name}*', matcher='glob', limit=1"),
+            format!("pattern='{name}|nobody', matcher='pcre', limit=1"),
+            // Names go before patterns.
+            format!("destination=[{node:?}], pattern='nobody', matcher='glob'"),
+        ] {
+            assert_eq!(answering(&mut cast, &addressing), only, "{addressing}");
+        }
     }
-    assert_eq!(
-        answering(&mut cast, "destination=['nobody@nowhere']"),
-        nobody
-    );
 }
 
 fn a_request_without_answer_is_obeyed(fleet: Fleet) {

@@ -22,6 +22,12 @@ fn names(queues: &Value) -> Vec<String> {
     names
 }
 
+fn named(queues: &Value, name: &str) -> Value {
+    let all = queues.as_array().expect("a list");
+    let found = all.iter().find(|queue| queue["name"] == name);
+    found.expect("the queue is listed").clone()
+}
+
 fn a_queue_is_taken_up_and_left(fleet: Fleet) {
     let mut cast = Cast::of(fleet);
     for (node, queue) in each(&cast) {
@@ -37,10 +43,7 @@ fn a_queue_is_taken_up_and_left(fleet: Fleet) {
         cast.redis.wait_for_state(&early, "SUCCESS");
         let queues = cast.ask(&node, "active_queues", &json!({}));
         assert_eq!(names(&queues), [extra.clone(), queue.clone()]);
-        let added = queues
-            .as_array()
-            .and_then(|all| all.iter().find(|one| one["name"] == extra.as_str()))
-            .expect("it");
+        let added = named(&queues, &extra);
         assert_eq!(
             (&added["routing_key"], &added["exchange"]["name"]),
             (&json!(extra), &json!(extra)),
@@ -81,24 +84,36 @@ fn a_queue_is_taken_up_and_left(fleet: Fleet) {
 fn a_queue_is_taken_up_with_its_binding(fleet: Fleet) {
     let mut cast = Cast::of(fleet);
     for (node, queue) in each(&cast) {
-        let bound = format!("bound-{queue}");
-        let arguments = json!({"queue": bound, "exchange": "news", "exchange_type": "topic", "routing_key": format!("{queue}.#")});
-        let answer = cast.ask(&node, "add_consumer", &arguments);
-        assert_ok(&answer, &format!("add consumer {bound}"));
-        let queues = cast.ask_until(&node, "active_queues", |queues| {
-            names(queues).contains(&bound)
-        });
-        let added = queues
-            .as_array()
-            .and_then(|all| all.iter().find(|one| one["name"] == bound.as_str()))
-            .expect("it");
-        assert_eq!(
-            (&added["exchange"]["name"], &added["exchange"]["type"]),
-            (&json!("news"), &json!("topic")),
-            "{added}"
-        );
+        let add = |cast: &mut Cast, exchange: &str, kind: &str, key: &str| {
+            // The name of one that is known keeps its binding.
+            let name = format!("{exchange}-{queue}");
+            let arguments = json!({
+                "queue": name, "exchange": exchange, "exchange_type": kind, "routing_key": key});
+            let answer = cast.ask(&node, "add_consumer", &arguments);
+            assert_ok(&answer, &format!("add consumer {name}"));
+            let queues = cast.ask_until(&node, "active_queues", |queues| {
+                names(queues).contains(&name)
+            });
+            let added = named(&queues, &name);
+            assert_eq!(
+                (&added["exchange"]["name"], &added["exchange"]["type"]),
+                (&json!(exchange), &json!(kind))
+            );
+            assert_eq!(added["routing_key"], key, "{added}");
+        };
+        add(&mut cast, "news", "direct", &format!("{queue}-news"));
         let id = cast.python.eval(&format!(
-            r#"app.send_task("demo.add", [2, 3], exchange="news", exchange_type="topic", routing_key="{queue}.weather").id"#
+            r#"app.send_task("demo.add", (2, 3), exchange="news", routing_key="{queue}-news").id"#
+        ));
+        cast.redis
+            .wait_for_state(id.as_str().expect("an id"), "SUCCESS");
+        add(&mut cast, "topics", "topic", &format!("{queue}.#"));
+        let id = cast.python.run(&format!(
+            r#"
+            from kombu import Exchange
+            answer(app.send_task("demo.add", (2, 3), exchange="topics", routing_key="{queue}.weather.today",
+                                 declare=[Exchange("topics", type="topic")]).id)
+            "#
         ));
         cast.redis
             .wait_for_state(id.as_str().expect("an id"), "SUCCESS");

@@ -101,7 +101,7 @@ fn a_state_built_from_events_knows_each_task(fleet: Fleet) {
             (&json!("FAILURE"), &json!("RuntimeError(\"it's é\")")),
             "{task}"
         );
-        assert_eq!(task["args"], "(\"it's é\",)", "{task}");
+        assert_eq!(task["args"], "('it\\'s é',)", "{task}");
         let worker = cast.python.eval(&format!(
             "(lambda w: [w.alive, w.status_string, w.sw_sys, type(w.active).__name__, type(w.processed).__name__, len(w.loadavg)])(listener.state.workers[{node:?}])"
         ));

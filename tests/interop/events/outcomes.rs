@@ -239,7 +239,7 @@ fn expected(outcome: &Outcome) -> Vec<Vec<String>> {
 fn each_outcome_is_told_in_order(fleet: Fleet) {
     let mut cast = heard(fleet, |peer| peer.events());
     let workers = crate::control::each(&cast);
-    let mut shapes: BTreeMap<(&'static str, String), Value> = BTreeMap::new();
+    let mut shapes: BTreeMap<(&'static str, String, usize), Value> = BTreeMap::new();
     let mut found = Vec::new();
     // Celery first: it is the model.
     for (node, queue) in workers.iter().rev() {
@@ -271,18 +271,22 @@ fn each_outcome_is_told_in_order(fleet: Fleet) {
                 found.push(format!("{} of {node}: {told:?}", outcome.what));
             }
             found.extend(faults(outcome, node, &events));
-            for event in events {
+            for (index, event) in events.iter().enumerate() {
                 let kind = event["type"].as_str().expect("text").to_owned();
-                match shapes.get(&(outcome.what, kind.clone())) {
+                let turn = told[..index]
+                    .iter()
+                    .filter(|earlier| **earlier == kind)
+                    .count();
+                match shapes.get(&(outcome.what, kind.clone(), turn)) {
                     Some(model) => {
-                        let different = differences(&kind, model, &event, ALLOWED);
+                        let different = differences(&kind, model, event, ALLOWED);
                         found.extend(
                             different
                                 .iter()
                                 .map(|line| format!("{}: {line}", outcome.what)),
                         );
                     }
-                    None => drop(shapes.insert((outcome.what, kind), event)),
+                    None => drop(shapes.insert((outcome.what, kind, turn), event.clone())),
                 }
             }
         }

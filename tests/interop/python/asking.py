@@ -6,8 +6,11 @@ from app import app
 
 def ask(method, arguments=None, destination=None, limit=None, timeout=5.0, **addressing):
     """Every node's answer, by its name; ends as soon as there are `limit` of them or one for each destination."""
-    replies = app.control.broadcast(
-        method, arguments=arguments or {}, destination=destination, reply=True, timeout=timeout, limit=limit, **addressing)
+    # A connection of its own: one that waited in vain leaves a pop behind that would take the next answer.
+    with app.connection_for_write() as connection:
+        replies = app.control.broadcast(
+            method, arguments=arguments or {}, destination=destination, connection=connection, reply=True,
+            timeout=timeout, limit=limit, **addressing)
     return {node: answer for reply in replies or [] for node, answer in reply.items()}
 
 
