@@ -117,6 +117,18 @@ impl Browser {
         self.wait_for(css, needle, |text| text.contains(needle));
     }
 
+    /// Waits until an element is wholly visible: panes fade in.
+    #[track_caller]
+    pub(super) fn wait_until_shown(&self, css: &str) {
+        let script = "const e = document.querySelector(arguments[0]); \
+            return !!e && e.offsetParent !== null && getComputedStyle(e).opacity === '1';";
+        let started = Instant::now();
+        while self.run(script, &[json!(css)]) != true {
+            assert!(started.elapsed() < PATIENCE, "{css} is not shown");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub(super) fn click(&self, css: &str) {
         let click = async { self.client().find(Locator::Css(css)).await?.click().await };
         self.runtime
