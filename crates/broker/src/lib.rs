@@ -36,6 +36,7 @@
 //! ```
 
 mod admission;
+mod asking;
 mod backoff;
 mod binding;
 #[cfg(feature = "testing")]
@@ -60,15 +61,16 @@ use lovage_settings::{BrokerSettings, BrokerUrl};
 
 pub use self::{
     admission::{Admit, Admitted, Claim, Hold, Leave, Line, Ration},
+    asking::{Ask, Delayed, Enough},
     error::{Cause, Error},
     memory::{Contents, Held, MemoryBroker, MemoryResults},
     redis::{Choice, RedisBroker, Servers},
     revocation::{Recorded, Revocations, Revoke, Target},
     topology::{BadQueue, Place, Topology},
     transport::{
-        Ask, Binding, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions,
-        DeadLetter, DeadLetters, Delivery, DeliveryTag, Destination, Exclusive, Finish, Finished,
-        Obituary, Peer, Publish, Reason, ResultPlace, ResultWrite, Settle, Start, Want,
+        Binding, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,
+        DeadLetters, Delivery, DeliveryTag, Destination, Exclusive, Finish, Finished, Obituary,
+        Peer, Publish, Reason, ResultPlace, ResultWrite, Settle, Start, Want,
     },
 };
 

@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use lovage_protocol::{NodeName, QueueName, TaskId};
 use lovage_settings::ExchangeType;
 
-use crate::{Admit, Admitted, Claim, Error, Leave, Line, Revocations};
+use crate::{Admit, Admitted, Ask, Claim, Delayed, Error, Leave, Line, Revocations};
 
 /// One broker: where messages are published, and from where consumers take them.
 #[async_trait]
@@ -70,7 +70,8 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
         pattern: &str,
     ) -> Result<BoxStream<'static, Broadcast>, Error>;
 
-    /// Broadcasts a request and gathers the replies that come to a queue of the asker's own until its time is over.
+    /// Broadcasts a request and gathers the replies that come to a queue of the asker's own until its time is over, or
+    /// enough have come.
     async fn ask(&self, request: Ask) -> Result<Vec<Bytes>, Error>;
 
     /// The messages that could not be run, each with its reason.
@@ -82,6 +83,12 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Puts every delayed message at the head of its queue, due or not, and tells how many they were. A worker of ours
     /// that consumes the queue delays them again.
     async fn release_delayed(&self) -> Result<u64, Error>;
+
+    /// Messages that wait for their time, up to `most` of them, the one due first at the head.
+    async fn delayed(&self, most: usize) -> Result<Vec<Delayed>, Error>;
+
+    /// Those messages of these tasks that wait for their time.
+    async fn delayed_of(&self, ids: &[TaskId]) -> Result<Vec<Delayed>, Error>;
 
     /// Whether results written to this place can take part in [`Consumer::finish`]: same server, any logical database.
     fn shares_server_with(&self, place: &ResultPlace) -> bool;
@@ -445,23 +452,6 @@ pub enum Finished {
     },
     /// The delivery was no longer ours: nothing was done.
     Lost,
-}
-
-/// A request to everybody who listens, and where the replies come.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    /// The fanout exchange of the request.
-    pub exchange: String,
-    /// The request's envelope.
-    pub payload: Bytes,
-    /// The direct exchange of the replies.
-    pub reply_exchange: String,
-    /// Their routing key, the asker's own.
-    pub reply_key: String,
-    /// The queue for them.
-    pub reply_queue: QueueName,
-    /// How long replies are gathered.
-    pub wait: Duration,
 }
 
 /// A message heard on a fanout exchange.

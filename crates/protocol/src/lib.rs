@@ -5,8 +5,7 @@
 //! worker would run is read; anything else is an error that names the field and what belongs there. Nothing panics on
 //! input, and no input makes a reader hold more than its limits.
 //!
-//! What it does not do: talk to a broker, decide what to do with a message, or know which tasks exist. Events and
-//! remote control have their own codecs beside their transport.
+//! What it does not do: talk to a broker, decide what to do with a message, or know which tasks exist.
 //!
 //! | module | knows |
 //! |---|---|
@@ -24,6 +23,8 @@
 //! | `format`, `msgpack`, `yaml`, `pickle` | values in the serializers other than JSON |
 //! | `graph` | values that refer to each other, copied within a limit |
 //! | [`control`] | remote control: requests to workers and their replies |
+//! | [`event`] | what workers and clients tell whoever listens |
+//! | `lamport` | the logical clock that orders them |
 //! | `json` | reading and writing JSON as Python does |
 //! | `ids` | names of tasks, runs, queues and nodes |
 //!
@@ -47,10 +48,12 @@ mod compression;
 mod content;
 pub mod control;
 mod error;
+pub mod event;
 mod format;
 mod graph;
 mod ids;
 mod json;
+mod lamport;
 mod message;
 mod msgpack;
 mod pickle;
@@ -72,6 +75,7 @@ pub use error::{DecodeError, DecodeReason};
 pub use format::{FormatError, WriteError};
 pub use ids::{NameError, NodeName, QueueName, TaskId, TaskName};
 pub use json::JsonError;
+pub use lamport::Lamport;
 pub use message::{BodyEncoding, DeliveryInfo, Headers, Message, Properties, TimeLimit};
 pub use redeliver::{DEATHS_HEADER, mark_deaths, mark_redelivered};
 pub use repr::{args_repr, kwargs_repr, saferepr};

@@ -15,7 +15,13 @@ const MAX_LEVELS: usize = 3;
 /// Prints a value for people.
 #[must_use]
 pub fn saferepr(value: &Value) -> String {
-    let mut printer = Printer::new();
+    saferepr_within(value, MAX_LENGTH)
+}
+
+/// As [`saferepr`], with another limit of the length (Celery's `resultrepr_maxsize`).
+#[must_use]
+pub fn saferepr_within(value: &Value, most: usize) -> String {
+    let mut printer = Printer::within(most);
     printer.value(value);
     printer.out
 }
@@ -23,7 +29,13 @@ pub fn saferepr(value: &Value) -> String {
 /// Prints positional arguments as Python's tuple.
 #[must_use]
 pub fn args_repr(args: &[Value]) -> String {
-    let mut printer = Printer::new();
+    args_repr_within(args, MAX_LENGTH)
+}
+
+/// As [`args_repr`], with another limit of the length (Celery's `argsrepr_maxsize`).
+#[must_use]
+pub fn args_repr_within(args: &[Value], most: usize) -> String {
+    let mut printer = Printer::within(most);
     printer.sequence(args, '(', if args.len() == 1 { ",)" } else { ")" });
     printer.out
 }
@@ -31,7 +43,13 @@ pub fn args_repr(args: &[Value]) -> String {
 /// Prints keyword arguments.
 #[must_use]
 pub fn kwargs_repr(kwargs: &Map) -> String {
-    let mut printer = Printer::new();
+    kwargs_repr_within(kwargs, MAX_LENGTH)
+}
+
+/// As [`kwargs_repr`], with another limit of the length (Celery's `kwargsrepr_maxsize`).
+#[must_use]
+pub fn kwargs_repr_within(kwargs: &Map, most: usize) -> String {
+    let mut printer = Printer::within(most);
     printer.map(kwargs);
     printer.out
 }
@@ -47,10 +65,10 @@ struct Printer {
 }
 
 impl Printer {
-    fn new() -> Self {
+    fn within(most: usize) -> Self {
         Self {
             out: String::new(),
-            left: MAX_LENGTH,
+            left: most,
             level: 0,
             stopped: false,
         }
@@ -194,10 +212,23 @@ fn truncate(text: &str, length: usize) -> String {
 
 /// Prints a value as Python's `repr` does, in full.
 #[must_use]
-pub(crate) fn python_repr(value: &Value) -> String {
+pub fn python_repr(value: &Value) -> String {
     let mut out = String::new();
     write_repr(&mut out, value);
     out
+}
+
+/// Prints a text as Python's `repr` does, with its quotes.
+#[must_use]
+pub fn python_string(text: &str) -> String {
+    string_repr(text)
+}
+
+/// Prints an exception as Python's `repr` does: `KeyError('x')`.
+#[must_use]
+pub fn exception_repr(class: &str, arguments: &[Value]) -> String {
+    let arguments: Vec<String> = arguments.iter().map(python_repr).collect();
+    format!("{class}({})", arguments.join(", "))
 }
 
 /// Containers only, so that deep nesting needs little stack.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use chrono::Utc;
-use lovage_broker::{Ask, Broker, Delivery, Destination, Finish, Publish, Settle};
+use lovage_broker::{Ask, Broker, Delivery, Destination, Enough, Finish, Publish, Settle};
 use lovage_protocol::{
     Message, QueueName, State, Value,
     control::{self, Reply, Request},
@@ -127,6 +127,7 @@ impl Unknown {
             reply_queue: QueueName::parse(&request.reply_queue())
                 .expect("a UUID and a constant make a name"),
             wait: REPLY_WAIT,
+            enough: Enough::Everybody,
         };
         let (ours, theirs) = tokio::join!(self.broker.peers(), self.broker.ask(ask));
         let complain = |error: &lovage_broker::Error| {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use lovage_protocol::TaskId;
+
 use super::{
     Stage,
     stage::{end, envelope, fetch, finds_nothing, id, ids, in_future, queue},
@@ -37,6 +39,16 @@ pub async fn a_delayed_message_is_away_until_it_is_due(stage: impl Stage) {
             .expect("the broker answers"),
         [1]
     );
+    let broker = stage.broker();
+    let seen = async |most: usize| broker.delayed(most).await.expect("the broker answers");
+    let all = seen(10).await;
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[0].raw, taken[0].raw, "the first is due first");
+    assert!((all[0].due - until).abs() < 0.001, "{all:?}");
+    assert_eq!(seen(1).await, all[..1]);
+    let second = [TaskId::from("2"), TaskId::from("elsewhere")];
+    let of = stage.broker().delayed_of(&second).await;
+    assert_eq!(of.expect("the broker answers"), all[1..]);
     let other = stage.consumer("other", &["q"]).await;
     consumer.close().await.expect("the broker answers");
     assert_eq!(ids(&fetch(&*other, 5, 0).await), ["3"]);

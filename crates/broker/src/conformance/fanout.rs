@@ -7,7 +7,7 @@ use futures::StreamExt;
 use lovage_protocol::QueueName;
 
 use super::Stage;
-use crate::{Ask, Destination, Publish};
+use crate::{Ask, Destination, Enough, Publish};
 
 /// Who listens hears, by pattern.
 pub async fn a_broadcast_reaches_who_listens(stage: impl Stage) {
@@ -96,17 +96,34 @@ pub async fn a_request_gathers_its_replies(stage: impl Stage) {
         reply_key: "asker".to_owned(),
         reply_queue: QueueName::parse("asker.reply.celery.pidbox").expect("it is a name"),
         wait: Duration::from_millis(500),
+        enough: Enough::Never,
     };
-    let replying = async {
-        let request = heard.next().await.expect("the stream goes on");
-        assert_eq!(request.payload, "who?");
-        broker
-            .publish(&[reply("first"), reply("second")])
-            .await
-            .expect("the broker answers");
+    let early = Ask {
+        wait: Duration::from_secs(60),
+        enough: Enough::Replies(2),
+        ..request.clone()
     };
-    let (replies, ()) = tokio::join!(broker.ask(request), replying);
-    assert_eq!(replies.expect("the broker answers"), ["first", "second"]);
+    let alone = Ask {
+        exchange: "nobody.pidbox".to_owned(),
+        enough: Enough::Everybody,
+        ..early.clone()
+    };
+    let unheard = broker.ask(alone).await.expect("the broker answers");
+    assert!(unheard.is_empty(), "nobody is waited for");
+    for request in [request, early] {
+        let replying = async {
+            let request = heard.next().await.expect("the stream goes on");
+            assert_eq!(request.payload, "who?");
+            broker
+                .publish(&[reply("first"), reply("second")])
+                .await
+                .expect("the broker answers");
+        };
+        let asked = tokio::time::timeout(Duration::from_secs(30), broker.ask(request));
+        let (replies, ()) = tokio::join!(asked, replying);
+        let replies = replies.expect("enough replies end the wait");
+        assert_eq!(replies.expect("the broker answers"), ["first", "second"]);
+    }
 
     broker
         .publish(&[reply("late")])

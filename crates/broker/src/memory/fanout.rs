@@ -24,7 +24,9 @@ struct Subscriber {
 }
 
 impl Fanout {
-    pub(super) fn send(&self, exchange: &str, routing_key: &str, payload: &Bytes) {
+    /// Tells how many heard it.
+    pub(super) fn send(&self, exchange: &str, routing_key: &str, payload: &Bytes) -> u64 {
+        let mut heard = 0;
         let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.retain(|subscriber| {
             if subscriber.exchange != exchange || !subscriber.pattern.is_match(routing_key) {
@@ -34,8 +36,11 @@ impl Fanout {
                 routing_key: routing_key.to_owned(),
                 payload: payload.clone(),
             };
-            subscriber.sender.send(broadcast).is_ok()
+            let is_there = subscriber.sender.send(broadcast).is_ok();
+            heard += u64::from(is_there);
+            is_there
         });
+        heard
     }
 
     pub(super) fn subscribe(&self, exchange: &str, pattern: &str) -> BoxStream<'static, Broadcast> {

@@ -15,18 +15,21 @@ mod revocation;
 mod settle;
 mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use lovage_protocol::{Clock, QueueName};
+use lovage_protocol::{Clock, QueueName, TaskId};
 use tokio::sync::Notify;
 
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters,
-    Destination, Error, Line, Peer, Publish, ResultPlace, Revocations,
+    Delayed, Destination, Enough, Error, Line, Peer, Publish, ResultPlace, Revocations, envelope,
 };
 
 pub use self::{
@@ -217,11 +220,26 @@ impl Broker for MemoryBroker {
             reply_key,
             reply_queue,
             wait,
+            enough,
         } = request;
         let binding = (reply_exchange, reply_key);
         self.inner.lock().bind(binding.clone(), reply_queue.clone());
-        self.inner.fanout.send(&exchange, "", &payload);
-        tokio::time::sleep(wait).await;
+        let heard = self.inner.fanout.send(&exchange, "", &payload);
+        let enough = match enough {
+            Enough::Never => None,
+            Enough::Replies(replies) => Some(replies),
+            Enough::Everybody => Some(heard),
+        };
+        let all_are_there = async {
+            let Some(enough) = enough else {
+                return std::future::pending().await;
+            };
+            while self.inner.lock().lists.depth(&reply_queue) < enough {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // It may take its whole time.
+        let _ = tokio::time::timeout(wait, all_are_there).await;
         Ok(self.inner.lock().unbind(&binding, &reply_queue))
     }
 
@@ -231,6 +249,21 @@ impl Broker for MemoryBroker {
 
     fn revocations(&self) -> &dyn Revocations {
         self
+    }
+
+    async fn delayed(&self, most: usize) -> Result<Vec<Delayed>, Error> {
+        let mut all = self.inner.lock().delayed_messages();
+        all.truncate(most);
+        Ok(all)
+    }
+
+    async fn delayed_of(&self, ids: &[TaskId]) -> Result<Vec<Delayed>, Error> {
+        let mut all = self.inner.lock().delayed_messages();
+        all.retain(|one| {
+            let identity = envelope::identity(&one.raw);
+            ids.iter().any(|id| id.as_str() == identity)
+        });
+        Ok(all)
     }
 
     async fn release_delayed(&self) -> Result<u64, Error> {

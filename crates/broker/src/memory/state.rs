@@ -284,6 +284,20 @@ impl State {
         count
     }
 
+    /// All delayed messages, the one due first at the head.
+    pub(super) fn delayed_messages(&self) -> Vec<crate::Delayed> {
+        let mut all: Vec<crate::Delayed> = self
+            .delayed
+            .iter()
+            .map(|delayed| crate::Delayed {
+                due: delayed.until,
+                raw: delayed.payload.clone(),
+            })
+            .collect();
+        all.sort_by(|a, b| a.due.total_cmp(&b.due));
+        all
+    }
+
     /// How long until [`Self::advance`] has something to do. `None` on a clock that is moved by hand: who moves it tells.
     pub(super) fn next_event(&self) -> Option<Duration> {
         if !self.clock.is_system() {

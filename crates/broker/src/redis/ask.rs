@@ -1,6 +1,6 @@
 //! A request to everybody and a queue for the replies, as kombu's mailbox does it (`kombu/pidbox.py`, `_broadcast`).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -9,10 +9,13 @@ use super::{
     link::{Patience, Request},
     reply,
 };
-use crate::{Ask, Error, binding::Member};
+use crate::{Ask, Enough, Error, binding::Member};
 
 /// kombu keeps a table of expiring bindings at least this long (milliseconds).
 const TABLE_LIFE: u128 = 3_600_000;
+
+/// How often the replies are counted by whoever may end early.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) async fn ask(core: &Core, request: &Ask) -> Result<Vec<Bytes>, Error> {
     let table = core.keys.binding(&request.reply_exchange);
@@ -39,13 +42,21 @@ pub(crate) async fn ask(core: &Core, request: &Ask) -> Result<Vec<Bytes>, Error>
             .arg(channel)
             .arg(&request.payload[..]);
     }
-    core.link
+    let answers = core
+        .link
         .send(Request::Many(&opening), Patience::Bounded)
         .await?;
-
-    tokio::time::sleep(request.wait).await;
-
     let list = core.keys.list_for(&request.reply_queue, 0);
+    // Where peers of ours use two channels each of them hears both.
+    let answers = reply::list(answers);
+    let heard = answers.iter().skip(2).filter_map(reply::integer);
+    let enough = match request.enough {
+        Enough::Never => None,
+        Enough::Replies(replies) => Some(replies),
+        Enough::Everybody => Some(heard.max().unwrap_or(0)),
+    };
+    wait(core, &list, request.wait, enough).await?;
+
     let mut closing = redis::Pipeline::new();
     closing.cmd("SREM").arg(&table).arg(&member);
     closing.cmd("LRANGE").arg(&list).arg(0).arg(-1);
@@ -58,4 +69,32 @@ pub(crate) async fn ask(core: &Core, request: &Ask) -> Result<Vec<Bytes>, Error>
     let replies = lists.map(reply::list).unwrap_or_default();
     // The list is pushed to at its head: the first reply is its last element.
     Ok(replies.into_iter().rev().filter_map(reply::bytes).collect())
+}
+
+/// Waits for its time, or until `enough` replies are there.
+async fn wait(core: &Core, list: &str, time: Duration, enough: Option<u64>) -> Result<(), Error> {
+    let Some(enough) = enough else {
+        tokio::time::sleep(time).await;
+        return Ok(());
+    };
+    let began = Instant::now();
+    let mut count = redis::cmd("LLEN");
+    count.arg(list);
+    let mut pause = LOOK_EVERY;
+    loop {
+        let left = time.saturating_sub(began.elapsed());
+        if enough == 0 || left.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(pause.min(left)).await;
+        // A table of many workers is not asked for it two hundred times a second.
+        pause = (pause * 5 / 4).min(10 * LOOK_EVERY);
+        let length = core
+            .link
+            .send(Request::One(&count), Patience::Bounded)
+            .await?;
+        if reply::integer(&length).is_some_and(|replies| replies >= enough) {
+            return Ok(());
+        }
+    }
 }

@@ -17,7 +17,7 @@ use super::{
     Choice, Core,
     link::{Link, Patience, Request},
 };
-use crate::{Broadcast, Error, backoff, envelope};
+use crate::{Broadcast, Destination, Error, Publish, backoff, envelope};
 
 /// A subscriber that is this far behind makes the next message wait in the connection.
 const BUFFER: usize = 1024;
@@ -30,26 +30,47 @@ pub(crate) async fn broadcast(
     routing_key: &str,
     payload: &Bytes,
 ) -> Result<(), Error> {
-    let patience = Patience::Bounded;
-    send(core, &core.link, patience, exchange, routing_key, payload).await
+    let mut pipeline = Pipeline::with_capacity(1);
+    publish(core, &mut pipeline, exchange, routing_key, payload);
+    let request = Request::Many(&pipeline);
+    core.link.send(request, Patience::Bounded).await.map(drop)
 }
 
-/// As [`broadcast`], over a connection of the caller's.
-pub(crate) async fn send(
+/// The broadcasts among these, in one round trip.
+pub(crate) async fn send_all(
     core: &Core,
     link: &Link,
     patience: Patience,
-    exchange: &str,
-    routing_key: &str,
-    payload: &Bytes,
+    batch: &[Publish],
 ) -> Result<(), Error> {
-    let mut pipeline = Pipeline::with_capacity(1);
-    for channel in core.keys.channels(exchange, routing_key) {
-        pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]);
+    let mut pipeline = Pipeline::new();
+    for one in batch {
+        if let Destination::Fanout {
+            exchange,
+            routing_key,
+        } = &one.destination
+        {
+            publish(core, &mut pipeline, exchange, routing_key, &one.payload);
+        }
+    }
+    if pipeline.is_empty() {
+        return Ok(());
     }
     link.send(Request::Many(&pipeline), patience)
         .await
         .map(drop)
+}
+
+fn publish(
+    core: &Core,
+    pipeline: &mut Pipeline,
+    exchange: &str,
+    routing_key: &str,
+    payload: &Bytes,
+) {
+    for channel in core.keys.channels(exchange, routing_key) {
+        pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]);
+    }
 }
 
 pub(crate) async fn subscribe(

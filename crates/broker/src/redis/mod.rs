@@ -10,6 +10,7 @@ mod batch;
 mod bindings;
 mod chord;
 mod consumer;
+mod delayed;
 mod exclusive;
 mod fanout;
 mod fetch;
@@ -40,7 +41,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use lovage_protocol::QueueName;
+use lovage_protocol::{QueueName, TaskId};
 use lovage_settings::{BrokerSettings, BrokerUrl, RedisAddress, TransportOptions};
 use redis::Cmd;
 
@@ -51,7 +52,7 @@ use self::{
 };
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters,
-    Error, Line, Peer, Publish, ResultPlace, Revocations, binding::Member,
+    Delayed, Error, Line, Peer, Publish, ResultPlace, Revocations, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -258,6 +259,14 @@ impl Broker for RedisBroker {
 
     fn revocations(&self) -> &dyn Revocations {
         self
+    }
+
+    async fn delayed(&self, most: usize) -> Result<Vec<Delayed>, Error> {
+        delayed::first(&self.core, most).await
+    }
+
+    async fn delayed_of(&self, ids: &[TaskId]) -> Result<Vec<Delayed>, Error> {
+        delayed::of(&self.core, ids).await
     }
 
     async fn release_delayed(&self) -> Result<u64, Error> {

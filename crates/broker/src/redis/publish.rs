@@ -54,8 +54,11 @@ fn chunk(batch: &[Publish]) -> &[Publish] {
 async fn publish_chunk(core: &Core, chunk: &[Publish]) -> Result<(), Error> {
     let mut pushes: Vec<Pushed> = Vec::with_capacity(chunk.len());
     for publish in chunk {
-        pushes.extend(resolve(core, &core.link, Patience::Bounded, publish).await?);
+        if !is_broadcast(publish) {
+            pushes.extend(resolve(core, &core.link, Patience::Bounded, publish).await?);
+        }
     }
+    fanout::send_all(core, &core.link, Patience::Bounded, chunk).await?;
     let mut pipeline = Pipeline::with_capacity(1);
     // Neighbours for the same list share a command; their order is that of the arguments.
     for same in pushes.chunk_by(|a, b| a.0 == b.0) {
@@ -71,6 +74,10 @@ async fn publish_chunk(core: &Core, chunk: &[Publish]) -> Result<(), Error> {
             .await?;
     }
     Ok(())
+}
+
+fn is_broadcast(publish: &Publish) -> bool {
+    matches!(publish.destination, Destination::Fanout { .. })
 }
 
 /// The lists that a message is pushed to; a broadcast has none, and is sent at once.
@@ -102,12 +109,8 @@ pub(crate) async fn resolve(
             }
             queues.iter().map(to).collect()
         }
-        Destination::Fanout {
-            exchange,
-            routing_key,
-        } => {
-            let payload = &publish.payload;
-            fanout::send(core, link, patience, exchange, routing_key, payload).await?;
+        Destination::Fanout { .. } => {
+            fanout::send_all(core, link, patience, std::slice::from_ref(publish)).await?;
             Vec::new()
         }
     })
