@@ -19,6 +19,9 @@ crate::in_fleet!(
     a_flood_of_requests_costs_no_task
 );
 
+/// A channel and what is published on it.
+type Message = (String, Vec<u8>);
+
 /// A request as kombu wraps it.
 fn envelope(body: &[u8]) -> Value {
     json!({
@@ -29,7 +32,7 @@ fn envelope(body: &[u8]) -> Value {
             "body_encoding": "base64", "delivery_tag": "11111111-2222-3333-4444-555555555555"}})
 }
 
-fn request(method: Value, arguments: Value) -> Value {
+fn request(method: &str, arguments: &Value) -> Value {
     json!({
         "method": method, "arguments": arguments, "destination": null, "pattern": null, "matcher": null,
         "ticket": "a-ticket", "reply_to": {"exchange": "reply.celery.pidbox", "routing_key": "nobody"}})
@@ -43,7 +46,7 @@ fn wrapped(body: &Value) -> Vec<u8> {
 
 /// Envelopes of which nothing can be made, or not what they seem.
 fn envelopes() -> Vec<Vec<u8>> {
-    let ping = request(json!("ping"), json!({})).to_string();
+    let ping = request("ping", &json!({})).to_string();
     let with = |path: &str, value: Value| {
         let mut envelope = envelope(ping.as_bytes());
         *envelope.pointer_mut(path).expect("the envelope has it") = value;
@@ -142,7 +145,7 @@ fn envelopes() -> Vec<Vec<u8>> {
 /// Well wrapped bodies that no client sends.
 fn bodies() -> Vec<Value> {
     let with = |key: &str, value: Value| {
-        let mut request = request(json!("ping"), json!({}));
+        let mut request = request("ping", &json!({}));
         request[key] = value;
         request
     };
@@ -179,7 +182,7 @@ fn bodies() -> Vec<Value> {
         "reply_to",
     ] {
         all.extend(odd().map(|value| with(key, value)));
-        let mut request = request(json!("ping"), json!({}));
+        let mut request = request("ping", &json!({}));
         request.as_object_mut().expect("an object").remove(key);
         all.push(request);
     }
@@ -199,16 +202,16 @@ fn bodies() -> Vec<Value> {
         ("no-such", "*"),
         ("pcre", "\\"),
     ] {
-        let mut request = request(json!("ping"), json!({}));
+        let mut request = request("ping", &json!({}));
         request["matcher"] = json!(matcher);
         request["pattern"] = json!(pattern);
         all.push(request);
     }
-    all.push(request(json!("x".repeat(100_000)), json!({})));
-    all.push(request(json!("__class__"), json!({})));
+    all.push(request(&"x".repeat(100_000), &json!({})));
+    all.push(request("__class__", &json!({})));
     all.push(request(
-        json!("ping"),
-        json!({"state": 1, "self": 2, "": 3, "é": "x".repeat(1_000_000)}),
+        "ping",
+        &json!({"state": 1, "self": 2, "": 3, "é": "x".repeat(1_000_000)}),
     ));
     all
 }
@@ -267,7 +270,7 @@ fn arguments() -> Vec<Value> {
     ];
     let mut all = Vec::new();
     for (method, names) in COMMANDS {
-        all.push(request(json!(method), json!({})));
+        all.push(request(method, &json!({})));
         for name in names.iter().chain(&["nonsense"]) {
             for value in &wrong {
                 // The others are as they should be, so that this one is looked at.
@@ -276,14 +279,14 @@ fn arguments() -> Vec<Value> {
                     given[*other] = sound(method, other);
                 }
                 given[*name] = value.clone();
-                all.push(request(json!(method), given));
+                all.push(request(method, &given));
             }
         }
     }
     // Enough of it to be an attempt.
     for n in [i64::MAX, i64::MIN, 1_000_000_000, -1_000_000_000] {
-        all.push(request(json!("pool_shrink"), json!({"n": n})));
-        all.push(request(json!("autoscale"), json!({"max": n, "min": n})));
+        all.push(request("pool_shrink", &json!({"n": n})));
+        all.push(request("autoscale", &json!({"max": n, "min": n})));
     }
     all
 }
@@ -306,7 +309,7 @@ fn sound(method: &str, name: &str) -> Value {
 }
 
 /// Events that no worker sends, for whoever listens to them.
-fn events() -> Vec<(String, Vec<u8>)> {
+fn events() -> Vec<Message> {
     let good = json!({"hostname": "other@peer", "utcoffset": 0.0, "pid": 7, "clock": 3, "freq": 2.0, "active": 0,
         "processed": 0, "loadavg": [0.1, 0.2, 0.3], "sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": "Linux",
         "timestamp": 1.0, "id": "an-election", "topic": "task", "action": {"task": "no.such"}, "cver": 1});
@@ -371,7 +374,7 @@ fn broken_messages_are_shrugged_off(fleet: Fleet) {
     let mut cast = Cast::with(fleet, |peer| peer.events());
     let mut connection = cast.redis.connection();
     let started = Instant::now();
-    let groups: [(&str, Vec<(String, Vec<u8>)>); 4] = [
+    let groups: [(&str, Vec<Message>); 4] = [
         (
             "envelopes",
             envelopes()
@@ -447,7 +450,7 @@ fn a_flood_of_requests_costs_no_task(fleet: Fleet) {
             } else {
                 json!({})
             };
-            wrapped(&request(json!(method), arguments))
+            wrapped(&request(method, &arguments))
         })
         .collect();
     let ids = cast

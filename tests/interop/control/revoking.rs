@@ -1,9 +1,11 @@
 //! Revoking and terminating by command.
 
-use lovage_integration_tests::{Cast, Fleet, eventually};
+use std::time::Duration;
+
+use lovage_integration_tests::{Cast, Fleet, LovageWorker, PythonWorker};
 use serde_json::{Value, json};
 
-use super::{LOVAGE, assert_ok, assert_works, each, end_of, send_sleeps};
+use super::{LOVAGE, PYTHON, assert_ok, assert_works, each, end_of, send_sleeps};
 
 in_each_fleet!(
     what_is_revoked_does_not_run,
@@ -98,25 +100,14 @@ fn what_is_revoked_does_not_run(fleet: Fleet) {
 fn what_is_terminated_ends(fleet: Fleet) {
     let mut cast = Cast::of(fleet);
     for (node, queue) in each(&cast) {
-        let ways: [(&str, Box<dyn Fn(&str) -> Value>); 3] = [
-            (
-                "revoke",
-                Box::new(|id| json!({"task_id": [id], "terminate": true})),
-            ),
-            (
-                "terminate",
-                Box::new(|id| json!({"task_id": id, "signal": "SIGKILL"})),
-            ),
-            (
-                "revoke",
-                Box::new(|id| json!({"task_id": id, "terminate": true, "signal": "USR1"})),
-            ),
-        ];
-        // A soft limit is asked for with USR1: Celery's child raises that instead of ending.
-        for (method, arguments) in &ways[..2] {
+        for (method, mut arguments) in [
+            ("revoke", json!({"terminate": true})),
+            ("terminate", json!({"signal": "SIGKILL"})),
+        ] {
             let id = send_sleeps(&mut cast, &queue, 60.0, 1).remove(0);
             cast.wait_for_active(&node, 1);
-            let answer = cast.ask(&node, method, &arguments(&id));
+            arguments["task_id"] = json!([id]);
+            let answer = cast.ask(&node, method, &arguments);
             assert_ok(&answer, &format!("terminate: {id}"));
             assert_eq!(
                 end_of(&mut cast.python, &id),
@@ -135,8 +126,8 @@ fn what_is_terminated_ends(fleet: Fleet) {
         cast.redis.wait_for_state(&ids[0], "REVOKED");
         cast.redis.wait_for_state(&ids[1], "SUCCESS");
         assert_works(&mut cast, &queue);
-        let (method, arguments) = &ways[2];
-        let answer = cast.ask(&node, method, &arguments("no-such-task"));
+        let unknown = json!({"task_id": "no-such-task", "terminate": true, "signal": "USR1"});
+        let answer = cast.ask(&node, "revoke", &unknown);
         assert_ok(&answer, "terminate: tasks unknown");
     }
 }
@@ -181,22 +172,35 @@ fn stamped_tasks_are_revoked_together(fleet: Fleet) {
 }
 
 #[test]
-fn a_worker_that_starts_later_hears_what_was_revoked() {
-    // Celery's worker tells it to ours when that asks around at its start.
+fn a_lovage_worker_that_starts_later_hears_what_was_revoked() {
     let mut cast = Cast::of(Fleet::Python);
-    cast.ask(
-        super::PYTHON,
-        "revoke",
-        &json!({"task_id": ["told-before"]}),
-    );
+    cast.ask(PYTHON, "revoke", &json!({"task_id": ["told-before"]}));
     let url = cast.redis.port_url();
-    let mut late = lovage_integration_tests::LovageWorker::at(&url, &url)
+    // It asks around at its start.
+    let mut late = LovageWorker::at(&url, &url)
         .hostname(LOVAGE)
         .queues("lovage")
         .concurrency(2)
         .start();
-    eventually("the new worker to know it", || {
-        cast.ask(LOVAGE, "revoked", &json!({})) == json!(["told-before"])
-    });
+    cast.ask_until(LOVAGE, "revoked", |ids| *ids == json!(["told-before"]));
+    cast.peers[0]
+        .process()
+        .wait_for(&format!("sync with {LOVAGE}"), Duration::from_secs(5));
     late.stop();
+}
+
+#[test]
+fn a_celery_worker_that_starts_later_hears_what_was_revoked() {
+    let mut cast = Cast::of(Fleet::Lovage);
+    cast.ask(LOVAGE, "revoke", &json!({"task_id": ["told-before"]}));
+    let url = cast.redis.port_url();
+    let flags = ["-Q", "python", "-P", "solo"];
+    let mut late = PythonWorker::launch("peers", &url, PYTHON, &flags, &json!({}));
+    late.wait_until_ready();
+    assert_eq!(
+        cast.ask(PYTHON, "revoked", &json!({})),
+        json!(["told-before"])
+    );
+    let log = late.process().log().text();
+    assert!(log.contains("mingle: sync with 1 nodes"), "{log}");
 }

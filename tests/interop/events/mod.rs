@@ -12,12 +12,11 @@ use serde_json::{Value, json};
 
 /// A fleet with somebody who listens, from before the first event on.
 fn heard(fleet: Fleet, configure: impl Fn(PeerBuilder) -> PeerBuilder) -> Cast {
-    let cast = Cast::before(
+    Cast::before(
         fleet,
         "from listening import Listener\nlistener = Listener(app)",
         configure,
-    );
-    cast
+    )
 }
 
 /// The events of one task so far.

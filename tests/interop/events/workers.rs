@@ -1,9 +1,10 @@
 //! What a worker tells of itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lovage_integration_tests::shape::differences;
-use lovage_integration_tests::{Fleet, eventually};
+use lovage_integration_tests::{Cast, Fleet, eventually};
 use serde_json::{Value, json};
 
 use super::{assert_no_trouble, heard, of_node, types};
@@ -56,9 +57,7 @@ fn a_worker_tells_when_it_comes_beats_and_goes(fleet: Fleet) {
             "SUCCESS",
             "{node} says good-bye at the end only"
         );
-        cast.peers[index]
-            .process()
-            .wait(std::time::Duration::from_secs(20));
+        cast.peers[index].process().wait(Duration::from_secs(20));
         assert_eq!(cast.redis.state(&last), "SUCCESS");
         let all = of_node(&mut cast, node);
         assert_eq!(
@@ -107,4 +106,25 @@ fn a_quiet_worker_tells_nothing(fleet: Fleet) {
         assert_eq!(super::of_task(&mut cast, &id), Vec::<Value>::new());
     }
     assert_no_trouble(&mut cast);
+}
+
+#[test]
+fn a_celery_worker_misses_the_beats_of_one_of_ours() {
+    let mut cast = Cast::with(Fleet::Both, |peer| {
+        peer.events().flag("--heartbeat-interval=1")
+    });
+    cast.ask_until("python@peer", "clock", |clock| {
+        clock["clock"].as_u64() > Some(5)
+    });
+    let lost = "missed heartbeat from lovage@peer";
+    assert!(!cast.peers[1].process().log().has(lost));
+    cast.peers[0].process().kill();
+    cast.peers[1]
+        .process()
+        .wait_for(lost, Duration::from_secs(20));
+    let log = cast.peers[1].process().log().text();
+    assert!(
+        !log.contains("Traceback") && !log.contains("WARNING/"),
+        "{log}"
+    );
 }
