@@ -64,7 +64,7 @@ fn held_tasks_are_shown_where_they_are(fleet: Fleet) {
         let safe = cast.ask(&node, "active", &json!({"safe": true}));
         assert_eq!(
             (&safe[0]["args"], &safe[0]["kwargs"]),
-            (&json!("[60.0]"), &json!("{}")),
+            (&json!("(60.0,)"), &json!("{}")),
             "{safe}"
         );
 
