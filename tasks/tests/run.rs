@@ -13,7 +13,7 @@ use lovage_client::{Client, ClientOptions, Error};
 use lovage_protocol::{NodeName, QueueName, State, Value};
 use lovage_results::MemoryStore;
 use lovage_settings::{Pool, Settings};
-use lovage_worker::{Shutdown, Worker, WorkerParts};
+use lovage_worker::{Presence, Shutdown, Worker, WorkerParts};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -46,6 +46,7 @@ impl Site {
             pool: Pool::Async,
             child: None,
             autoscale: None,
+            presence: Presence::silent(),
         };
         let (worker, shutdown) = (Worker::start(parts).await.unwrap(), Shutdown::new());
         let asked = shutdown.clone();

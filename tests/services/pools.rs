@@ -11,7 +11,7 @@ use lovage_integration_tests::{
 use lovage_protocol::{NodeName, QueueName, TaskId};
 use lovage_settings::{Pool, Settings};
 use lovage_worker::{
-    ChildCommand, KillSignal, Module, RawTask, Shutdown, Terminated, Worker, WorkerParts,
+    ChildCommand, KillSignal, Module, Presence, RawTask, Shutdown, Terminated, Worker, WorkerParts,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -367,6 +367,7 @@ async fn worker_here(redis: &RedisServer) -> Worker {
             variables: vec![("CELERY_BROKER_URL".to_owned(), url)],
         }),
         autoscale: None,
+        presence: Presence::silent(),
     };
     Worker::start(parts).await.expect("the worker can be built")
 }

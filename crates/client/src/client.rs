@@ -17,6 +17,7 @@ use crate::{
     publisher::Publisher,
     retry::{self, RetryOptions},
     rusty,
+    sent::Sent,
     signature::{self, Follow},
 };
 
@@ -36,6 +37,8 @@ struct Inner {
     composer: Composer,
     layers: PublishLayers,
     revokes: RevokeSettings,
+    /// Nothing: sending is not told.
+    sent: Option<Arc<Sent>>,
 }
 
 /// What a client takes from the settings.
@@ -49,6 +52,10 @@ pub struct ClientOptions {
     pub publish: PublishPolicy,
     /// How long, and how many, revoked tasks are remembered.
     pub revokes: RevokeSettings,
+    /// Sending a task is told by an event, `task-sent`.
+    pub sent_event: bool,
+    /// How long arguments are as texts, in characters; `None`: 1,024, as in Celery.
+    pub repr_limit: Option<usize>,
     /// What tasks say of themselves, by name: it holds when a call does not say otherwise, and wins over routes, as a
     /// task's own attributes do in Celery.
     pub own: HashMap<TaskName, OwnOptions>,
@@ -103,6 +110,8 @@ impl From<&Settings> for ClientOptions {
             timezone: settings.timezone,
             publish: PublishPolicy::default(),
             revokes: settings.worker.revokes,
+            sent_event: settings.events.sent_event,
+            repr_limit: Some(settings.events.repr_limit),
             own: HashMap::new(),
             clock: Clock::system(),
         }
@@ -117,8 +126,9 @@ impl Client {
         options: ClientOptions,
     ) -> Self {
         let policy = options.publish;
-        let revokes = options.revokes;
+        let (revokes, tells) = (options.revokes, options.sent_event);
         let composer = Composer::new(options);
+        let sent = tells.then(|| Arc::new(Sent::new(composer.origin())));
         // Settings with a queue that cannot be are refused where a task is routed.
         let topology = composer.router().topology().cloned().unwrap_or_default();
         let publisher = Publisher::new(broker, policy, topology);
@@ -129,6 +139,7 @@ impl Client {
                 composer,
                 layers: PublishLayers::default(),
                 revokes,
+                sent,
             }),
         }
     }
@@ -145,6 +156,7 @@ impl Client {
                 composer: self.inner.composer.clone(),
                 layers,
                 revokes: self.inner.revokes,
+                sent: self.inner.sent.clone(),
             }),
         }
     }
@@ -217,6 +229,8 @@ impl Client {
             .layers
             .after(std::slice::from_ref(&prepared), told);
         outcome?;
+        self.tell_sent(std::slice::from_ref(&prepared.publish))
+            .await;
         if let Some(sending) = &sending {
             sending.record(&prepared.id);
         }
@@ -265,9 +279,23 @@ impl Client {
             let outcome = self.inner.publisher.publish(&publishes).await;
             self.inner.layers.after(&chunk, outcome.as_ref().copied());
             outcome?;
+            self.tell_sent(&publishes).await;
             if let Some(sending) = &sending {
                 chunk.iter().for_each(|one| sending.record(&one.id));
             }
+        }
+    }
+
+    /// Whether sending is told by events.
+    pub fn tells_sent(&self) -> bool {
+        self.inner.sent.is_some()
+    }
+
+    /// Tells that these messages were sent, where that is to be told. Sending does it by itself; this is for messages that a
+    /// worker's step sends.
+    pub async fn tell_sent(&self, batch: &[Publish]) {
+        if let Some(sent) = &self.inner.sent {
+            Box::pin(sent.tell(&**self.broker(), batch)).await;
         }
     }
 

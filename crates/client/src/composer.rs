@@ -7,7 +7,8 @@ use chrono_tz::Tz;
 use lovage_broker::{Claim, Destination, Publish};
 use lovage_protocol::{
     Body, Clock, Compression, Headers, Map, Message, Properties, QueueName, Serializer, TaskId,
-    TaskName, TimeLimit, Value, args_repr, compress, kwargs_repr,
+    TaskName, TimeLimit, Value, compress,
+    repr::{args_repr_within, kwargs_repr_within},
 };
 use uuid::Uuid;
 
@@ -40,6 +41,9 @@ const RESERVED_HEADERS: [&str; 20] = [
     "compression",
 ];
 
+/// Celery's `argsrepr_maxsize`.
+const REPR_LIMIT: usize = 1024;
+
 /// Writes messages. Pure: it knows the settings and this process's name, and touches nothing.
 #[derive(Debug, Clone)]
 pub struct Composer {
@@ -49,6 +53,7 @@ pub struct Composer {
     default_priority: Option<i64>,
     serializer: String,
     compression: Option<String>,
+    repr_limit: usize,
     naive_zone: Tz,
     own: HashMap<TaskName, OwnOptions>,
     clock: Clock,
@@ -81,6 +86,7 @@ impl Composer {
             default_priority: options.tasks.default_priority,
             serializer: options.tasks.serializer,
             compression: options.tasks.compression,
+            repr_limit: options.repr_limit.unwrap_or(REPR_LIMIT),
             naive_zone: options.timezone,
             own: options.own,
             clock: options.clock,
@@ -154,8 +160,8 @@ impl Composer {
         headers.timelimit = time_limit(outgoing.time_limit, outgoing.soft_time_limit)?;
         headers.root_id = Some(outgoing.root_id.unwrap_or_else(|| id.clone()));
         headers.parent_id = outgoing.parent_id;
-        headers.argsrepr = Some(args_repr(&outgoing.args));
-        headers.kwargsrepr = Some(kwargs_repr(&outgoing.kwargs));
+        headers.argsrepr = Some(args_repr_within(&outgoing.args, self.repr_limit));
+        headers.kwargsrepr = Some(kwargs_repr_within(&outgoing.kwargs, self.repr_limit));
         headers.origin = Some(outgoing.origin.unwrap_or_else(|| self.origin.clone()));
         headers.ignore_result = outgoing.ignore_result;
         headers.replaced_task_nesting = outgoing.replaced_task_nesting;

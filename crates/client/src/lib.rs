@@ -58,6 +58,7 @@ pub mod retry;
 mod revoke;
 mod router;
 pub mod rusty;
+mod sent;
 pub mod signature;
 
 pub use builder::SendBuilder;

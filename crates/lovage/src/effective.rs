@@ -14,6 +14,7 @@ pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     let mut rows = general(settings);
     rows.extend(tasks(settings));
     rows.extend(worker(settings));
+    rows.extend(events(settings));
     rows
 }
 
@@ -236,6 +237,29 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
         ),
         ("LOVAGE_DEMO_TASKS", worker.demo_tasks.to_string()),
         ("LOVAGE_MAX_MESSAGE_BYTES", size(worker.max_message_bytes)),
+    ]
+}
+
+fn events(settings: &Settings) -> Vec<(&'static str, String)> {
+    let events = &settings.events;
+    vec![
+        (
+            "CELERY_WORKER_SEND_TASK_EVENTS",
+            events.task_events.to_string(),
+        ),
+        ("CELERY_TASK_SEND_SENT_EVENT", events.sent_event.to_string()),
+        ("LOVAGE_EVENTS_FINAL_ONLY", events.final_only.to_string()),
+        ("LOVAGE_EVENTS_MAX_RATE", optional(events.max_rate)),
+        ("LOVAGE_EVENTS_BUFFER", events.buffer.to_string()),
+        ("LOVAGE_REPR_LIMIT", events.repr_limit.to_string()),
+        (
+            "CELERY_WORKER_ENABLE_REMOTE_CONTROL",
+            events.remote_control.to_string(),
+        ),
+        (
+            "CELERY_WORKER_POOL_RESTARTS",
+            events.pool_restarts.to_string(),
+        ),
     ]
 }
 

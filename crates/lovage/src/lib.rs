@@ -31,6 +31,7 @@
 mod banner;
 mod cli;
 mod command;
+mod conf;
 mod connect;
 mod effective;
 mod failure;

@@ -77,7 +77,7 @@ pub use ids::{NameError, NodeName, QueueName, TaskId, TaskName};
 pub use json::JsonError;
 pub use lamport::Lamport;
 pub use message::{BodyEncoding, DeliveryInfo, Headers, Message, Properties, TimeLimit};
-pub use redeliver::{DEATHS_HEADER, mark_deaths, mark_redelivered};
+pub use redeliver::{DEATHS_HEADER, RECEIVED_MARK, mark_deaths, mark_received, mark_redelivered};
 pub use repr::{args_repr, kwargs_repr, saferepr};
 pub use result::{
     ExceptionInfo, ExceptionInfoError, Extended, MetaError, TaskMeta, compress_result, group_key,

@@ -19,13 +19,28 @@ pub const DEATHS_HEADER: &str = "lovage_deaths";
 /// envelope with these objects.
 #[must_use]
 pub fn mark_redelivered(raw: &[u8]) -> Option<Vec<u8>> {
-    mark(raw, &[REDELIVERED])
+    mark(raw, &[REDELIVERED], &[REDELIVERED])
+}
+
+/// Where a message that a worker has told of says so: in its delivery info.
+pub const RECEIVED_MARK: &str = "lovage_received";
+
+/// Notes in a raw envelope that its reception was told (the event `task-received`), for it will be delivered once more. Every
+/// other byte stays. `None` when the bytes are not an envelope.
+#[must_use]
+pub fn mark_received(raw: &[u8]) -> Option<Vec<u8>> {
+    mark(raw, &[], &[(RECEIVED_MARK, "true")])
 }
 
 /// As [`mark_redelivered`], and sets the header [`DEATHS_HEADER`] to the number of workers the message has cost.
 #[must_use]
 pub fn mark_deaths(raw: &[u8], deaths: u32) -> Option<Vec<u8>> {
-    mark(raw, &[REDELIVERED, (DEATHS_HEADER, &deaths.to_string())])
+    let deaths = deaths.to_string();
+    mark(
+        raw,
+        &[REDELIVERED, (DEATHS_HEADER, &deaths)],
+        &[REDELIVERED],
+    )
 }
 
 /// A field and its value as JSON.
@@ -33,8 +48,8 @@ type Field<'a> = (&'a str, &'a str);
 
 const REDELIVERED: Field<'_> = ("redelivered", "true");
 
-fn mark(raw: &[u8], headers: &[Field<'_>]) -> Option<Vec<u8>> {
-    let mut edits = find_edits(raw, headers).ok()??;
+fn mark(raw: &[u8], headers: &[Field<'_>], info: &[Field<'_>]) -> Option<Vec<u8>> {
+    let mut edits = find_edits(raw, headers, info).ok()??;
     edits.sort_by_key(|edit| edit.range.start);
     let mut marked = Vec::with_capacity(raw.len() + 48);
     let mut from = 0;
@@ -47,7 +62,11 @@ fn mark(raw: &[u8], headers: &[Field<'_>]) -> Option<Vec<u8>> {
     Some(marked)
 }
 
-fn find_edits(raw: &[u8], fields: &[Field<'_>]) -> Result<Option<Vec<Edit>>, JsonError> {
+fn find_edits(
+    raw: &[u8],
+    in_headers: &[Field<'_>],
+    in_info: &[Field<'_>],
+) -> Result<Option<Vec<Edit>>, JsonError> {
     let mut reader = Reader::from_bytes(raw)?;
     let mut edits = Vec::new();
     let (mut headers, mut info) = (false, false);
@@ -57,7 +76,7 @@ fn find_edits(raw: &[u8], fields: &[Field<'_>]) -> Result<Option<Vec<Edit>>, Jso
         match (&*key, reader.kind()?) {
             ("headers", Kind::Object) => {
                 headers = true;
-                mark_object(&mut reader, &mut edits, fields)?;
+                mark_object(&mut reader, &mut edits, in_headers)?;
             }
             ("properties", Kind::Object) => {
                 reader.open_object()?;
@@ -65,7 +84,7 @@ fn find_edits(raw: &[u8], fields: &[Field<'_>]) -> Result<Option<Vec<Edit>>, Jso
                 while let Some(key) = reader.next_key(&mut first)? {
                     if key == "delivery_info" && reader.kind()? == Kind::Object {
                         info = true;
-                        mark_object(&mut reader, &mut edits, &[REDELIVERED])?;
+                        mark_object(&mut reader, &mut edits, in_info)?;
                     } else {
                         reader.skip_value()?;
                     }
@@ -155,6 +174,15 @@ mod tests {
             String::from_utf8_lossy(&again),
             expected.replace(": 2}", ": 13}")
         );
+    }
+
+    #[test]
+    fn a_reception_is_noted_once() {
+        let raw = r#"{"headers":{"id":"x"},"properties":{"delivery_info":{"exchange":""}}}"#;
+        let told = mark_received(raw.as_bytes()).unwrap();
+        let expected = r#"{"headers":{"id":"x"},"properties":{"delivery_info":{"exchange":"", "lovage_received": true}}}"#;
+        assert_eq!(String::from_utf8_lossy(&told), expected);
+        assert_eq!(mark_received(&told).as_deref(), Some(expected.as_bytes()));
     }
 
     #[test]

@@ -101,15 +101,12 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "events and remote control are not in this version",
-        &[
-            "CELERY_EVENT_*",
-            "CELERY_CONTROL_*",
-            "CELERY_WORKER_SEND_TASK_EVENTS",
-            "CELERY_TASK_SEND_SENT_EVENT",
-            "CELERY_WORKER_ENABLE_REMOTE_CONTROL",
-            "CELERY_WORKER_STATE_DB",
-        ],
+        "events and remote control go over Celery's own names, celeryev and celery.pidbox, as JSON",
+        &["CELERY_EVENT_*", "CELERY_CONTROL_*"],
+    ),
+    (
+        "revoked tasks are kept at the broker",
+        &["CELERY_WORKER_STATE_DB"],
     ),
     (
         "child processes are started and watched by Lovage itself",
@@ -117,7 +114,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
             "CELERY_WORKER_PROC_ALIVE_TIMEOUT",
             "CELERY_WORKER_LOST_WAIT",
             "CELERY_WORKER_POOL_PUTLOCKS",
-            "CELERY_WORKER_POOL_RESTARTS",
             "CELERY_WORKER_POOL_START_METHOD",
         ],
     ),

@@ -38,6 +38,7 @@
 mod annotation;
 mod broker;
 mod complete;
+mod event;
 mod fault;
 mod known;
 mod lookup;
@@ -63,6 +64,7 @@ mod worker;
 
 pub use annotation::{Annotation, Annotations};
 pub use broker::BrokerSettings;
+pub use event::EventSettings;
 pub use fault::{Fault, Faults, Warning};
 pub use rate::RateLimit;
 pub use redis_tls::{CertReqs, RedisTls};

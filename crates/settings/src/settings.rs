@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, env, ffi::OsString, io, path::Path};
 use chrono_tz::Tz;
 
 use crate::{
-    BrokerSettings, Faults, ResultSettings, TaskSettings, TelemetrySettings, Warning,
-    WorkerSettings, known,
+    BrokerSettings, EventSettings, Faults, ResultSettings, TaskSettings, TelemetrySettings,
+    Warning, WorkerSettings, known,
     lookup::Lookup,
     parse::Problem,
     secret,
@@ -26,6 +26,8 @@ pub struct Settings {
     pub tasks: TaskSettings,
     /// What one worker process does.
     pub worker: WorkerSettings,
+    /// Events and remote control.
+    pub events: EventSettings,
     /// The log.
     pub telemetry: TelemetrySettings,
     /// `CELERY_TIMEZONE`, an IANA name; default UTC.
@@ -81,6 +83,7 @@ impl Settings {
             results: ResultSettings::read(lookup),
             tasks: TaskSettings::read(lookup),
             worker: WorkerSettings::read(lookup),
+            events: EventSettings::read(lookup),
             telemetry: TelemetrySettings::read(lookup),
             timezone: lookup.parsed(&TIMEZONE, timezone).unwrap_or_default(),
         };

@@ -175,6 +175,24 @@ variables! {
         MAX_MESSAGE_BYTES = "LOVAGE_MAX_MESSAGE_BYTES", "64MiB", "size",
             "What a message may weigh once it is unpacked.";
     }
+    "Events and remote control" {
+        WORKER_SEND_TASK_EVENTS = "CELERY_WORKER_SEND_TASK_EVENTS", "false", "yes or no",
+            "Send task events from the start on, as -E; else enable_events switches them on.";
+        TASK_SEND_SENT_EVENT = "CELERY_TASK_SEND_SENT_EVENT", "false", "yes or no",
+            "Whoever sends a task says so with an event.";
+        EVENTS_FINAL_ONLY = "LOVAGE_EVENTS_FINAL_ONLY", "false", "yes or no",
+            "Send of each task its last event alone, with all fields: a third of the events.";
+        EVENTS_MAX_RATE = "LOVAGE_EVENTS_MAX_RATE", "", "events a second",
+            "Send no more; what is beyond it is counted as lost. Unset, all.";
+        EVENTS_BUFFER = "LOVAGE_EVENTS_BUFFER", "10000", "number",
+            "How many events are kept while the broker is away; what is beyond it is counted as lost.";
+        REPR_LIMIT = "LOVAGE_REPR_LIMIT", "1024", "characters",
+            "How long arguments and results are as texts, in messages and events.";
+        WORKER_ENABLE_REMOTE_CONTROL = "CELERY_WORKER_ENABLE_REMOTE_CONTROL", "true", "yes or no",
+            "Obey celery inspect, celery control and Flower.";
+        WORKER_POOL_RESTARTS = "CELERY_WORKER_POOL_RESTARTS", "false", "yes or no",
+            "Obey pool_restart: the child processes are replaced.";
+    }
     "Log and time" {
         LOG = "LOVAGE_LOG", "info", "level", "debug, info, warning, error, or a list such as info,lovage_worker=debug.";
         LOG_FORMAT = "LOVAGE_LOG_FORMAT", "text", "text or json", "How lines are written; always to standard error.";

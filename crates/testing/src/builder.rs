@@ -8,7 +8,7 @@ use lovage_client::{Client, ClientOptions};
 use lovage_protocol::{NodeName, QueueName};
 use lovage_registry::TaskSpec;
 use lovage_settings::{BrokerUrl, Pool, Settings};
-use lovage_worker::{Catalogue, Module, Shutdown, Worker, WorkerParts};
+use lovage_worker::{Catalogue, Module, Presence, Shutdown, Worker, WorkerParts};
 use tokio::sync::oneshot;
 
 use crate::{Error, FakeClock, Harness};
@@ -135,6 +135,7 @@ impl HarnessBuilder {
             pool: self.pool,
             child: None,
             autoscale: None,
+            presence: Presence::silent(),
         })
         .await?;
         let controls = worker.handle();

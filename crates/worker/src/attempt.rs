@@ -1,37 +1,43 @@
 //! One message's life in this worker, from the delivery to its end: read it, refuse or delay it, run it, conclude.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use celery::Celery;
 use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
 use lovage_client::Client;
-use lovage_protocol::{Body, DecodeOptions, Embed, Map, Message, State, Value};
+use lovage_flower_compat::machine;
+use lovage_protocol::{
+    Body, DecodeOptions, Embed, Map, Message, RECEIVED_MARK, State, Value, mark_received,
+};
 use lovage_results::ResultStore;
 use lovage_settings::Settings;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::{
+    announce::{Announcer, Tiding},
     catalogue::{Catalogue, Registered},
     chord::Joiner,
     commit::{self, Starter, Ticket},
-    conclude,
-    context::Context,
+    conclude::{self, Conclusion},
+    context::{Context, Outlet},
     dedup,
-    engine::{Event, Slot},
+    engine::{EngineLine, Event, Slot},
     gate::{self, Gatekeeper, Passed},
     handler::Call,
     intake::{self, Intake},
     outcome::Outcome,
     policy::{self, Fate},
     pool::{self, Place, Pool, Ran, prefork::Death},
-    rate::{self, Token, Turn, Turns},
+    rate::{self, Token, Turn},
     records,
     revoked::Revoked,
     revoking,
     rules::Rules,
+    running::Running,
     shutdown::Shutdown,
+    turns::Turns,
     unknown::Unknown,
 };
 
@@ -59,6 +65,9 @@ pub(crate) struct Shared {
     pub(crate) unknown: Unknown,
     pub(crate) shutdown: Shutdown,
     pub(crate) revoked: Revoked,
+    pub(crate) announcer: Announcer,
+    pub(crate) running: Running,
+    pub(crate) line: EngineLine,
 }
 
 /// A task read and ready to run.
@@ -81,16 +90,30 @@ impl Job {
     }
 }
 
-/// Lives one message to its end.
-pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot, ticket: Ticket) {
+/// Lives one message to its end; `told`: its reception was told already.
+pub(crate) async fn live(
+    shared: Arc<Shared>,
+    delivery: Delivery,
+    told: bool,
+    mut slot: Slot,
+    ticket: Ticket,
+) {
     slot.begin();
     let now = shared.client.clock().now();
+    let came = intake::unix(now);
     let granted = shared.turns.granted(delivery.tag);
-    let finish = match intake::read(&shared, &delivery, now) {
-        Intake::Run(mut job) => match rate::turn(&mut job, granted, intake::unix(now)) {
+    let intake = intake::read(&shared, &delivery, now);
+    if !told
+        && shared.announcer.tells_all()
+        && let Some(message) = accepted(&intake)
+    {
+        receive(&shared, message, came);
+    }
+    let conclusion: Conclusion = match intake {
+        Intake::Run(mut job) => match rate::turn(&mut job, granted, came) {
             // Boxed, so that spawning a message's life does not move the room for it about.
             Turn::Now => match Box::pin(run(&shared, &delivery, job, slot)).await {
-                Some(finish) => finish,
+                Some(conclusion) => conclusion,
                 None => return,
             },
             Turn::Away(time) => {
@@ -106,7 +129,7 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
         },
         Intake::Refuse(reason) => {
             warn!(code = reason.code, detail = reason.detail, queue = %delivery.queue, "message refused, see `lovage dlq`");
-            settle(delivery, Settle::DeadLetter(reason))
+            settle(delivery, Settle::DeadLetter(reason)).into()
         }
         Intake::Delay(until, message) => {
             return Box::pin(delay(&shared, delivery, ticket, until, &message)).await;
@@ -118,14 +141,53 @@ pub(crate) async fn live(shared: Arc<Shared>, delivery: Delivery, mut slot: Slot
             Box::pin(shared.unknown.receive(&shared, delivery, &message)).await
         }
     };
+    let Conclusion { finish, report } = conclusion;
     // Boxed, too: only the end of a task needs the room.
-    Box::pin(commit::finish(&shared, Box::new(finish))).await;
+    let recorded = Box::pin(commit::finish(&shared, Box::new(finish))).await;
     drop(ticket);
+    if let Some(mut report) = report {
+        report.received = came;
+        shared.announcer.tell(&report, &recorded);
+    }
+}
+
+/// The message whose task is going to run.
+fn accepted(intake: &Intake) -> Option<&Arc<Message>> {
+    match intake {
+        Intake::Run(job) => Some(&job.message),
+        Intake::Delay(_, message) => Some(message),
+        _ => None,
+    }
+}
+
+/// Tells of a message's reception, unless it was told before it waited at the broker.
+fn receive(shared: &Shared, message: &Message, at: f64) {
+    let info = &message.properties.delivery_info;
+    if !info.extra.contains_key(RECEIVED_MARK) {
+        shared.announcer.received(message, at);
+    }
+}
+
+/// Tells of the reception of a message that has to wait for a slot; false when there is nothing to tell, or not yet.
+pub(crate) fn tell_reception(shared: &Shared, delivery: &Delivery) -> bool {
+    if !shared.announcer.tells_all() {
+        return false;
+    }
+    let now = shared.client.clock().now();
+    let intake = intake::read(shared, delivery, now);
+    let accepted = accepted(&intake);
+    if let Some(message) = accepted {
+        receive(shared, message, intake::unix(now));
+    }
+    accepted.is_some()
 }
 
 /// Keeps a message at the broker until a time.
 async fn delay(shared: &Shared, delivery: Delivery, ticket: Ticket, until: f64, message: &Message) {
-    let payload = None;
+    // It comes back as a new delivery, which is not to be told as another reception.
+    let told = shared.announcer.tells_all();
+    let payload = told.then(|| mark_received(&delivery.raw)).flatten();
+    let payload = payload.map(Into::into);
     let finish = settle(delivery, Settle::Delay { until, payload });
     commit::finish(shared, Box::new(finish)).await;
     drop(ticket);
@@ -154,8 +216,10 @@ async fn wait_for_turn(
             Ok(())
         }
     };
+    shared.turns.waits(&delivery);
     // The place in the line is taken first.
     let (token, waits) = tokio::join!(turn, back);
+    shared.turns.has_waited(delivery.tag);
     match waits {
         Ok(()) => delivery.started = false,
         Err(error) => debug!(
@@ -188,27 +252,27 @@ async fn run(
     delivery: &Delivery,
     mut job: Box<Job>,
     slot: Slot,
-) -> Option<Finish> {
+) -> Option<Conclusion> {
     let task = Arc::clone(&job.task);
     let rules = &task.rules;
     if shared.settings.worker.deduplicate
         && rules.acks_late
         && job.message.redelivered()
-        && let Some(finish) = Box::pin(dedup::done_before(shared, delivery, &job)).await
+        && let Some(conclusion) = Box::pin(dedup::done_before(shared, delivery, &job)).await
     {
-        return Some(finish);
+        return Some(conclusion);
     }
     if rules.gated {
         // Boxed, so that tasks that do not pass here need no room for it.
         match Box::pin(gate::pass(shared, delivery, &job)).await {
             Passed::Yes => {}
             Passed::Gone => return None,
-            Passed::Ends(finish) => return Some(*finish),
+            Passed::Ends(conclusion) => return Some(*conclusion),
         }
     }
     let Some(place) = shared.pool.place().await else {
         debug!(task.id = %job.message.headers.id, "the worker stops before there was a child process for the task");
-        return Some(settle(delivery.clone(), Settle::Restore));
+        return Some(settle(delivery.clone(), Settle::Restore).into());
     };
     // It may have waited for the gate, or for a child process.
     if let Some(why) = not_to_run(shared, &job) {
@@ -240,10 +304,10 @@ async fn run(
         }
         // The broker may have been away for long.
         if let Some(why) = not_to_run(shared, &job) {
-            let mut finish =
+            let mut conclusion =
                 revoking::not_run(shared, delivery.clone(), &job.message, &job.body, why);
-            finish.settle.take_if(|_| !rules.acks_late);
-            return Some(finish);
+            conclusion.finish.settle.take_if(|_| !rules.acks_late);
+            return Some(conclusion);
         }
         if let Some(elsewhere) = elsewhere
             && let Err(error) = shared.results.write(&[elsewhere]).await
@@ -289,7 +353,7 @@ async fn attempt(
     job: Box<Job>,
     place: Place,
     slot: Slot,
-) -> Option<Finish> {
+) -> Option<Conclusion> {
     let (task, message, body) = job.open();
     let rules = &task.rules;
     let context = Context::new(
@@ -298,9 +362,21 @@ async fn attempt(
         Arc::clone(&shared.hostname),
         Arc::clone(&shared.results),
         shared.client.clone(),
+        Outlet::Events(shared.announcer.clone()),
     );
+    let began = machine::now();
+    let _listed = shared.running.enter(
+        delivery.tag,
+        context.clone(),
+        place.pid(),
+        began,
+        !rules.acks_late,
+    );
+    task.accepted.fetch_add(1, Ordering::Relaxed);
+    let told = shared.announcer.is_on();
+    shared.announcer.started(&message, began);
     let (call, kept) = call(shared, &message, body, &context);
-    let begun = (!task.layers.is_empty()).then(Instant::now);
+    let begun = (told || !task.layers.is_empty()).then(Instant::now);
     let limits = policy::limits(&message, task.limits.get());
     let job = pool::Job {
         task: &task,
@@ -323,19 +399,22 @@ async fn attempt(
         }
         Ran::Dropped => {
             context.end();
-            if rules.acks_late {
+            let report = shared.announcer.report(&message, [Tiding::Cancelled]);
+            let finish = if rules.acks_late {
                 info!("cold shutdown: the task is dropped, its message goes back");
-                return Some(settle(delivery.clone(), Settle::Restore));
-            }
-            warn!(
-                "cold shutdown: the task is dropped, and lost, since its message was acknowledged when it began"
-            );
-            return Some(conclude::dropped(shared, delivery, &message, &kept, rules));
+                settle(delivery.clone(), Settle::Restore)
+            } else {
+                warn!(
+                    "cold shutdown: the task is dropped, and lost, since its message was acknowledged when it began"
+                );
+                conclude::dropped(shared, delivery, &message, &kept, rules)
+            };
+            return Some(Conclusion { finish, report });
         }
     };
     context.end();
     drop(slot);
-    Some(conclude::conclude(
+    let mut conclusion = conclude::conclude(
         shared,
         delivery,
         &kept,
@@ -343,7 +422,11 @@ async fn attempt(
         outcome,
         &context,
         begun.map(|begun| begun.elapsed()),
-    ))
+    );
+    if let Some(report) = &mut conclusion.report {
+        report.started = Some(began);
+    }
+    Some(conclusion)
 }
 
 /// The call of a task, and what its end needs of the body. Only an extended result needs the arguments once more; else the

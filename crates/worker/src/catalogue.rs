@@ -1,6 +1,14 @@
 //! Every task a worker can run, by name, with its options resolved against the settings.
 
-use std::{any::TypeId, collections::HashMap, fmt, sync::Arc};
+use std::{
+    any::TypeId,
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use lovage_client::{ClaimOf, OwnOptions};
 use lovage_protocol::{QueueName, TaskName};
@@ -36,6 +44,8 @@ pub(crate) struct Registered {
     pub(crate) limits: TaskLimits,
     pub(crate) gate: Option<Gate>,
     pub(crate) bucket: Arc<Bucket>,
+    /// How many of it have begun.
+    pub(crate) accepted: AtomicU64,
 }
 
 impl Catalogue {
@@ -157,6 +167,17 @@ impl Catalogue {
         RateLimits::new(buckets, disabled)
     }
 
+    /// How many tasks of each name have begun, those of which none has left out.
+    pub(crate) fn accepted(&self) -> Vec<(&str, u64)> {
+        let counts = self
+            .tasks
+            .iter()
+            .map(|(name, task)| (&**name, task.accepted.load(Ordering::Relaxed)));
+        let mut counts: Vec<_> = counts.filter(|(_, count)| *count > 0).collect();
+        counts.sort_unstable();
+        counts
+    }
+
     /// The names, sorted.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.tasks.keys().map(|name| name.to_string()).collect();
@@ -210,6 +231,7 @@ fn collect(modules: &[Module], settings: &Arc<Settings>) -> Result<(Tasks, Provi
                 rules,
                 gate,
                 bucket: Arc::new(Bucket::new(rate)),
+                accepted: AtomicU64::new(0),
                 spec: entry.spec.clone(),
                 handler: layer::wrap(&name, &layers, Arc::clone(&entry.handler)),
                 layers: Arc::clone(&layers),

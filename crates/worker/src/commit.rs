@@ -90,11 +90,21 @@ impl Drop for Ticket {
     }
 }
 
+/// Whether the end of a delivery was recorded.
+#[derive(Debug)]
+pub(crate) enum Recorded {
+    Yes,
+    /// The message is no longer ours, or goes back: it ends elsewhere.
+    No,
+    /// Its end was refused, with this text; it failed, and is among the dead letters.
+    Buried(String),
+}
+
 /// Ends one delivery. What the broker cannot do at all (a callback's queue that is no list, say) does not leave the message
 /// held for ever: it goes to the dead letters with the broker's words.
 ///
 /// The rare ways are boxed: else the future of every message carries their size along.
-pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) {
+pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) -> Recorded {
     let delivery = finish.delivery.clone();
     let settles = finish.settle.is_some();
     if !shared.results_beside && !finish.results.is_empty() {
@@ -120,6 +130,7 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) {
     {
         return Box::pin(give_back(shared, delivery)).await;
     }
+    let followers = shared.client.tells_sent().then(|| finish.publishes.clone());
     // What a task holds is given up even when its end cannot be recorded.
     let leave = finish.leave.clone().filter(|_| !settles);
     let ended = match finish.chord.take() {
@@ -129,7 +140,7 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) {
             Ok(Returned::Stopped) if settles => {
                 return Box::pin(give_back(shared, delivery)).await;
             }
-            Ok(Returned::Stopped) => return,
+            Ok(Returned::Stopped) => return Recorded::No,
             Err(refused) => Err(refused),
         },
     };
@@ -139,8 +150,14 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) {
                 tag = delivery.tag.0,
                 "a task ended whose message is no longer ours: its end is not recorded, it ends elsewhere"
             );
+            Recorded::No
         }
-        Ok(_) => {}
+        Ok(_) => {
+            if let Some(followers) = followers {
+                Box::pin(shared.client.tell_sent(&followers)).await;
+            }
+            Recorded::Yes
+        }
         Err(refused) if settles && !refused.is_transient() => {
             Box::pin(bury(shared, delivery, &refused)).await
         }
@@ -152,6 +169,7 @@ pub(crate) async fn finish(shared: &Shared, mut finish: Box<Finish>) {
             if let Some(leave) = leave {
                 Box::pin(leave_only(shared, delivery, leave)).await;
             }
+            Recorded::No
         }
     }
 }
@@ -271,7 +289,7 @@ async fn stopped_within(shared: &Shared, wait: Duration) -> bool {
 }
 
 /// Puts a message back to be run again.
-async fn give_back(shared: &Shared, delivery: Delivery) {
+async fn give_back(shared: &Shared, delivery: Delivery) -> Recorded {
     let back = attempt::settle(delivery, Settle::Restore);
     if let Err(error) = shared.consumer.finish(vec![back]).await {
         // It goes back when this worker's lease ends.
@@ -280,6 +298,7 @@ async fn give_back(shared: &Shared, delivery: Delivery) {
             "a message could not be put back"
         );
     }
+    Recorded::No
 }
 
 /// Keeps a message whose end was refused, and tells its producer.
@@ -287,7 +306,7 @@ async fn bury(
     shared: &Shared,
     delivery: Delivery,
     refused: &(dyn std::error::Error + Send + Sync + 'static),
-) {
+) -> Recorded {
     error!(
         error = refused as &(dyn std::error::Error + 'static),
         "the end of a task was refused: dead-lettered"
@@ -314,7 +333,7 @@ async fn bury(
     // It may be the result that is refused; then the message alone is kept.
     for attempt in [told, kept] {
         match shared.consumer.finish(vec![attempt]).await {
-            Ok(_) => return,
+            Ok(_) => return Recorded::Buried(detail),
             // The message stays recorded as ours and returns to its queue when this worker's lease ends.
             Err(error) => error!(
                 error = &error as &dyn std::error::Error,
@@ -322,6 +341,7 @@ async fn bury(
             ),
         }
     }
+    Recorded::No
 }
 
 /// The failure of a task whose end was refused, where it can be stored in the same step.

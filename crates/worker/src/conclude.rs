@@ -8,16 +8,34 @@ use lovage_protocol::{Body, ExceptionInfo, Message, State, TaskMeta, Value};
 use tracing::{debug, info, warn};
 
 use crate::{
+    announce::{self, Report, Tiding, exception_text},
     attempt::{self, Shared},
     catalogue::Registered,
     context::Context,
     gate, intake, layer,
     outcome::{Failure, Outcome, When, traceback},
     policy::{self, Ending, Next, Record},
+    pool::KillSignal,
     records,
     rules::Rules,
     workflow,
 };
+
+/// What becomes of a message, and what is told of it once that is recorded.
+pub(crate) struct Conclusion {
+    pub(crate) finish: Finish,
+    pub(crate) report: Option<Box<Report>>,
+}
+
+impl From<Finish> for Conclusion {
+    /// Nothing is told.
+    fn from(finish: Finish) -> Self {
+        Self {
+            finish,
+            report: None,
+        }
+    }
+}
 
 pub(crate) fn conclude(
     shared: &Shared,
@@ -27,8 +45,12 @@ pub(crate) fn conclude(
     outcome: Outcome,
     context: &Context,
     ran: Option<Duration>,
-) -> Finish {
+) -> Conclusion {
     let (rules, message) = (&task.rules, context.message());
+    let signal = match &outcome {
+        Outcome::Terminated(signal) => Some(*signal),
+        _ => None,
+    };
     let settings = &shared.settings.tasks;
     let outcome = storable(shared, message, rules, outcome);
     let Ending {
@@ -47,6 +69,7 @@ pub(crate) fn conclude(
         leave: None,
     };
     let mut record = record;
+    let mut report = None;
     let mut children = Vec::new();
     let mut retry_in = None;
     match next {
@@ -90,6 +113,10 @@ pub(crate) fn conclude(
         let end = layer::end(record.as_ref(), rejected);
         layer::tell(&task.layers, message, &delivery.queue, end, ran);
     }
+    if shared.announcer.is_on() {
+        let tidings = tidings(shared, message, record.as_ref(), rejected, signal, ran);
+        report = shared.announcer.report(context.shared_message(), tidings);
+    }
     finish.leave = gate::leave(message, rules.gated, finish.settle.as_ref(), retry_in);
     if let Some(Record {
         state,
@@ -107,7 +134,61 @@ pub(crate) fn conclude(
         }
         finish.chord = part;
     }
-    finish
+    Conclusion { finish, report }
+}
+
+/// What is told of an end, in Celery's order.
+fn tidings(
+    shared: &Shared,
+    message: &Message,
+    record: Option<&Record>,
+    rejected: Option<bool>,
+    signal: Option<KillSignal>,
+    ran: Option<Duration>,
+) -> Vec<Tiding> {
+    let task = message.headers.task.as_str();
+    let turned_away = rejected.map(|requeue| Tiding::Rejected { requeue });
+    let Some(record) = record else {
+        return turned_away.into_iter().collect();
+    };
+    let cause = || ExceptionInfo::from_value(&record.result).ok();
+    let ended = match record.state {
+        State::Success => Tiding::Succeeded {
+            result: shared.announcer.text_of(&record.result),
+            runtime: ran.map(|ran| ran.as_secs_f64()),
+        },
+        State::Retry => {
+            let cause = cause();
+            Tiding::Retried {
+                exception: cause
+                    .as_ref()
+                    .map_or_else(|| "None".to_owned(), exception_text),
+                traceback: record
+                    .traceback
+                    .clone()
+                    .or_else(|| cause.map(|cause| traceback(task, &cause))),
+            }
+        }
+        State::Revoked => Tiding::Revoked {
+            by: signal,
+            expired: false,
+        },
+        _ => match cause() {
+            Some(cause) if turned_away.is_some() => {
+                let reason = cause.exc_message.first().and_then(Value::as_str);
+                Tiding::Failed {
+                    exception: format!("reject requeue=False: {}", reason.unwrap_or_default()),
+                    traceback: Some(traceback(task, &cause)),
+                }
+            }
+            Some(cause) => announce::failed(task, &cause, record.traceback.clone()),
+            None => Tiding::Failed {
+                exception: shared.announcer.text_of(&record.result),
+                traceback: record.traceback.clone(),
+            },
+        },
+    };
+    [ended].into_iter().chain(turned_away).collect()
 }
 
 /// A value that cannot be stored makes a failure of its task before anything follows it, as in Celery the exception of

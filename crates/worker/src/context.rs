@@ -7,12 +7,13 @@ use std::sync::{
 
 use chrono::{DateTime, Utc};
 use lovage_client::Client;
-use lovage_protocol::{Message, QueueName, State, TaskId, TaskMeta, Value};
+use lovage_protocol::{Map, Message, QueueName, State, TaskId, TaskMeta, Value};
 use lovage_results::ResultStore;
 use serde::Serialize;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{signal::Signal, soft_limit::SoftLimit};
+use crate::{announce::Announcer, signal::Signal, soft_limit::SoftLimit};
 
 tokio::task_local! {
     pub(crate) static CURRENT: Context;
@@ -41,6 +42,33 @@ struct Inner {
     soft_limit: OnceLock<CancellationToken>,
     signal: Mutex<Option<Signal>>,
     children: Arc<Mutex<Vec<TaskId>>>,
+    outlet: Outlet,
+}
+
+/// Where goes what a running task tells.
+#[derive(Debug, Clone)]
+pub(crate) enum Outlet {
+    /// This process sends events.
+    Events(Announcer),
+    /// The process that this one is a child of does.
+    Parent(mpsc::UnboundedSender<Told>),
+}
+
+/// What a running task tells.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Told {
+    /// An event of its own.
+    Event {
+        /// Such as `task-checkpoint`.
+        kind: String,
+        fields: Map,
+    },
+    /// A state of its own that was stored.
+    State {
+        state: String,
+        /// What was stored with it.
+        meta: Value,
+    },
 }
 
 impl Context {
@@ -50,6 +78,7 @@ impl Context {
         node: Arc<str>,
         results: Arc<dyn ResultStore>,
         client: Client,
+        outlet: Outlet,
     ) -> Self {
         let inner = Inner {
             message,
@@ -61,6 +90,7 @@ impl Context {
             soft_limit: OnceLock::new(),
             signal: Mutex::new(None),
             children: Arc::default(),
+            outlet,
         };
         Self {
             inner: Arc::new(inner),
@@ -112,6 +142,10 @@ impl Context {
         &self.inner.message
     }
 
+    pub(crate) fn shared_message(&self) -> &Arc<Message> {
+        &self.inner.message
+    }
+
     /// Sends tasks; what is sent through it becomes a child of this task.
     pub fn client(&self) -> &Client {
         &self.inner.client
@@ -122,7 +156,8 @@ impl Context {
         self.inner.client.clock().now()
     }
 
-    /// Stores a state of the task's own, such as `PROGRESS`, with any data, for everybody who watches the result.
+    /// Stores a state of the task's own, such as `PROGRESS`, with any data, for everybody who watches the result. Where task
+    /// events are on it is told as an event of its name too (`task-progress`), so that Flower shows it while it holds.
     /// As in Celery this holds for a task that ignores its result too. Once the attempt is over, as when a thread runs on
     /// after its task's time limit, it does nothing: the task's end has been stored.
     ///
@@ -139,8 +174,53 @@ impl Context {
         let state: State = state
             .parse()
             .expect("parsing a state never fails: an unknown one is custom");
+        let told = matches!(state, State::Custom(_)).then(|| Told::State {
+            state: state.to_string(),
+            meta: value.clone(),
+        });
         self.inner.results.store(&self.meta(state, value)).await?;
+        if let Some(told) = told {
+            self.tell(told);
+        }
         Ok(())
+    }
+
+    /// Sends an event of the task's own, such as `task-checkpoint`, with the fields given, for whoever listens to events:
+    /// `celery events`, Flower (which takes `CHECKPOINT` for the task's state). It is sent whether task events are on or not
+    /// (`celery/app/task.py`, `send_event`), in the background. Once the attempt is over it does nothing.
+    ///
+    /// # Errors
+    /// When the fields are no map with names, or cannot be written as JSON.
+    pub fn send_event(&self, kind: &str, fields: impl Serialize) -> Result<(), EventError> {
+        if kind.is_empty()
+            || kind
+                .chars()
+                .any(|letter| letter.is_control() || letter == '.')
+        {
+            return Err(EventError::Kind(kind.to_owned()));
+        }
+        let fields = match Value::from_serialize(&fields)? {
+            Value::Map(fields) => fields,
+            Value::Null => Map::new(),
+            other => return Err(EventError::Fields(other.kind())),
+        };
+        if !self.inner.over.load(Ordering::Relaxed) {
+            self.tell(Told::Event {
+                kind: kind.to_owned(),
+                fields,
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tell(&self, told: Told) {
+        match &self.inner.outlet {
+            Outlet::Events(announcer) => announcer.told(&self.inner.message, &told),
+            Outlet::Parent(pipe) => {
+                // Nobody reads it when the process is about to end.
+                let _ = pipe.send(told);
+            }
+        }
     }
 
     /// The soft time limit, to be waited for or looked at. Whoever asks is not ended by it: only the hard limit is left.
@@ -207,6 +287,21 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+}
+
+/// Why an event was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// Its name cannot be one.
+    #[error("an event cannot be called {0:?}; expected a name such as task-checkpoint")]
+    Kind(String),
+    /// Its fields have no names.
+    #[error("the fields of an event are {0}, expected a map or a struct")]
+    Fields(&'static str),
+    /// The fields cannot be written as JSON.
+    #[error("the event's fields cannot be encoded")]
+    Encode(#[from] lovage_protocol::EncodeError),
 }
 
 /// Why a state was not stored.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use lovage_broker::{Delivery, Finish, Settle};
+use lovage_broker::{Delivery, Settle};
 use lovage_protocol::State;
 use tracing::{info, warn};
 
 use crate::{
     attempt::{self, Job, Shared},
-    conclude,
-    context::Context,
+    conclude::{self, Conclusion},
+    context::{Context, Outlet},
     gate,
     outcome::Outcome,
 };
@@ -18,7 +18,11 @@ use crate::{
 /// cannot be seen that it has, as the worker before may have died in between (`celery/app/trace.py`, `trace_task`). Celery
 /// takes stored children for a sign. They are one only where result and follow-ups are stored in one step, and never for the
 /// part of a chord; a part that comes twice counts once.
-pub(crate) async fn done_before(shared: &Shared, delivery: &Delivery, job: &Job) -> Option<Finish> {
+pub(crate) async fn done_before(
+    shared: &Shared,
+    delivery: &Delivery,
+    job: &Job,
+) -> Option<Conclusion> {
     let message = &job.message;
     let stored = match shared.results.load(&message.headers.id).await {
         Ok(stored) => stored.filter(|meta| meta.status == State::Success)?,
@@ -38,7 +42,7 @@ pub(crate) async fn done_before(shared: &Shared, delivery: &Delivery, job: &Job)
     if followed || embed.is_empty() {
         let mut finish = attempt::settle(delivery.clone(), Settle::Ack);
         finish.leave = gate::leave(message, job.task.rules.gated, finish.settle.as_ref(), None);
-        return Some(finish);
+        return Some(finish.into());
     }
     let context = Context::new(
         Arc::clone(message),
@@ -46,6 +50,7 @@ pub(crate) async fn done_before(shared: &Shared, delivery: &Delivery, job: &Job)
         Arc::clone(&shared.hostname),
         Arc::clone(&shared.results),
         shared.client.clone(),
+        Outlet::Events(shared.announcer.clone()),
     );
     let outcome = Outcome::Success(stored.result);
     Some(conclude::conclude(

@@ -50,6 +50,8 @@ pub(crate) async fn drain(
             | Event::Settled
             | Event::Resized
             | Event::Turned(_)
+            // Nothing waits here any more.
+            | Event::Asked(_)
             | Event::Revoked => {}
         }
     }

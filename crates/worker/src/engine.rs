@@ -3,12 +3,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use lovage_broker::{Consumer, Delivery, Want};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use crate::{
@@ -40,8 +40,36 @@ pub(crate) enum Event {
     Settled,
     /// A message that waited for its task's rate limit, outside of slots and prefetch, may run now.
     Turned(Delivery),
+    /// Somebody wants to know which messages wait here.
+    Asked(oneshot::Sender<Vec<Delivery>>),
     /// More is known to be revoked.
     Revoked,
+}
+
+/// The way to the engine for whoever is no part of it. Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EngineLine(Arc<OnceLock<mpsc::WeakUnboundedSender<Event>>>);
+
+impl EngineLine {
+    /// The messages that wait for a slot, in their order; none once the engine has ended.
+    pub(crate) async fn waiting(&self) -> Vec<Delivery> {
+        let (asker, answer) = oneshot::channel();
+        let engine = self.0.get().and_then(mpsc::WeakUnboundedSender::upgrade);
+        let asked = engine.is_some_and(|engine| engine.send(Event::Asked(asker)).is_ok());
+        if asked {
+            answer.await.unwrap_or_default()
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// A message that waits for a slot.
+#[derive(Debug)]
+struct Queued {
+    delivery: Delivery,
+    /// Its reception was told.
+    told: bool,
 }
 
 /// An occupied slot; dropping it frees it.
@@ -96,6 +124,8 @@ pub(crate) async fn run(
     let fetcher = spawn_fetcher(Arc::clone(&consumer), sender.clone());
     let size = Arc::clone(&shared.pool.size);
     size.attach(sender.downgrade());
+    // There is one engine.
+    let _ = shared.line.0.set(sender.downgrade());
     let lenient =
         shared.settings.tasks.reject_on_worker_lost && shared.settings.worker.max_deaths > 0;
     let mut engine = Engine {
@@ -141,7 +171,8 @@ pub(crate) async fn run(
     // What was marked as started by its fetch and got no slot goes back by itself; the rest of the line with `give_back`.
     // Dropping the line ends the fetcher; a batch that it holds at that moment is still recorded as ours, unstarted.
     let waiting = std::mem::take(&mut engine.waiting);
-    let marked: Vec<Delivery> = waiting.into_iter().filter(|one| one.started).collect();
+    let waiting = waiting.into_iter().map(|queued| queued.delivery);
+    let marked: Vec<Delivery> = waiting.filter(|one| one.started).collect();
     let Engine {
         fetcher,
         sender,
@@ -159,11 +190,11 @@ struct Engine {
     size: Arc<Size>,
     sender: mpsc::UnboundedSender<Event>,
     fetcher: mpsc::UnboundedSender<Want>,
-    waiting: VecDeque<Delivery>,
+    waiting: VecDeque<Queued>,
     /// Messages that have cost nearly as many workers as they may; one of them runs at a time.
-    suspects: VecDeque<Delivery>,
+    suspects: VecDeque<Queued>,
     /// Those that have a slot and are about to be spawned.
-    beginning: Vec<Delivery>,
+    beginning: Vec<Queued>,
     suspect_runs: bool,
     /// How long a slot is usually held; a moving average.
     usual: Duration,
@@ -196,13 +227,13 @@ impl Engine {
     /// Puts waiting messages into free slots.
     fn hand_out(&mut self) {
         while self.free() > 0
-            && let Some(delivery) = self.next_in_line()
+            && let Some(queued) = self.next_in_line()
         {
-            self.begin(delivery);
+            self.begin(queued);
         }
     }
 
-    fn next_in_line(&mut self) -> Option<Delivery> {
+    fn next_in_line(&mut self) -> Option<Queued> {
         let suspect = if self.suspect_runs {
             None
         } else {
@@ -212,15 +243,28 @@ impl Engine {
     }
 
     /// Gives a message a slot.
-    fn begin(&mut self, delivery: Delivery) {
+    fn begin(&mut self, queued: Queued) {
         self.running += 1;
-        self.suspect_runs |= delivery.suspect;
-        self.beginning.push(delivery);
+        self.suspect_runs |= queued.delivery.suspect;
+        self.beginning.push(queued);
+    }
+
+    /// Lets a message wait for a slot. While tasks are quick it will have one in a moment, and its reception is told then;
+    /// else it is told now, so that whoever watches sees what this worker holds.
+    fn line_up(&mut self, delivery: Delivery, quick: bool) {
+        let told = !quick && attempt::tell_reception(&self.shared, &delivery);
+        let suspect = delivery.suspect;
+        let queued = Queued { delivery, told };
+        if suspect {
+            self.suspects.push_back(queued);
+        } else {
+            self.waiting.push_back(queued);
+        }
     }
 
     /// Gives those that have a slot a life of their own.
     fn launch(&mut self) {
-        for delivery in self.beginning.drain(..) {
+        for Queued { delivery, told } in self.beginning.drain(..) {
             let slot = Slot {
                 engine: self.sender.clone(),
                 suspect: delivery.suspect,
@@ -232,6 +276,7 @@ impl Engine {
             tokio::spawn(attempt::live(
                 Arc::clone(&self.shared),
                 delivery,
+                told,
                 slot,
                 ticket,
             ));
@@ -241,13 +286,13 @@ impl Engine {
     /// Messages that wait and are revoked need no slot: they are begun to be ended.
     fn end_revoked(&mut self) {
         let all = std::mem::take(&mut self.waiting).into_iter();
-        let (revoked, kept): (VecDeque<_>, VecDeque<_>) = all.partition(|delivery| {
+        let (revoked, kept): (VecDeque<_>, VecDeque<_>) = all.partition(|queued| {
             let decode = &self.shared.decode;
-            self.shared.revoked.has_raw(&delivery.raw, decode)
+            self.shared.revoked.has_raw(&queued.delivery.raw, decode)
         });
         self.waiting = kept;
-        for delivery in revoked {
-            self.begin(delivery);
+        for queued in revoked {
+            self.begin(queued);
         }
     }
 
@@ -284,12 +329,23 @@ impl Engine {
             Event::Resized => {}
             Event::Turned(delivery) => {
                 self.held += 1;
-                // It came before those that wait for a slot.
-                if delivery.suspect {
-                    self.suspects.push_front(delivery);
+                // It came before those that wait for a slot, and its reception was told before it waited.
+                let suspect = delivery.suspect;
+                let queued = Queued {
+                    delivery,
+                    told: true,
+                };
+                if suspect {
+                    self.suspects.push_front(queued);
                 } else {
-                    self.waiting.push_front(delivery);
+                    self.waiting.push_front(queued);
                 }
+            }
+            Event::Asked(asker) => {
+                let waiting = self.waiting.iter().chain(&self.suspects);
+                let waiting = waiting.map(|queued| queued.delivery.clone());
+                // Whoever asked may be gone.
+                let _ = asker.send(waiting.collect());
             }
             Event::Revoked => self.end_revoked(),
             Event::Fetched(batch) => {
@@ -299,13 +355,15 @@ impl Engine {
                 self.held += batch.len();
                 self.stirred = Some(Instant::now());
                 let taken = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+                let quick = self.quick();
                 for delivery in batch {
                     if delivery.started && self.free() > 0 {
-                        self.begin(delivery);
-                    } else if delivery.suspect {
-                        self.suspects.push_back(delivery);
+                        self.begin(Queued {
+                            delivery,
+                            told: false,
+                        });
                     } else {
-                        self.waiting.push_back(delivery);
+                        self.line_up(delivery, quick);
                     }
                 }
                 return Ok(taken);

@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use lovage_broker::{
-    Admit, Admitted, Claim, Consumer, Delivery, Error, Finish, Hold, Leave, Ration, Settle,
+    Admit, Admitted, Claim, Consumer, Delivery, Error, Hold, Leave, Ration, Settle,
 };
 use lovage_client::Outgoing;
 use lovage_protocol::{ExceptionInfo, Message, State, TaskId, TaskMeta, Value};
@@ -17,8 +17,8 @@ use tracing::{debug, info, warn};
 
 use crate::{
     attempt::{self, Job, Shared},
-    conclude,
-    context::Context,
+    conclude::{self, Conclusion},
+    context::{Context, Outlet},
     outcome::{Failure, Outcome},
     revoking,
     shutdown::Shutdown,
@@ -127,7 +127,7 @@ pub(crate) enum Passed {
     /// It is out of our hands.
     Gone,
     /// End it so, without running it.
-    Ends(Box<Finish>),
+    Ends(Box<Conclusion>),
 }
 
 /// Asks for one message.
@@ -141,7 +141,7 @@ pub(crate) async fn pass(shared: &Shared, delivery: &Delivery, job: &Job) -> Pas
                 until,
                 payload: None,
             };
-            Passed::Ends(Box::new(attempt::settle(delivery.clone(), delay)))
+            Passed::Ends(Box::new(attempt::settle(delivery.clone(), delay).into()))
         });
     };
     let headers = &job.message.headers;
@@ -165,15 +165,15 @@ pub(crate) async fn pass(shared: &Shared, delivery: &Delivery, job: &Job) -> Pas
     }
 }
 
-fn duplicate(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Finish {
+fn duplicate(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Conclusion {
     let why = format!("duplicate of {of}");
     revoking::not_run(shared, delivery.clone(), &job.message, &job.body, &why)
 }
 
 /// Ends a message as the task has ended that it waited for.
-async fn join(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Finish {
+async fn join(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Conclusion {
     let Some(meta) = load(shared, &TaskId::from(of)).await else {
-        return attempt::settle(delivery.clone(), Settle::Restore);
+        return attempt::settle(delivery.clone(), Settle::Restore).into();
     };
     let message = &job.message;
     info!(task.id = %message.headers.id, task.name = %message.headers.task, of, "task ends with the result of another");
@@ -185,13 +185,14 @@ async fn join(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Fini
                 Arc::clone(&shared.hostname),
                 Arc::clone(&shared.results),
                 shared.client.clone(),
+                Outlet::Events(shared.announcer.clone()),
             );
             let (body, task) = (&job.body, &job.task);
-            let mut finish =
+            let mut conclusion =
                 conclude::conclude(shared, delivery, body, task, outcome, &context, None);
             // It was not acked at a start, as it had none.
-            finish.settle.get_or_insert(Settle::Ack);
-            finish
+            conclusion.finish.settle.get_or_insert(Settle::Ack);
+            conclusion
         }
         Copied::Revoked(why) => {
             revoking::not_run(shared, delivery.clone(), message, &job.body, &why)

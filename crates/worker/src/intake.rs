@@ -48,7 +48,7 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
             shared.decode.max_decompressed,
         ));
     }
-    let message = match Message::parse_with(&delivery.raw, &shared.decode) {
+    let mut message = match Message::parse_with(&delivery.raw, &shared.decode) {
         Ok(message) => message,
         Err(error) => return Intake::Refuse(reason(&error, None)),
     };
@@ -59,6 +59,7 @@ pub(crate) fn read(shared: &Shared, delivery: &Delivery, now: DateTime<Utc>) -> 
         Ok(body) => body,
         Err(error) => return Intake::Refuse(reason(&error, Some(&message))),
     };
+    shared.announcer.describe(&mut message, &body);
     let expires = match moment(shared, message.headers.expires.as_deref()) {
         Ok(expires) => expires,
         Err(text) => return Intake::Refuse(invalid(&message, "expires", &text)),

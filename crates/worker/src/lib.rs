@@ -13,9 +13,10 @@
 //! | `engine` | when to fetch and what runs next |
 //! | `intake` | what to do with a message: run, refuse, delay, expire |
 //! | `gate` | what must hold before a task runs: uniqueness, limits |
-//! | `rate` | Celery's rate limits, per worker and task |
+//! | `rate`, `turns` | Celery's rate limits, per worker and task |
 //! | `unknown` | messages whose task is not registered here |
 //! | `attempt`, `conclude` | one message's life; what its outcome leads to |
+//! | `announce`, `running` | what is told of tasks; which run now |
 //! | `dedup` | redelivered tasks that have succeeded before |
 //! | `pool` | where tasks run: executor, threads, child processes; limits and size |
 //! | `handle` | what can be asked and told while it runs |
@@ -30,8 +31,10 @@
 //! | `revoked`, `revoking` | what is not to be run: the copy in memory, and how it is learnt and applied |
 //! | `commit` | starts and ends in batches |
 //! | `module`, `catalogue`, `rules` | which tasks there are, and what holds for each |
+//! | `presence`, `control` | what others see of it, and what they can tell it |
 //! | `shutdown`, `drain` | how to stop: what is asked for, and what it does |
 
+mod announce;
 mod attempt;
 mod bridge;
 mod catalogue;
@@ -40,6 +43,7 @@ mod chord;
 mod commit;
 mod conclude;
 pub mod context;
+mod control;
 mod dedup;
 mod drain;
 mod engine;
@@ -58,6 +62,7 @@ mod outcome;
 mod panics;
 mod policy;
 mod pool;
+mod presence;
 mod rate;
 mod raw;
 mod records;
@@ -65,9 +70,11 @@ mod retrying;
 mod revoked;
 mod revoking;
 mod rules;
+mod running;
 mod shutdown;
 pub mod signal;
 mod soft_limit;
+mod turns;
 mod unknown;
 mod worker;
 mod workflow;
@@ -84,6 +91,7 @@ pub use outcome::{Failure, Outcome, Retry, When};
 pub use pool::{
     Autoscale, ChildCommand, ChildParts, KillSignal, Terminated, UnknownSignal, serve_child,
 };
+pub use presence::{Conf, Presence};
 pub use rate::{RateLimits, RateRefused};
 pub use raw::{RawCall, RawTask};
 pub use shutdown::Shutdown;

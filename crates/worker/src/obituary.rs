@@ -8,15 +8,19 @@ use lovage_protocol::{DecodeOptions, Message, State, TaskMeta};
 use lovage_results::ResultStore;
 use tracing::warn;
 
-use crate::{chain::never_run, records, workflow};
+use crate::{announce::Announcer, chain::never_run, records, workflow};
 
 /// Writes the records of such a message; `beside`: the broker stores them in the step that buries it.
 pub(crate) fn writer(
     results: Arc<dyn ResultStore>,
     beside: bool,
     decode: DecodeOptions,
+    announcer: Announcer,
 ) -> Obituary {
     Arc::new(move |raw, deaths| {
+        if let Ok(message) = Message::parse_with(raw, &decode) {
+            announcer.died(&message, &records::worker_lost(deaths));
+        }
         let failures = failures(raw, deaths, &decode);
         let writes: Vec<_> = failures
             .iter()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lovage_protocol::{ExceptionInfo, Value};
 
-use crate::records;
+use crate::{pool::KillSignal, records};
 
 /// One attempt's end.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub enum Outcome {
         reason: String,
     },
     /// It was ended from outside, by `revoke` with `terminate`: acked, REVOKED.
-    Terminated,
+    Terminated(KillSignal),
 }
 
 /// A failure for good.

@@ -74,7 +74,7 @@ pub(crate) fn conclude(
         }
         Outcome::Failure(failure) => fail(failure, message, settings),
         Outcome::Retry(retry) => retry_or_fail(retry, message, rules, settings, jitter),
-        Outcome::Terminated => Ending {
+        Outcome::Terminated(_) => Ending {
             settle: Settle::Ack,
             record: Some(Record {
                 state: State::Revoked,

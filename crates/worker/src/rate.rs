@@ -9,12 +9,11 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use lovage_broker::DeliveryTag;
 use lovage_registry::RateLimit;
 use tokio::sync::Notify;
 
@@ -203,40 +202,8 @@ impl Drop for Token {
     }
 }
 
-/// Tokens of deliveries that have waited for them and stand in the engine's line again.
-#[derive(Debug, Default)]
-pub(crate) struct Turns {
-    granted: Mutex<HashMap<DeliveryTag, Token>>,
-    /// How many there are, so that the lock is taken only when there are any.
-    count: AtomicUsize,
-}
-
 /// The broker's clock decides when an eta is over, and may be ahead by so much.
 const SKEW: f64 = 2.0;
-
-impl Turns {
-    fn lock(&self) -> MutexGuard<'_, HashMap<DeliveryTag, Token>> {
-        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The delivery need not wait again.
-    pub(crate) fn grant(&self, tag: DeliveryTag, token: Token) {
-        let mut granted = self.lock();
-        granted.insert(tag, token);
-        self.count.store(granted.len(), Ordering::Release);
-    }
-
-    /// The token of a delivery that has waited for it.
-    pub(crate) fn granted(&self, tag: DeliveryTag) -> Option<Token> {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        let mut granted = self.lock();
-        let token = granted.remove(&tag);
-        self.count.store(granted.len(), Ordering::Release);
-        token
-    }
-}
 
 /// What a message is to do; it gets the token that it takes. Costs a task without a rate limit one look at a flag. `now` is unix
 /// time.

@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        PoisonError, RwLock,
+        PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -71,12 +71,7 @@ impl Revoked {
 
     /// Whether the task with these headers is not to be run.
     pub(crate) fn has(&self, headers: &Headers) -> bool {
-        self.any.load(Ordering::Acquire)
-            && self
-                .known
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .has(headers)
+        self.any.load(Ordering::Acquire) && self.known().has(headers)
     }
 
     /// As [`Self::has`], for a message as it came.
@@ -85,10 +80,26 @@ impl Revoked {
             && Message::parse_with(raw, decode).is_ok_and(|message| self.has(&message.headers))
     }
 
+    /// Whether the task of this id is revoked by its id.
+    pub(crate) fn has_id(&self, id: &TaskId) -> bool {
+        self.any.load(Ordering::Acquire) && self.known().ids.contains_key(id)
+    }
+
+    /// The ids of revoked tasks, the oldest first.
+    pub(crate) fn ids(&self) -> Vec<TaskId> {
+        let known = self.known();
+        let mut ids: Vec<(&TaskId, &f64)> = known.ids.iter().collect();
+        ids.sort_by(|a, b| a.1.total_cmp(b.1));
+        ids.into_iter().map(|(id, _)| id.clone()).collect()
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// From when on the broker is to be asked.
     pub(crate) fn since(&self) -> f64 {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.read_to - OVERLAP
+        self.known().read_to - OVERLAP
     }
 
     /// Takes in what the broker told.

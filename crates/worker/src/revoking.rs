@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use lovage_broker::{
-    Broadcast, Broker, Delivery, Error, Finish, Recorded, Settle, Target, revocation::EXCHANGE,
+    Broadcast, Broker, Delivery, Error, Recorded, Settle, Target, revocation::EXCHANGE,
 };
 use lovage_protocol::{
     Body, ExceptionInfo, Headers, Message, State, TaskId, TaskMeta, Value, time,
@@ -13,7 +13,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::{debug, info, warn};
 
 use crate::{
+    announce::Tiding,
     attempt::{self, Shared},
+    conclude::Conclusion,
     engine::Event,
     gate, intake,
     layer::{self, End},
@@ -284,10 +286,10 @@ pub(crate) async fn recall_if_revoked(shared: &Shared, headers: &Headers) {
 pub(crate) fn not_run(
     shared: &Shared,
     delivery: Delivery,
-    message: &Message,
+    message: &Arc<Message>,
     body: &Body,
     why: &str,
-) -> Finish {
+) -> Conclusion {
     let headers = &message.headers;
     info!(
         why,
@@ -315,5 +317,10 @@ pub(crate) fn not_run(
         intake::extend(shared, message, Some(body), &mut meta);
         finish.results.extend(shared.results.encode(&meta));
     }
-    finish
+    let revoked = Tiding::Revoked {
+        by: None,
+        expired: why == "expired",
+    };
+    let report = shared.announcer.report(message, [revoked]);
+    Conclusion { finish, report }
 }

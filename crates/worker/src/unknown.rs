@@ -16,7 +16,9 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::{
+    announce,
     attempt::{Shared, settle},
+    conclude::Conclusion,
     policy, records,
 };
 
@@ -58,8 +60,8 @@ impl Unknown {
         &self,
         shared: &Shared,
         delivery: Delivery,
-        message: &Message,
-    ) -> Finish {
+        message: &Arc<Message>,
+    ) -> Conclusion {
         let name = message.headers.task.as_str();
         if let Some(queue) = &self.forward
             && *queue != delivery.queue
@@ -67,7 +69,7 @@ impl Unknown {
             && self.peers_know(name).await
         {
             info!(task.name = name, task.id = %message.headers.id, %queue, "task is not registered here: forwarded");
-            return forward(delivery, message, queue);
+            return forward(delivery, message, queue).into();
         }
         let now = unix(shared.client.clock().now());
         let since = message
@@ -82,19 +84,14 @@ impl Unknown {
             if !message.headers.extra.contains_key(SINCE) {
                 info!(task.name = name, task.id = %message.headers.id, "task is not registered here: it waits for a worker that registers it");
             }
-            let mut waiting = message.clone();
+            let mut waiting = Message::clone(message);
             waiting
                 .headers
                 .extra
                 .insert(SINCE.to_owned(), Value::Float(since));
             let payload = Some(waiting.to_json().into());
-            return settle(
-                delivery,
-                Settle::Delay {
-                    until: now + GRACE_STEP,
-                    payload,
-                },
-            );
+            let until = now + GRACE_STEP;
+            return settle(delivery, Settle::Delay { until, payload }).into();
         }
         warn!(task.name = name, task.id = %message.headers.id, "task is not registered here: dead-lettered");
         give_up(shared, delivery, message)
@@ -186,7 +183,7 @@ fn forward(delivery: Delivery, message: &Message, queue: &QueueName) -> Finish {
     finish
 }
 
-fn give_up(shared: &Shared, delivery: Delivery, message: &Message) -> Finish {
+fn give_up(shared: &Shared, delivery: Delivery, message: &Arc<Message>) -> Conclusion {
     let name = message.headers.task.as_str();
     let exception = records::celery_exception("NotRegistered", name);
     let detail = format!(
@@ -213,7 +210,9 @@ fn give_up(shared: &Shared, delivery: Delivery, message: &Message) -> Finish {
         finish.chord =
             crate::workflow::chord_part(shared, message, &body, &State::Failure, &record.result);
     }
-    finish
+    let failed = announce::unregistered(&exception);
+    let report = shared.announcer.report(message, [failed]);
+    Conclusion { finish, report }
 }
 
 #[expect(

@@ -4,18 +4,21 @@ use std::{fmt, sync::Arc};
 
 use lovage_broker::{Binding, Broker, ConsumerOptions, Exclusive, Place, Topology};
 use lovage_client::{Client, rusty};
-use lovage_protocol::{NodeName, QueueName};
+use lovage_flower_compat::{Emitter, EmitterOptions, machine};
+use lovage_protocol::{Lamport, NodeName, QueueName, event::Origin};
 use lovage_results::ResultStore;
-use lovage_settings::{Pool as Kind, Settings, TaskSettings};
+use lovage_settings::{Pool as Kind, Settings};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
+    announce::Announcer,
     attempt::{self, Shared},
     catalogue::Catalogue,
     chord::Joiner,
     commit::Starter,
-    engine::{self, Summary},
+    control::Queues,
+    engine::{self, EngineLine, Summary},
     error::{BuildError, Error},
     gate::Gatekeeper,
     handle::WorkerHandle,
@@ -27,9 +30,11 @@ use crate::{
         Autoscale, ChildCommand, Pool, Size, in_process::Runner, prefork::Prefork,
         threads::Abandoned,
     },
-    rate::Turns,
+    presence::{Presence, Showing},
     revoking,
+    running::Running,
     shutdown::Shutdown,
+    turns::Turns,
     unknown::Unknown,
 };
 
@@ -61,6 +66,8 @@ pub struct WorkerParts {
     pub child: Option<ChildCommand>,
     /// Between what sizes the pool scales by itself; then it begins with the fewest.
     pub autoscale: Option<Autoscale>,
+    /// What it shows of itself to others.
+    pub presence: Presence,
 }
 
 /// A worker that is ready to run: its tasks are collected, their state is made.
@@ -82,6 +89,7 @@ struct Kept {
     settings: Arc<Settings>,
     node: NodeName,
     queues: Vec<QueueName>,
+    presence: Presence,
 }
 
 impl Worker {
@@ -102,6 +110,7 @@ impl Worker {
             pool: kind,
             child,
             autoscale,
+            presence,
         } = parts;
         let hooks = Hooks::of(&mut modules);
         for layer in modules.iter().flat_map(|module| &module.publish_layers) {
@@ -158,6 +167,7 @@ impl Worker {
             settings,
             node,
             queues,
+            presence,
         };
         Ok(Self {
             parts,
@@ -187,6 +197,7 @@ impl Worker {
     /// When the broker refuses for good; a broker that is away is waited for.
     pub async fn run(self, shutdown: Shutdown, ready: impl FnOnce()) -> Result<Summary, Error> {
         panics::install_hook();
+        let handle = self.handle();
         let Kept {
             broker,
             results,
@@ -194,6 +205,7 @@ impl Worker {
             settings,
             node,
             queues,
+            presence,
         } = self.parts;
         let stopped = CancellationToken::new();
         let _stop = stopped.clone().drop_guard();
@@ -208,7 +220,8 @@ impl Worker {
                 return Ok(Summary::default());
             }
         }
-        let (mut bindings, exclusive) = places(&queues, &settings.tasks)?;
+        let topology = Topology::new(&settings.tasks)?;
+        let (mut bindings, exclusive) = places(&queues, &topology)?;
         if settings.worker.direct {
             bindings.extend(direct(&node));
         }
@@ -221,9 +234,9 @@ impl Worker {
             states: self.states.clone(),
         };
         let stopping = self.hooks.start(&started).await?;
-        let shared_queues = bindings.into_iter().map(|binding| binding.queue).collect();
-        let mut options = ConsumerOptions::new(node.clone(), shared_queues);
-        options.exclusive = exclusive;
+        let shared_queues = bindings.iter().map(|binding| binding.queue.clone());
+        let mut options = ConsumerOptions::new(node.clone(), shared_queues.collect());
+        options.exclusive.clone_from(&exclusive);
         options.tasks = self.catalogue.names();
         options.lease = settings.worker.lease;
         // Without requeue on loss, as Celery's default has it, the first death of a started task is its failure.
@@ -238,14 +251,23 @@ impl Worker {
         // The script cannot look into a compressed record to see whether a SUCCESS stands there; the store can.
         let results_beside = chords_beside && settings.results.compression.is_none();
         let decode = intake::decode_options(&settings);
+        let announcer = announcer(&broker, &node, &settings);
         options.obituary = Some(obituary::writer(
             Arc::clone(&results),
             results_beside,
             decode.clone(),
+            announcer.clone(),
         ));
         let life = settings.worker.revokes.expires;
         let (revoked, ear) = revoking::begin(&broker, life, &shutdown).await?;
         let consumer = broker.consumer(options).await?;
+        let consumed = Queues::new(
+            Arc::clone(&broker),
+            Arc::clone(&consumer),
+            topology,
+            bindings,
+            exclusive,
+        );
         let joiner = Joiner {
             broker: Arc::clone(&broker),
             client: client.clone(),
@@ -277,15 +299,20 @@ impl Worker {
             unknown: Unknown::new(broker, forward, settings.worker.unknown_grace),
             shutdown: shutdown.clone(),
             revoked,
+            announcer,
+            running: Running::default(),
+            line: EngineLine::default(),
             settings,
         };
         let shared = Arc::new(shared);
+        let showing = Showing::begin(&shared, handle, consumed, presence).await;
         ready();
         // On a task of its own: the thread that waits for `run` would otherwise be woken for every message.
         let engine = engine::run(shared, Arc::clone(&consumer), shutdown.clone(), ear);
         let summary = tokio::spawn(engine)
             .await
             .unwrap_or_else(|error| Err(Error::Engine(error)));
+        showing.end().await;
         self.pool.close().await;
         let closed = consumer.close().await;
         stopping.stop(&started, &shutdown).await;
@@ -314,12 +341,29 @@ fn direct(node: &NodeName) -> Option<Binding> {
     })
 }
 
+/// Tells of this worker's tasks.
+fn announcer(broker: &Arc<dyn Broker>, node: &NodeName, settings: &Settings) -> Announcer {
+    let events = &settings.events;
+    let options = EmitterOptions {
+        origin: Origin {
+            hostname: node.to_string(),
+            pid: std::process::id(),
+            utcoffset: machine::utcoffset(),
+        },
+        clock: Lamport::default(),
+        task_events: events.task_events,
+        waiting: events.buffer,
+        rate: events.max_rate,
+    };
+    let emitter = Emitter::new(Arc::clone(broker), options);
+    Announcer::new(emitter, events)
+}
+
 /// What is behind the names of queues: bindings of those that workers share, and a queue of our own for each broadcast.
 fn places(
     queues: &[QueueName],
-    settings: &TaskSettings,
+    topology: &Topology,
 ) -> Result<(Vec<Binding>, Vec<Exclusive>), Error> {
-    let topology = Topology::new(settings)?;
     let (mut bindings, mut exclusive) = (Vec::new(), Vec::new());
     for queue in queues {
         match topology.find(queue.as_str())? {

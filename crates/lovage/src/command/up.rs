@@ -57,6 +57,8 @@ pub(crate) fn run(
         ));
     }
     settings.worker.demo_tasks = true;
+    // Whoever tries it wants to see it.
+    settings.events.task_events = true;
     let plan = Plan::new(args.run, settings, modules)?;
     start_tracing(&plan.settings.telemetry);
     in_runtime(plan.concurrency(), run_all(args.data, plan))

@@ -5,12 +5,13 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 use clap::Args;
 use lovage_protocol::{NodeName, QueueName};
 use lovage_settings::{BrokerUrl, Pool, Settings, parse_level, start_tracing};
-use lovage_worker::{Autoscale, Catalogue, Module, Worker, WorkerParts};
+use lovage_worker::{Autoscale, Catalogue, Module, Presence, Worker, WorkerParts};
 use tracing::info;
 
 use crate::{
     banner::Banner,
     command::{QueueList, pool_child, seconds, select_queues},
+    conf::conf,
     connect,
     failure::{Failure, chain},
     nodename, output,
@@ -20,6 +21,8 @@ use crate::{
 
 /// Tasks at once in the async pool, when nobody says.
 const ASYNC_CONCURRENCY: usize = 100;
+/// Seconds between two signs of life, as Celery has it.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 /// tokio's own limit of threads for what blocks.
 const BLOCKING_THREADS: usize = 512;
 
@@ -70,6 +73,21 @@ pub(crate) struct RunArgs {
     /// One JSON object a line, as LOVAGE_LOG_FORMAT=json
     #[arg(long)]
     json_logs: bool,
+    /// Send task events from the start on, for Flower and celery events
+    #[arg(short = 'E', long, visible_alias = "events")]
+    task_events: bool,
+    /// Seconds between two signs of life [default: 2]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    heartbeat_interval: Option<Duration>,
+    /// Give no sign of life: the worker is not shown as online
+    #[arg(long)]
+    without_heartbeat: bool,
+    /// Do not listen to other workers
+    #[arg(long)]
+    without_gossip: bool,
+    /// Do not greet other workers at the start
+    #[arg(long)]
+    without_mingle: bool,
 }
 
 /// Run tasks until told to stop.
@@ -97,16 +115,8 @@ pub(crate) struct WorkerArgs {
 /// Flags of Celery's that have no effect here, so that a start script may keep them.
 #[derive(Debug, Args)]
 struct CeleryArgs {
-    #[arg(short = 'E', long, visible_alias = "events", hide = true)]
-    task_events: bool,
     #[arg(short = 'O', long, hide = true, value_name = "PROFILE")]
     optimization: Option<String>,
-    #[arg(long, hide = true)]
-    without_gossip: bool,
-    #[arg(long, hide = true)]
-    without_mingle: bool,
-    #[arg(long, hide = true)]
-    without_heartbeat: bool,
 }
 
 impl WorkerArgs {
@@ -118,24 +128,10 @@ impl WorkerArgs {
 
 impl CeleryArgs {
     fn hint(&self) {
-        if self.task_events {
-            output::hint("-E has no effect yet: this version sends no task events");
-        }
         if self.optimization.is_some() {
             output::hint(
                 "-O has no effect: slots are always given to what comes next (Celery's -O fair)",
             );
-        }
-        for (given, flag) in [
-            (self.without_gossip, "--without-gossip"),
-            (self.without_mingle, "--without-mingle"),
-            (self.without_heartbeat, "--without-heartbeat"),
-        ] {
-            if given {
-                output::hint(format_args!(
-                    "{flag} has no effect: this version does not do it anyway"
-                ));
-            }
         }
     }
 }
@@ -179,6 +175,7 @@ pub(crate) struct Plan {
     concurrency: usize,
     pool: Pool,
     autoscale: Option<Autoscale>,
+    presence: Presence,
     tasks: Vec<String>,
 }
 
@@ -227,6 +224,16 @@ impl Plan {
         settings.tasks.time_limit = args.time_limit.or(settings.tasks.time_limit);
         settings.tasks.soft_time_limit = args.soft_time_limit.or(settings.tasks.soft_time_limit);
         let tasks = specs.iter().map(|spec| spec.name.to_string()).collect();
+        settings.events.task_events |= args.task_events;
+        let interval = args
+            .heartbeat_interval
+            .filter(|interval| !interval.is_zero());
+        let presence = Presence {
+            heartbeat: (!args.without_heartbeat).then(|| interval.unwrap_or(HEARTBEAT)),
+            gossip: !args.without_gossip,
+            mingle: !args.without_mingle,
+            ..Presence::default()
+        };
         Ok(Self {
             settings,
             made_up_broker: None,
@@ -236,6 +243,7 @@ impl Plan {
             concurrency,
             pool,
             autoscale: args.autoscale.filter(|_| pool != Pool::Solo),
+            presence,
             tasks,
         })
     }
@@ -326,6 +334,7 @@ pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> 
         concurrency,
         pool,
         autoscale,
+        mut presence,
         tasks,
     } = plan;
     let url = connect::broker_url(&settings)?;
@@ -361,6 +370,7 @@ pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> 
         })?),
         _ => None,
     };
+    presence.conf = conf(&settings);
     let parts = WorkerParts {
         broker: connected.broker,
         results: connected.results,
@@ -373,6 +383,7 @@ pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> 
         pool,
         child,
         autoscale,
+        presence,
     };
     let worker = tokio::select! {
         worker = Worker::start(parts) => worker?,

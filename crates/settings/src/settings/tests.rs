@@ -218,7 +218,7 @@ fn unknown_names_are_warnings_with_the_nearest_name() {
     let (settings, warnings) = read(&[
         ("CELERY_BROKR_URL", "redis://x"),
         ("LOVAGE_MAX_DEATH", "3"),
-        ("CELERY_WORKER_POOL_RESTARTS", "1"),
+        ("CELERY_WORKER_POOL_PUTLOCKS", "1"),
         ("CELERY_BEAT_SCHEDULE", "{}"),
         ("MAIL_SERVER", "x"),
         ("LOVAGE_TEST_PYTHON", "x"),
@@ -233,7 +233,7 @@ fn unknown_names_are_warnings_with_the_nearest_name() {
         [
             "CELERY_BEAT_SCHEDULE has no effect: it belongs to the periodic scheduler, which this version does not have",
             "CELERY_BROKR_URL is read by nothing; did you mean CELERY_BROKER_URL?",
-            "CELERY_WORKER_POOL_RESTARTS has no effect: child processes are started and watched by Lovage itself",
+            "CELERY_WORKER_POOL_PUTLOCKS has no effect: child processes are started and watched by Lovage itself",
             "LOVAGE_MAX_DEATH is read by nothing; did you mean LOVAGE_MAX_DEATHS?",
             "MAIL_SERVER is read by nothing",
         ]

@@ -1,5 +1,7 @@
 use lovage_protocol::{Body, Headers, Map, Properties, TaskId, TaskName};
 
+use crate::pool::KillSignal;
+
 use super::*;
 
 fn message() -> Message {
@@ -242,7 +244,11 @@ fn a_lost_child_follows_retry_then_reject_then_failure() {
 
 #[test]
 fn a_terminated_task_is_revoked_and_its_message_acknowledged() {
-    let ending = ending(Outcome::Terminated, &message(), &TaskSettings::default());
+    let ending = ending(
+        Outcome::Terminated(KillSignal::TERM),
+        &message(),
+        &TaskSettings::default(),
+    );
     assert!(matches!(ending.settle, Settle::Ack));
     assert!(matches!(ending.next, Next::Nothing));
     let record = ending.record.unwrap();

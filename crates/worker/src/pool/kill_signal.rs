@@ -50,6 +50,12 @@ impl KillSignal {
     pub(crate) fn signal(self) -> Signal {
         self.0
     }
+
+    /// Its number on this system.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        self.0.as_raw()
+    }
 }
 
 impl Default for KillSignal {

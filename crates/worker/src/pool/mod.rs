@@ -223,9 +223,9 @@ impl Pool {
                         warn!("a task on a thread cannot be terminated, it runs on; the prefork pool can end such tasks");
                         answer.give(Terminated::OnThread);
                     }
-                    Order::Terminate(_, answer) => {
+                    Order::Terminate(signal, answer) => {
                         answer.give(Terminated::Yes);
-                        return Ran::Ended(Outcome::Terminated);
+                        return Ran::Ended(Outcome::Terminated(signal));
                     }
                 },
             }
@@ -243,7 +243,7 @@ impl Pool {
         let (raw, queue) = (delivery.raw.clone(), delivery.queue.to_string());
         let (killer, running) = prefork.run(offer, raw, queue, limits, context.clone());
         let mut running = pin!(running);
-        let (mut terminated, mut heard) = (false, Heard::default());
+        let (mut terminated, mut heard) = (None, Heard::default());
         loop {
             tokio::select! {
                 biased;
@@ -253,14 +253,18 @@ impl Pool {
                         Ran::Ended(outcome)
                     }
                     JobEnd::Over(over) => Ran::Ended(over_limit(over, limits, &context)),
-                    JobEnd::Died(_) if terminated => Ran::Ended(Outcome::Terminated),
-                    JobEnd::Died(death) => Ran::Lost(death, number),
+                    JobEnd::Died(death) => match terminated {
+                        Some(signal) => Ran::Ended(Outcome::Terminated(signal)),
+                        None => Ran::Lost(death, number),
+                    },
                 },
                 order = self.orders.next(&context.message().headers, &mut heard, self.shutdown()) => match order {
                     Order::Cold => return Ran::Dropped,
                     Order::Terminate(signal, answer) => {
                         // A signal that does not end the process leaves the task running.
-                        terminated |= killer.send(signal).is_ok();
+                        if killer.send(signal).is_ok() {
+                            terminated = Some(signal);
+                        }
                         answer.give(Terminated::Yes);
                     }
                 },
@@ -298,6 +302,13 @@ impl Pool {
         match &self.form {
             Form::InProcess(_) => vec![std::process::id()],
             Form::Prefork(prefork) => prefork.processes(),
+        }
+    }
+
+    /// Replaces what runs the tasks, where that is child processes: they end after the task they have.
+    pub(crate) fn restart(&self) {
+        if let Form::Prefork(prefork) = &self.form {
+            prefork.restart();
         }
     }
 

@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
+    pin::pin,
     sync::Arc,
     thread,
 };
@@ -23,7 +24,7 @@ use tracing::{Instrument, info_span};
 use super::wire::{Frame, Report};
 use crate::{
     catalogue::Catalogue,
-    context::Context,
+    context::{Context, Outlet, Told},
     error::{ChildError, with_causes},
     handler::Call,
     intake::decode_options,
@@ -183,7 +184,20 @@ impl Worker {
         while let Some(frame) = frames.recv().await {
             match frame {
                 Frame::Run { job, queue, raw } => {
-                    let report = self.run(job, &queue, &raw, &mut frames).await;
+                    let (outlet, mut told) = mpsc::unbounded_channel();
+                    let report = {
+                        let mut running = pin!(self.run(job, &queue, &raw, outlet, &mut frames));
+                        loop {
+                            tokio::select! {
+                                biased;
+                                Some(told) = told.recv() => tell(&mut pipe, &Frame::Told { job, told })?,
+                                report = &mut running => break report,
+                            }
+                        }
+                    };
+                    while let Ok(told) = told.try_recv() {
+                        tell(&mut pipe, &Frame::Told { job, told })?;
+                    }
                     // The parent may read nothing for a moment, but always does in the end, or is gone.
                     tell(&mut pipe, &Frame::Done(report))?;
                 }
@@ -200,6 +214,7 @@ impl Worker {
         job: u64,
         queue: &str,
         raw: &[u8],
+        outlet: mpsc::UnboundedSender<Told>,
         frames: &mut mpsc::UnboundedReceiver<Frame>,
     ) -> Report {
         let mut report = Report {
@@ -236,6 +251,7 @@ impl Worker {
             Arc::clone(&self.node),
             Arc::clone(&self.results),
             self.client.clone(),
+            Outlet::Parent(outlet),
         );
         let call = Call {
             message,

@@ -91,7 +91,11 @@ async fn live(shared: &Shared, mut child: Child) -> End {
 
 async fn lend(shared: &Shared, child: &mut Child) -> End {
     let mut tasks = 0_u32;
+    let mut generation = shared.generation.subscribe();
     loop {
+        if generation.has_changed().unwrap_or(false) {
+            return End::Worn;
+        }
         let (take, mut taken) = oneshot::channel();
         let offer = Offer {
             pid: child.pid(),
@@ -117,6 +121,17 @@ async fn lend(shared: &Shared, child: &mut Child) -> End {
                         assignment
                     }
                     Err(_) => return End::Retired,
+                }
+            }
+            Ok(()) = generation.changed() => {
+                taken.close();
+                match taken.try_recv() {
+                    Ok(assignment) => {
+                        // After this one.
+                        generation.mark_changed();
+                        assignment
+                    }
+                    Err(_) => return End::Worn,
                 }
             }
             frame = child.connection.next() => {
@@ -195,6 +210,7 @@ async fn work(child: &mut Child, assignment: Assignment) -> bool {
                     let _ = reply.send(JobEnd::Reported(outcome, children));
                     return !spent;
                 }
+                Ok(Some(Frame::Told { job: of, told })) if of == job => context.tell(told),
                 Ok(None) => {
                     let death = child.end().await;
                     warn!(pid = child.pid(), "a child process died with its task, {death}");

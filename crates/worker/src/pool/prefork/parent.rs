@@ -97,6 +97,8 @@ pub(super) struct Shared {
     /// Each permit retires one keeper whose child is idle.
     pub(super) retired: Semaphore,
     pub(super) closing: CancellationToken,
+    /// Children of an older generation are replaced.
+    pub(super) generation: watch::Sender<u64>,
     /// How the first child of all fared: the reason when it could not start.
     pub(super) first: watch::Sender<Option<Result<(), String>>>,
     processes: Mutex<BTreeSet<u32>>,
@@ -142,6 +144,7 @@ impl Prefork {
             offers,
             retired: Semaphore::new(0),
             closing: CancellationToken::new(),
+            generation: watch::Sender::new(0),
             first: watch::Sender::new(None),
             processes: Mutex::default(),
         };
@@ -176,6 +179,13 @@ impl Prefork {
     /// Takes children away: idle ones at once, the others after their task.
     pub(crate) fn shrink(&self, children: usize) {
         self.shared.retired.add_permits(children);
+    }
+
+    /// Replaces every child: idle ones at once, the others after their task.
+    pub(crate) fn restart(&self) {
+        self.shared
+            .generation
+            .send_modify(|generation| *generation += 1);
     }
 
     fn keepers(&self) -> MutexGuard<'_, JoinSet<()>> {

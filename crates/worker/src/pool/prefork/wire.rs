@@ -6,7 +6,11 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chrono::DateTime;
 use lovage_protocol::{ExceptionInfo, Map, TaskId, Value};
 
-use crate::outcome::{Failure, Outcome, Retry, When};
+use crate::{
+    context::Told,
+    outcome::{Failure, Outcome, Retry, When},
+    pool::KillSignal,
+};
 
 /// No frame is longer; a length beyond it means that somebody else writes into the pipe.
 const LONGEST: usize = 1 << 30;
@@ -26,6 +30,8 @@ pub(crate) enum Frame {
     Ready,
     /// To the parent: it cannot begin, and why.
     Refused(String),
+    /// To the parent: what the task of a job tells.
+    Told { job: u64, told: Told },
     /// To the parent: how a job ended.
     Done(Report),
 }
@@ -66,6 +72,11 @@ impl Frame {
             Self::Refused(why) => {
                 out.put_u8(b'N');
                 out.put_slice(why.as_bytes());
+            }
+            Self::Told { job, told } => {
+                out.put_u8(b'T');
+                out.put_u64(*job);
+                out.put_slice(told_value(told).to_json().as_bytes());
             }
             Self::Done(report) => {
                 out.put_u8(b'D');
@@ -117,6 +128,11 @@ impl Frame {
             b'S' => Self::Stop,
             b'Y' => Self::Ready,
             b'N' => Self::Refused(String::from_utf8_lossy(&frame).into_owned()),
+            b'T' => {
+                let job = get_u64(&mut frame)?;
+                let told = read_told(&frame).ok_or(WireError("an event that is none"))?;
+                Self::Told { job, told }
+            }
             b'D' => {
                 let job = get_u64(&mut frame)?;
                 if frame.is_empty() {
@@ -152,6 +168,27 @@ fn get_text(frame: &mut Bytes) -> Result<String, WireError> {
     }
     let text = frame.split_to(length);
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn told_value(told: &Told) -> Value {
+    let (word, name, value) = match told {
+        Told::Event { kind, fields } => ("event", kind, Value::Map(fields.clone())),
+        Told::State { state, meta } => ("state", state, meta.clone()),
+    };
+    Value::List(vec![word.into(), name.as_str().into(), value])
+}
+
+fn read_told(json: &[u8]) -> Option<Told> {
+    let Value::List(parts) = Value::from_json(json).ok()? else {
+        return None;
+    };
+    let [word, name, value]: [Value; 3] = parts.try_into().ok()?;
+    let name = name.as_str()?.to_owned();
+    match (word.as_str()?, value) {
+        ("event", Value::Map(fields)) => Some(Told::Event { kind: name, fields }),
+        ("state", meta) => Some(Told::State { state: name, meta }),
+        _ => None,
+    }
 }
 
 fn report_value(report: &Report) -> Value {
@@ -223,7 +260,7 @@ fn outcome_map(outcome: &Outcome) -> Map {
                 ("reason", reason.as_str().into()),
             ],
         ),
-        Outcome::Terminated => ("terminated", Vec::new()),
+        Outcome::Terminated(_) => ("terminated", Vec::new()),
     };
     let fields = fields.into_iter();
     let mut map: Map = fields
@@ -270,7 +307,7 @@ fn read_outcome(value: Value) -> Option<Outcome> {
             requeue: take("requeue").as_bool()?,
             reason: text(take("reason"))?,
         },
-        "terminated" => Outcome::Terminated,
+        "terminated" => Outcome::Terminated(KillSignal::TERM),
         _ => return None,
     })
 }
