@@ -105,7 +105,6 @@ fn refused_either_way() -> Vec<(&'static str, Value)> {
         ),
         ("pool_grow", json!({"n": "many"})),
         ("pool_shrink", json!({"n": "many"})),
-        ("query_task", json!({"ids": null})),
         (
             "revoke_by_stamped_headers",
             json!({"headers": ["no-value"]}),

@@ -25,20 +25,16 @@ fn revoked(cast: &mut Cast, node: &str) -> Vec<String> {
 fn what_is_revoked_does_not_run(fleet: Fleet) {
     let mut cast = Cast::of(fleet);
     for (node, queue) in each(&cast) {
-        send_sleeps(&mut cast, &queue, 1.0, 2);
+        let later = json!({"countdown": 3600});
+        let late = cast.send(&queue, "demo.add", &json!([2, 3]), &later);
+        cast.ask_until(&node, "scheduled", |held| {
+            held.as_array().is_some_and(|held| held.len() == 1)
+        });
+        send_sleeps(&mut cast, &queue, 1.5, 2);
         cast.wait_for_active(&node, 2);
         let doomed: Vec<String> = (0..3)
             .map(|_| cast.send(&queue, "demo.add", &json!([2, 3]), &json!({})))
             .collect();
-        let late = cast.send(
-            &queue,
-            "demo.add",
-            &json!([2, 3]),
-            &json!({"countdown": 3600}),
-        );
-        cast.ask_until(&node, "scheduled", |held| {
-            held.as_array().is_some_and(|held| held.len() == 1)
-        });
         let answer = cast.ask(&node, "revoke", &json!({"task_id": doomed[0]}));
         assert_ok(
             &answer,

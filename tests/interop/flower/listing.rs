@@ -200,6 +200,10 @@ fn tasks_that_flower_was_too_late_for_have_names() {
     // It comes when the first two events are past.
     let mut flower = lovage_integration_tests::Flower::launch(&cast.redis.port_url());
     flower.wait_until_ready();
+    // It listens when it has heard a beat.
+    flower.get_until("/workers?json=1", |page| {
+        page["data"].as_array().is_some_and(|rows| !rows.is_empty())
+    });
     std::fs::write(&path, "").expect("the folder is writable");
     let task = flower.get_until(&format!("/api/task/info/{id}"), |task| {
         task["state"] == "SUCCESS"

@@ -101,19 +101,15 @@ impl Tour {
     }
 
     fn worker_page(&mut self, node: &str, queue: &str) {
-        let running = send_sleeps(&mut self.watched.cast, queue, 60.0, 3);
-        self.watched.cast.wait_for_active(node, 2);
         let options = json!({"countdown": 3600});
-        let late = self
-            .watched
-            .cast
-            .send(queue, "demo.add", &json!([2, 3]), &options);
+        let cast = &mut self.watched.cast;
+        let late = cast.send(queue, "demo.add", &json!([2, 3]), &options);
+        cast.ask_until(node, "scheduled", |held| held != &json!([]));
+        let running = send_sleeps(cast, queue, 60.0, 3);
+        cast.wait_for_active(node, 2);
         self.watched
             .cast
             .ask(node, "revoke", &json!({"task_id": ["one-revoked"]}));
-        self.watched
-            .cast
-            .ask_until(node, "scheduled", |held| held != &json!([]));
         self.watched.worker(node);
         self.open(&format!("/worker/{node}"));
         let port = self.watched.cast.redis.port().to_string();

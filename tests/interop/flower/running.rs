@@ -156,16 +156,14 @@ fn tasks_are_ended(fleet: Fleet) {
         revoke(&watched, &running[1], "terminate=true");
         watched.task(&running[1], "REVOKED");
         let revoked = watched.worker(&node)["revoked"].clone();
-        let mut revoked: Vec<&str> = revoked
-            .as_array()
-            .expect("a list")
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        revoked.sort_unstable();
-        let mut wanted = [waiting.as_str(), &running[0], &running[1]];
-        wanted.sort_unstable();
-        assert_eq!(revoked, wanted, "{node}");
+        for id in [&waiting, &running[0], &running[1]] {
+            assert!(
+                revoked
+                    .as_array()
+                    .is_some_and(|all| all.contains(&json!(id))),
+                "{node}: {revoked}"
+            );
+        }
         // Aborting is a state that a task may look at.
         let answer = watched
             .flower

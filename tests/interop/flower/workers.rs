@@ -27,13 +27,13 @@ const PARTS: [&str; 8] = [
 fn workers_are_listed_with_all_they_hold(fleet: Fleet) {
     let mut watched = Watched::of(fleet);
     for (node, queue) in watched.each() {
-        let running = send_sleeps(&mut watched.cast, &queue, 60.0, 3);
-        watched.cast.wait_for_active(&node, 2);
         let options = json!({"countdown": 3600, "kwargs": {"y": 3}});
         let late = watched.cast.send(&queue, "demo.add", &json!([2]), &options);
-        watched.cast.ask_until(&node, "scheduled", |held| {
-            held.as_array().is_some_and(|held| held.len() == 1)
-        });
+        watched
+            .cast
+            .ask_until(&node, "scheduled", |held| held != &json!([]));
+        let running = send_sleeps(&mut watched.cast, &queue, 60.0, 3);
+        watched.cast.wait_for_active(&node, 2);
         watched
             .cast
             .ask(&node, "revoke", &json!({"task_id": ["gone"]}));

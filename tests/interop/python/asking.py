@@ -1,4 +1,5 @@
 """Remote control as an operator's script does it, for a conversation."""
+import math
 import time
 
 from app import app
@@ -11,7 +12,16 @@ def ask(method, arguments=None, destination=None, limit=None, timeout=5.0, **add
         replies = app.control.broadcast(
             method, arguments=arguments or {}, destination=destination, connection=connection, reply=True,
             timeout=timeout, limit=limit, **addressing)
-    return {node: answer for reply in replies or [] for node, answer in reply.items()}
+    return {node: finite(answer) for reply in replies or [] for node, answer in reply.items()}
+
+
+def finite(value):
+    """The same without infinities, which JSON has not and some of Celery's settings are."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return 1e308
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list) else value
 
 
 def timed(method, arguments=None, destination=None):
