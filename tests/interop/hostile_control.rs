@@ -427,11 +427,16 @@ fn broken_messages_are_shrugged_off(fleet: Fleet) {
     cast.python
         .run("from listening import Listener\nlistener = Listener(app)");
     let id = cast.send("lovage", "demo.add", &json!([2, 3]), &json!({}));
-    eventually("its events", || {
-        cast.python
-            .eval(&format!("[e['type'] for e in listener.of_task({id:?})]"))
-            == json!(["task-received", "task-started", "task-succeeded"])
-    });
+    let told = format!("[e['type'] for e in listener.of_task({id:?})]");
+    let wanted = "['task-received', 'task-started', 'task-succeeded']";
+    let heard = cast.python.run(&format!(
+        "listener.wait(lambda _: {told} == {wanted})\nanswer([{told}, listener.trouble(), len(listener.events)])"
+    ));
+    assert_eq!(
+        heard[0],
+        json!(["task-received", "task-started", "task-succeeded"]),
+        "{heard}"
+    );
     assert!(
         started.elapsed() < Duration::from_secs(60),
         "{:?}",
