@@ -19,8 +19,8 @@ def arguments():
     parser.add_argument("--markdown", metavar="FILE", help="also write the tables to a Markdown file")
     parser.add_argument("--no-judge", action="store_true", help="exit with 0 even when a requirement is missed")
     parser.add_argument("--tcp", action="store_true", help="Celery and Lovage over the loopback port instead of the socket")
-    parser.add_argument("--only", metavar="PARTS", default="redis,celery,rusty,lovage,publish,scaling",
-                        help="comma separated: redis, celery, rusty, lovage, publish, scaling (default: all)")
+    parser.add_argument("--only", metavar="PARTS", default="redis,celery,rusty,lovage,publish,scaling,events",
+                        help="comma separated: redis, celery, rusty, lovage, publish, scaling, events (default: all)")
     parser.add_argument("--tasks", type=int, metavar="N", help="messages of one drain by the Rust workers")
     return parser.parse_args()
 
@@ -41,7 +41,7 @@ def machine(args):
                     f"{redis.__version__}, redis-server {version.removeprefix('v=')}, rusty-celery 0.5.5, {lovage} (release)",
         "flags": f"Celery: -P prefork -c 2, acks late; Lovage: defaults; rusty-celery: prefetch 1000, acks late, stores no "
                  f"results; Redis: no persistence, {'loopback port' if args.tcp else 'unix socket'} (rusty-celery: loopback "
-                 f"port); no event subscriber",
+                 f"port); no event subscriber but where one is named",
     }
 
 
@@ -129,6 +129,7 @@ def main():
             url = redis.tcp_url if args.tcp else redis.socket_url
             os.environ.update(CELERY_BROKER_URL=url, CELERY_RESULT_BACKEND=url)
             from celery_app import app
+            import events
             import scaling
             from measure import template
             client = redis.client()
@@ -141,6 +142,8 @@ def main():
                     figures["workers"][key] = measure_worker(kind, redis, folder, url, sizes, app, client, message)
             if "scaling" in parts:
                 figures["scaling"] = scaling.measure(redis, folder, url, client, app, message, args.quick)
+            if "events" in parts:
+                figures["events"] = events.measure(redis, folder, url, sizes, app, client, message)
             if "publish" in parts:
                 figures["publish"] = publish(redis, client, app, url, sizes)
         finally:

@@ -138,6 +138,7 @@ class Worker:
     """One kind of worker: how it is started and how its end of work is seen."""
 
     stores_results = True
+    flags = []
 
     def __init__(self, redis, folder, url):
         self.redis, self.folder, self.url, self.child = redis, folder, url, None
@@ -168,7 +169,7 @@ class CeleryWorker(Worker):
 
     def launch(self):
         child = Child("celery", [PYTHON, "-m", "celery", "-A", "celery_app", "worker", "-P", "prefork", "-c", "2", "-l", "info",
-                                 "-n", "celery@%h"], self.folder, {**self.env(), "PYTHONPATH": str(HERE),
+                                 "-n", "celery@%h", *self.flags], self.folder, {**self.env(), "PYTHONPATH": str(HERE),
                                                                    "PYTHONDONTWRITEBYTECODE": "1"})
         child.wait_for(" ready.", 60)
         return child
@@ -191,7 +192,7 @@ class LovageWorker(Worker):
     name = "Lovage"
 
     def launch(self):
-        child = Child("lovage", [binary("lovage"), "worker", "-l", "info", "-n", "lovage@%h"], self.folder,
+        child = Child("lovage", [binary("lovage"), "worker", "-l", "info", "-n", "lovage@%h", *self.flags], self.folder,
                       {**self.env(), "LOVAGE_DEMO_TASKS": "1"})
         child.wait_for("ready", 30)
         return child

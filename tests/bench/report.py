@@ -11,6 +11,10 @@ REQUIRED = [
     ("memory with 10,000 tasks in flight (RSS)", "in_flight_rss", "at most", 80, "MiB"),
     ("idle CPU", "idle_cpu", "under", 1, "%"),
     ("bulk publish, against Celery", "publish_ratio", "at least", 50, "×"),
+    ("drain with events, against Celery with events", "events_ratio", "at least", 60, "×"),
+    ("the same with one who listens", "heard_ratio", "at least", 60, "×"),
+    ("worker CPU per task, with events", "events_cpu_us", "at most", 20, "µs"),
+    ("the same with one who listens", "heard_cpu_us", "at most", 20, "µs"),
 ]
 
 
@@ -34,6 +38,12 @@ def ratios(figures):
     if "python" in publish and "lovage" in publish:
         # Against the better of the two ways that Python has.
         out["publish_ratio"] = publish["lovage"]["bulk"] / max(publish["python"]["bulk"], publish["python"]["one_by_one"])
+    events = figures.get("events", {})
+    if "lovage" in events and "celery" in events:
+        for case, name in (("drain", "events"), ("heard", "heard")):
+            ours, theirs = events["lovage"][case], events["celery"][case]
+            out[f"{name}_ratio"] = ours["tasks_per_second"] / theirs["tasks_per_second"]
+            out[f"{name}_cpu_us"] = ours["worker_cpu_us"]
     return out
 
 
@@ -101,6 +111,20 @@ def publish_rows(figures):
     return table if len(table) > 1 else []
 
 
+def events_table(figures):
+    events = figures.get("events")
+    if not events:
+        return []
+    table = [["drain with results and task events", "tasks/s", "CPU, µs/task", "one listens: tasks/s", "CPU, µs/task"]]
+    for key in ("celery", "lovage", "final_only"):
+        worker = events[key]
+        cells = [number(worker[case][what], digits) for case in ("drain", "heard")
+                 for what, digits in (("tasks_per_second", 0), ("worker_cpu_us", 1))]
+        dropped = " (dropped by Redis)" if worker["listener_dropped"] else ""
+        table.append([worker["name"] + dropped, *cells])
+    return [table]
+
+
 def scaling_tables(figures):
     scaling = figures.get("scaling")
     if not scaling:
@@ -132,6 +156,10 @@ def markdown_table(table):
 
 def notes(figures):
     lines = [f"{name}: {value}" for name, value in figures["machine"].items()]
+    flower = figures.get("events", {}).get("flower")
+    if flower:
+        lines.append(f"Flower took {flower['counted']:,} of {flower['sent']:,} events, at {flower['cpu_us']:.0f} µs of its CPU each: "
+                     f"{flower['events_per_second']:,.0f} a second at most")
     limit, lovage = figures.get("redis_limit"), figures["workers"].get("lovage")
     if limit and lovage:
         share = lovage["drain"]["tasks_per_second"] / limit["results"]["tasks_per_second"] * 100
@@ -145,7 +173,7 @@ def sections(figures, table):
     parts = [table(rows(figures))]
     if publish_rows(figures):
         parts.append(table(publish_rows(figures)))
-    parts += [table(rows) for rows in scaling_tables(figures)]
+    parts += [table(rows) for rows in events_table(figures) + scaling_tables(figures)]
     if len(verdict) > 1:
         parts.append(table(verdict))
     return parts

@@ -64,7 +64,7 @@ fn a_topic_queue_is_bound_as_celery_binds_it_and_python_reaches_it_through_its_e
     let ours = (members(&redis, table), members(&redis, lasting));
     assert_eq!((ours.0.len(), ours.1.len()), (2, 1), "{ours:?}");
     let deadlines: Vec<String> = redis.command(&["ZRANGE", "_kombu.binding_deadlines", "0", "-1"]);
-    assert_eq!(deadlines, ["media"]);
+    assert!(deadlines.contains(&"media".to_owned()), "{deadlines:?}");
 
     let mut python = Python::with_settings(&redis, &python_queues());
     let sum = python.run(

@@ -4,6 +4,7 @@ mod admission;
 mod chords;
 mod controls;
 mod endings;
+mod events;
 mod kit;
 mod layers;
 mod modules;

@@ -140,6 +140,7 @@ pub(crate) async fn run(
         suspect_runs: false,
         usual: 2 * QUICK,
         stirred: None,
+        untold: None,
         running: 0,
         held: 0,
         fetching: false,
@@ -161,6 +162,7 @@ pub(crate) async fn run(
                     summary.received += engine.hear(event)?;
                 }
             }
+            () = a_moment_after(engine.untold), if engine.untold.is_some() => engine.tell_untold(),
         }
     }
     info!(
@@ -185,6 +187,13 @@ pub(crate) async fn run(
     Ok(summary)
 }
 
+async fn a_moment_after(since: Option<Instant>) {
+    match since {
+        Some(since) => tokio::time::sleep_until((since + STILL).into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Engine {
     shared: Arc<Shared>,
     size: Arc<Size>,
@@ -200,6 +209,8 @@ struct Engine {
     usual: Duration,
     /// When a slot was last taken or left.
     stirred: Option<Instant>,
+    /// Since when a message waits for a slot whose reception was not told.
+    untold: Option<Instant>,
     running: usize,
     held: usize,
     /// See [`Load::lenient`].
@@ -233,6 +244,15 @@ impl Engine {
         }
     }
 
+    /// Tells the reception of those that did not have a slot in a moment after all.
+    fn tell_untold(&mut self) {
+        self.untold = None;
+        let lines = self.waiting.iter_mut().chain(&mut self.suspects);
+        for queued in lines.filter(|queued| !queued.told) {
+            queued.told = attempt::tell_reception(&self.shared, &queued.delivery);
+        }
+    }
+
     fn next_in_line(&mut self) -> Option<Queued> {
         let suspect = if self.suspect_runs {
             None
@@ -253,6 +273,9 @@ impl Engine {
     /// else it is told now, so that whoever watches sees what this worker holds.
     fn line_up(&mut self, delivery: Delivery, quick: bool) {
         let told = !quick && attempt::tell_reception(&self.shared, &delivery);
+        if quick && self.shared.announcer.tells_all() {
+            self.untold.get_or_insert_with(Instant::now);
+        }
         let suspect = delivery.suspect;
         let queued = Queued { delivery, told };
         if suspect {

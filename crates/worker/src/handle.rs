@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use lovage_flower_compat::Emitter;
 use lovage_protocol::TaskId;
 use lovage_settings::Pool as Kind;
 
@@ -18,6 +19,7 @@ pub struct WorkerHandle {
     pool: Arc<Pool>,
     catalogue: Catalogue,
     rates: RateLimits,
+    emitter: Emitter,
 }
 
 /// How a worker's pool stands.
@@ -41,11 +43,17 @@ pub struct PoolState {
 }
 
 impl WorkerHandle {
-    pub(crate) fn new(pool: Arc<Pool>, catalogue: Catalogue, rates: RateLimits) -> Self {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        catalogue: Catalogue,
+        rates: RateLimits,
+        emitter: Emitter,
+    ) -> Self {
         Self {
             pool,
             catalogue,
             rates,
+            emitter,
         }
     }
 
@@ -90,6 +98,16 @@ impl WorkerHandle {
     /// The rate limits of its tasks, to be read and changed (`celery/worker/control.py`, `rate_limit`).
     pub fn rate_limits(&self) -> &RateLimits {
         &self.rates
+    }
+
+    /// Events sent so far.
+    pub fn events_sent(&self) -> u64 {
+        self.emitter.sent()
+    }
+
+    /// Events that were not sent: beyond `LOVAGE_EVENTS_MAX_RATE`, or beyond `LOVAGE_EVENTS_BUFFER` while the broker was away.
+    pub fn events_lost(&self) -> u64 {
+        self.emitter.lost()
     }
 
     /// Lets so many more tasks run at once, and tells how many may now.

@@ -9,7 +9,7 @@ use lovage_registry::{State, StateMap};
 use lovage_settings::Settings;
 use tracing::error;
 
-use crate::{error::Error, module::Module, panics, shutdown::Shutdown};
+use crate::{error::Error, handle::WorkerHandle, module::Module, panics, shutdown::Shutdown};
 
 /// The worker, as its hooks see it. Cloning shares it.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ pub struct Started {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
     pub(crate) states: StateMap,
+    pub(crate) handle: WorkerHandle,
 }
 
 impl Started {
@@ -40,6 +41,11 @@ impl Started {
     /// Sends tasks and reads results.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Its controls and counts.
+    pub fn handle(&self) -> &WorkerHandle {
+        &self.handle
     }
 
     /// The state that a module provides; `None` when none does, and in the prefork pool, whose child processes make it.

@@ -21,6 +21,7 @@
 
 mod ending;
 mod metrics;
+mod worker_metrics;
 
 use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
 
@@ -38,6 +39,7 @@ pub(crate) use self::ending::{end, rejected, tell};
 pub use self::{
     ending::{End, Ended},
     metrics::Metrics,
+    worker_metrics::WorkerMetrics,
 };
 
 /// Code around tasks.

@@ -77,6 +77,7 @@ pub struct Worker {
     pool: Arc<Pool>,
     app: Arc<celery::Celery>,
     hooks: Hooks,
+    announcer: Announcer,
     /// For the hooks; empty where child processes make it.
     states: lovage_registry::StateMap,
 }
@@ -160,6 +161,7 @@ impl Worker {
         {
             pool.set_autoscale(bounds)?;
         }
+        let announcer = announcer(&broker, &node, &settings);
         let parts = Kept {
             broker,
             results,
@@ -175,6 +177,7 @@ impl Worker {
             pool: Arc::new(pool),
             app,
             hooks,
+            announcer,
             states: hook_states,
         })
     }
@@ -188,7 +191,8 @@ impl Worker {
     pub fn handle(&self) -> WorkerHandle {
         let disabled = self.parts.settings.worker.disable_rate_limits;
         let rates = self.catalogue.rate_limits(disabled);
-        WorkerHandle::new(Arc::clone(&self.pool), self.catalogue.clone(), rates)
+        let (pool, catalogue) = (Arc::clone(&self.pool), self.catalogue.clone());
+        WorkerHandle::new(pool, catalogue, rates, self.announcer.emitter.clone())
     }
 
     /// Consumes until a shutdown is asked for and everything that began has ended. Calls `ready` once it consumes.
@@ -232,6 +236,7 @@ impl Worker {
             settings: Arc::clone(&settings),
             client: client.clone(),
             states: self.states.clone(),
+            handle: handle.clone(),
         };
         let stopping = self.hooks.start(&started).await?;
         let shared_queues = bindings.iter().map(|binding| binding.queue.clone());
@@ -251,12 +256,11 @@ impl Worker {
         // The script cannot look into a compressed record to see whether a SUCCESS stands there; the store can.
         let results_beside = chords_beside && settings.results.compression.is_none();
         let decode = intake::decode_options(&settings);
-        let announcer = announcer(&broker, &node, &settings);
         options.obituary = Some(obituary::writer(
             Arc::clone(&results),
             results_beside,
             decode.clone(),
-            announcer.clone(),
+            self.announcer.clone(),
         ));
         let life = settings.worker.revokes.expires;
         let (revoked, ear) = revoking::begin(&broker, life, &shutdown).await?;
@@ -299,7 +303,7 @@ impl Worker {
             unknown: Unknown::new(broker, forward, settings.worker.unknown_grace),
             shutdown: shutdown.clone(),
             revoked,
-            announcer,
+            announcer: self.announcer,
             running: Running::default(),
             line: EngineLine::default(),
             settings,
