@@ -129,6 +129,13 @@ impl LovageWorkerBuilder {
         self
     }
 
+    /// Adds a word to the command line.
+    #[must_use]
+    pub fn bare_flag(mut self, word: &str) -> Self {
+        self.flags.push(word.to_owned());
+        self
+    }
+
     /// What is logged, `info` unless said otherwise.
     #[must_use]
     pub fn log_level(mut self, level: &str) -> Self {
