@@ -321,6 +321,12 @@ async fn attempt(
             ))
             .await?
         }
+        Ran::Cancelled => {
+            context.end();
+            return Some(conclude::cancelled(
+                shared, delivery, &message, &kept, rules,
+            ));
+        }
         Ran::Dropped => {
             context.end();
             if rules.acks_late {

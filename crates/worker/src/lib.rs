@@ -32,6 +32,7 @@
 //! | `module`, `catalogue`, `rules` | which tasks there are, and what holds for each |
 //! | `shutdown`, `drain` | how to stop: what is asked for, and what it does |
 
+mod absence;
 mod attempt;
 mod bridge;
 mod catalogue;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
+    absence,
     attempt::{self, Shared},
     catalogue::Catalogue,
     chord::Joiner,
@@ -196,6 +197,7 @@ impl Worker {
             queues,
         } = self.parts;
         let stopped = CancellationToken::new();
+        let ended = stopped.clone();
         let _stop = stopped.clone().drop_guard();
         let keepalive = settings.worker.autoscale_keepalive;
         tokio::select! {
@@ -246,6 +248,11 @@ impl Worker {
         let life = settings.worker.revokes.expires;
         let (revoked, ear) = revoking::begin(&broker, life, &shutdown).await?;
         let consumer = broker.consumer(options).await?;
+        if settings.worker.cancel_on_loss {
+            let (consumer, pool) = (Arc::clone(&consumer), Arc::clone(&self.pool));
+            let lease = settings.worker.lease;
+            tokio::spawn(absence::watch(consumer, pool, lease, ended));
+        }
         let joiner = Joiner {
             broker: Arc::clone(&broker),
             client: client.clone(),
