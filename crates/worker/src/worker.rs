@@ -8,7 +8,7 @@ use lovage_protocol::{NodeName, QueueName};
 use lovage_results::ResultStore;
 use lovage_settings::{Pool as Kind, Settings, TaskSettings};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     absence,
@@ -247,6 +247,7 @@ impl Worker {
         ));
         let life = settings.worker.revokes.expires;
         let (revoked, ear) = revoking::begin(&broker, life, &shutdown).await?;
+        warn_of_namesakes(&*broker, &node).await;
         let consumer = broker.consumer(options).await?;
         if settings.worker.cancel_on_loss {
             let (consumer, pool) = (Arc::clone(&consumer), Arc::clone(&self.pool));
@@ -308,6 +309,22 @@ impl Worker {
             "worker stopped"
         );
         Ok(summary)
+    }
+}
+
+/// Says so when another worker has this name: nobody who asks for one of them can tell them apart.
+async fn warn_of_namesakes(broker: &dyn Broker, node: &NodeName) {
+    // A broker that is away is waited for later, and told of there.
+    let Ok(peers) = broker.peers().await else {
+        return;
+    };
+    let namesakes = peers.iter().filter(|peer| peer.node == node.as_str());
+    let count = namesakes.count();
+    if count > 0 {
+        warn!(
+            count,
+            "another worker is called {node}, or one died within its lease: give each a name of its own with -n"
+        );
     }
 }
 

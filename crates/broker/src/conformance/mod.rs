@@ -72,7 +72,8 @@ macro_rules! conformance_suite {
             limits: {
                 a_full_limit_lets_wait_in_order_of_arrival, the_slots_of_a_dead_worker_are_freed,
                 a_rate_spreads_starts_over_time, the_last_to_close_gives_back_who_waits,
-                who_is_called_and_does_not_run_lets_the_next_one_go
+                who_is_called_and_does_not_run_lets_the_next_one_go,
+                who_comes_from_another_line_stands_where_its_ticket_says
             }
             revocations: {
                 what_was_revoked_is_known_to_who_asks_later, the_oldest_revocations_make_room, a_revocation_is_heard,

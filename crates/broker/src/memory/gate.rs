@@ -295,8 +295,15 @@ impl State {
         let Some(line) = self.gates.lines.get(key) else {
             return 0;
         };
-        let own = line.values().position(|other| other == id);
-        own.unwrap_or(line.len())
+        if let Some(place) = line.values().position(|other| other == id) {
+            return place;
+        }
+        // One that has waited in another line brings its ticket along.
+        let task = self.gates.tasks.get(id);
+        match task.and_then(|task| task.line.as_ref()) {
+            Some((_, ticket)) => line.range(..ticket).count(),
+            None => line.len(),
+        }
     }
 
     /// The time until which it has to wait for a limit, at the latest; `None` when it may go.
@@ -317,6 +324,8 @@ impl State {
             self.gates.slots.insert(ration.key.clone(), holders);
         }
         let used = self.gates.slots.get(&ration.key).map_or(0, BTreeMap::len);
+        // Also when it was only found out now that there is room: nobody gives back what was removed above, or by `tidy`.
+        self.wake(&ration.key, most.saturating_sub(used), now);
         let before_seconds = f64::from(u32::try_from(before).unwrap_or(u32::MAX));
         (used + before >= most).then_some(now + GRACE + before_seconds)
     }

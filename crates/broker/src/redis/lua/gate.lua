@@ -56,7 +56,10 @@ end
 
 -- A line in which nobody stands is none.
 local function forget_empty(root, key)
-  if call('EXISTS', root .. 'line:' .. key) == 0 then call('SREM', root .. 'lines', key) end
+  if call('EXISTS', root .. 'line:' .. key) == 1 then return end
+  call('SREM', root .. 'lines', key)
+  -- Tickets say who came first while somebody waits.
+  if call('EXISTS', root .. 'lines') == 0 then call('DEL', root .. 'tickets') end
 end
 
 -- Takes those off the head of a line whose messages are gone.

@@ -44,11 +44,14 @@ local function stand(item, gate, key, most)
   call('HSET', gate, 'line', line, 'ticket', ticket, 'most', most)
 end
 
--- How many stand before it.
+-- How many stand before it, or would: one that has waited in another line brings its ticket along.
 local function rank(item, key)
   local line = root .. 'line:' .. key
   tidy(root, key, now)
-  return call('ZRANK', line, item.id) or call('ZCARD', line)
+  local place = call('ZRANK', line, item.id)
+  if place then return place end
+  local ticket = call('HGET', root .. 'gate:' .. item.id, 'ticket')
+  return ticket and call('ZCOUNT', line, '-inf', '(' .. ticket) or call('ZCARD', line)
 end
 
 -- The time until which it has to wait for a limit, at the latest; nothing when it may go.
@@ -72,6 +75,10 @@ local function blocked(limit, before)
         used = used - 1
       end
     end
+  end
+  if used < limit.most then
+    -- Also when it was only found out now that there is room: nobody gives back what was removed above, or by `tidy`.
+    wake(root, limit.key, limit.most - used, now)
   end
   if used + before < limit.most then return nil end
   -- It is woken as soon as it may go; this is for what nobody gives back.
