@@ -219,8 +219,9 @@ impl WatchedRedis {
     /// Waits until a server says that it is the master.
     pub fn wait_for_master(&self, number: usize) {
         within(PATIENCE, "a new master", || {
-            let role: redis::Value = self.servers[number].command(&["ROLE"]);
-            match role {
+            // Sentinels end the connections of a server whose role they change.
+            let mut connection = self.servers[number].client().get_connection().ok()?;
+            match redis::cmd("ROLE").query(&mut connection).ok()? {
                 redis::Value::Array(items) => (items.first()
                     == Some(&redis::Value::BulkString(b"master".to_vec())))
                 .then_some(()),
