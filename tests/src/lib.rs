@@ -5,6 +5,7 @@
 //! through processes, Redis keys, the wire format and the public client.
 //!
 //! * [`redis_server`] — a private Redis that can be stopped, killed and restarted
+//! * [`wire`] — a way to it that can be cut
 //! * [`python`] — an interpreter with Celery that runs snippets and answers with JSON
 //! * [`python_worker`] — `celery worker` on the application in `interop/python/app.py`
 //! * [`lovage_worker`] — the `lovage` binary: workers and commands
@@ -50,6 +51,7 @@ pub mod shape;
 pub mod stage;
 pub mod terminal;
 pub mod wait;
+pub mod wire;
 
 /// The examples of the guides must run.
 #[cfg(doctest)]
@@ -76,3 +78,4 @@ pub use sentinels::WatchedRedis;
 pub use stage::Stage;
 pub use terminal::Terminal;
 pub use wait::{eventually, never_within};
+pub use wire::Wire;

@@ -82,7 +82,20 @@ pub(crate) fn run(modules: Vec<Module>) -> ExitCode {
     if cli.app.is_some() {
         output::hint("-A has no effect: tasks are compiled into this binary");
     }
-    ExitCode::from(dispatch(cli.command, modules).unwrap_or_else(Failure::tell))
+    let as_json = wants_json(std::env::args_os().skip(1));
+    let ended = dispatch(cli.command, modules);
+    ExitCode::from(ended.unwrap_or_else(if as_json {
+        Failure::tell_program
+    } else {
+        Failure::tell
+    }))
+}
+
+/// Whether a command that was understood was given `--json`, as many of them may be.
+fn wants_json(words: impl Iterator<Item = OsString>) -> bool {
+    words
+        .take_while(|word| word != "--")
+        .any(|word| word == "--json")
 }
 
 fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
@@ -146,7 +159,15 @@ fn once(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failur
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::Cli;
+    use super::{Cli, wants_json};
+
+    #[test]
+    fn what_stands_behind_two_dashes_is_no_flag() {
+        let wants = |words: &[&str]| wants_json(words.iter().map(Into::into));
+        assert!(wants(&["result", "x", "--json"]));
+        assert!(!wants(&["result", "x"]));
+        assert!(!wants(&["call", "x", "--", "--json"]));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

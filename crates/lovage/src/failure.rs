@@ -93,6 +93,14 @@ impl Failure {
         }
         self.code
     }
+
+    /// The same to a program: `{"error": …}`.
+    pub(crate) fn tell_program(self) -> u8 {
+        if let Some(message) = &self.message {
+            output::json_error(message);
+        }
+        self.code
+    }
 }
 
 /// An error with its causes in one line. Many libraries repeat the cause in their own text; it is then said once.

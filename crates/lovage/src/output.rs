@@ -83,6 +83,11 @@ pub(crate) fn error(text: impl Display) {
     note(format_args!("{BAD}error:{BAD:#} {text}"));
 }
 
+/// An error on standard error, as JSON in one line.
+pub(crate) fn json_error(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", serde_json::json!({"error": text}));
+}
+
 /// Foreign text made safe for a terminal: control characters are shown, not obeyed; line breaks and tabs stay.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';

@@ -397,6 +397,12 @@ async fn attempt(
             ))
             .await?
         }
+        Ran::Cancelled => {
+            context.end();
+            let report = shared.announcer.report(&message, [Tiding::Cancelled]);
+            let finish = conclude::cancelled(shared, delivery, &message, &kept, rules);
+            return Some(Conclusion { finish, report });
+        }
         Ran::Dropped => {
             context.end();
             let report = shared.announcer.report(&message, [Tiding::Cancelled]);

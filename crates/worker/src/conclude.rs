@@ -256,3 +256,21 @@ pub(crate) fn dropped(
     }
     finish
 }
+
+/// The end of an attempt that was dropped because the broker was away for a whole lease (`celery/worker/request.py`, `cancel`):
+/// RETRY is stored, and the message goes back, unless somebody else has it by then.
+pub(crate) fn cancelled(
+    shared: &Shared,
+    delivery: &Delivery,
+    message: &Message,
+    body: &Body,
+    rules: &Rules,
+) -> Finish {
+    warn!(
+        "the broker was not heard of for a whole lease: the task is cancelled, its message goes back"
+    );
+    let mut finish = dropped(shared, delivery, message, body, rules);
+    finish.settle = Some(Settle::Restore);
+    finish.leave = None;
+    finish
+}

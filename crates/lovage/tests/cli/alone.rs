@@ -69,6 +69,41 @@ fn all_faults_of_the_settings_come_in_one_list() {
 }
 
 #[test]
+fn names_that_are_read_by_nothing_are_told_beside_faults() {
+    let set = [("LOVAGE_LEASE", "5"), ("LOVAGE_LAESE", "5s")];
+    let json = run(&["config", "check", "--json"], &set).expect(78).json();
+    let warning = json["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("LOVAGE_LAESE") && warning.contains("LOVAGE_LEASE?"),
+        "{json}"
+    );
+    let plain = run(&["config", "check"], &set).expect(78);
+    assert!(plain.err.contains("warning: LOVAGE_LAESE"), "{plain:?}");
+    assert!(plain.err.contains("1 setting is wrong"), "{plain:?}");
+}
+
+#[test]
+fn an_error_is_json_where_json_was_asked_for() {
+    let wrong = [("LOVAGE_LEASE", "5")];
+    for (words, variables, code) in [
+        (&["result", "x", "--json"][..], &wrong[..], 78),
+        (
+            &["dlq", "list", "--json"],
+            &[("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")],
+            1,
+        ),
+    ] {
+        let ended = run(words, variables).expect(code);
+        assert_eq!(ended.out, "", "{ended:?}");
+        let last = ended.err.lines().last().unwrap();
+        let told: serde_json::Value = serde_json::from_str(last).unwrap();
+        assert!(told["error"].is_string(), "{ended:?}");
+    }
+    let plain = run(&["result", "x"], &wrong).expect(78);
+    assert!(plain.err.contains("error: 1 setting is wrong"), "{plain:?}");
+}
+
+#[test]
 fn what_holds_is_shown_without_passwords() {
     let set = [
         ("CELERY_BROKER_URL", "redis://:sesame@h/2"),
