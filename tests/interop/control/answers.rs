@@ -13,6 +13,14 @@ const ALLOWED: &[Allowed] = &[
         reason: "each kind has settings of its own; those that both have are compared apart",
     },
     Allowed {
+        path: "dump_conf",
+        reason: "as conf",
+    },
+    Allowed {
+        path: "stats.events",
+        reason: "how many events were sent and lost: Flower shows it under Other",
+    },
+    Allowed {
         path: "memsample",
         reason: "Celery says null where psutil is not installed",
     },
