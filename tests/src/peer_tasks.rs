@@ -25,7 +25,22 @@ async fn until(path: String) -> TaskResult<()> {
     Ok(())
 }
 
+/// Sends an event of its own.
+#[lovage::task(name = "test.checkpoint")]
+async fn checkpoint(step: i64, note: String) -> TaskResult<i64> {
+    if let Some(running) = context::current() {
+        let fields = serde_json::json!({"step": step, "note": note});
+        running
+            .send_event("task-checkpoint", fields)
+            .map_err(|error| signal::raise("ValueError", error.to_string()))?;
+    }
+    Ok(step)
+}
+
 /// The tasks, for `lovage::main`.
 pub fn module() -> Module {
-    Module::new("peers").task::<requeue_once>().task::<until>()
+    Module::new("peers")
+        .task::<requeue_once>()
+        .task::<until>()
+        .task::<checkpoint>()
 }

@@ -203,6 +203,19 @@ fn outcomes() -> Vec<Outcome> {
             ],
         ),
         outcome(
+            "an event of its own",
+            "test.checkpoint",
+            json!([3, "half way"]),
+            json!({}),
+            &[
+                // Celery's comes from the child, past the worker's.
+                &["received", "checkpoint", "started", "succeeded"],
+                &["received", "started", "checkpoint", "succeeded"],
+                &["received", "started", "succeeded", "checkpoint"],
+                &["checkpoint", "received", "started", "succeeded"],
+            ],
+        ),
+        outcome(
             "terminated",
             "demo.sleep",
             json!([60]),
@@ -335,6 +348,11 @@ fn faults(outcome: &Outcome, node: &str, events: &[Value]) -> Vec<String> {
             if json!([event["terminated"], event["signum"], event["expired"]]) != expected {
                 fault(event, "how it was revoked");
             }
+        }
+        if kind == "task-checkpoint"
+            && json!([event["step"], event["note"]]) != json!([3, "half way"])
+        {
+            fault(event, "its own fields");
         }
         if kind == "task-rejected" && event["requeue"] != (outcome.task == "test.requeue_once") {
             fault(event, "whether it was requeued");

@@ -33,8 +33,13 @@ class Listener:
         self.state = State()
         self.ready = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
-        if not self.ready.wait(10):
-            raise RuntimeError(f"the receiver did not become ready: {self.errors}")
+        # It subscribes when it reads for the first time: it listens once it has heard something.
+        with app.events.default_dispatcher() as dispatcher:
+            for _ in range(200):
+                dispatcher.send("probe-listener")
+                if self.ready.wait(0.05):
+                    return
+        raise RuntimeError(f"the receiver did not become ready: {self.errors}")
 
     def _run(self):
         try:
@@ -42,7 +47,6 @@ class Listener:
                 receiver = EventReceiver(connection, handlers={"*": self._hear}, app=self.app)
                 # The receiver consumes on a copy of the connection.
                 with receiver.consumer_context() as (consuming, _, _):
-                    self.ready.set()
                     while True:
                         try:
                             consuming.drain_events(timeout=1)
@@ -50,9 +54,11 @@ class Listener:
                             pass
         except BaseException as error:
             self.errors.append(repr(error))
-            self.ready.set()
 
     def _hear(self, event):
+        if event["type"] == "probe-listener":
+            self.ready.set()
+            return
         # As it was read: the state keeps the event and adds to it.
         self.events.append(loads(dumps(event)))
         try:
