@@ -233,7 +233,7 @@ fn workers_end_when_they_are_told_to() {
 fn who_would_end_all_workers_at_a_terminal_is_asked() {
     let redis = RedisServer::start();
     let mut worker = worker(&redis, "w1@box", &["-P", "solo"]);
-    let mut shutdown = |answer: &str| {
+    let shutdown = |answer: &str| {
         let mut terminal = Terminal::start(lovage_command(&redis, &["control", "shutdown"]));
         terminal.wait_for(&["This ends all workers (1 worker online). Go on?"]);
         terminal.press(answer);
