@@ -35,7 +35,7 @@ impl Terminal {
     ///
     /// # Panics
     /// When there is no terminal to be had, or the program cannot be started.
-    pub fn start(command: &mut Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal can be had");
         grantpt(&ours).expect("the terminal is ours");
         unlockpt(&ours).expect("the terminal can be unlocked");
@@ -64,7 +64,7 @@ impl Terminal {
             .spawn()
             .expect("the program can be started");
         // Once the program has ended nobody holds the other side any more, and reading ends.
-        drop(theirs);
+        drop((theirs, command));
         let keyboard = File::from(ours);
         let screen = Arc::new(Mutex::new(Parser::new(ROWS, COLUMNS, 0)));
         let (mut output, shown) = (

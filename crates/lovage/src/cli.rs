@@ -202,6 +202,17 @@ mod tests {
         check("lovage stubs python --out src --package rust_tasks --json");
         check("lovage revoke 0a8a3b9e 7c1e4c83 -t -s KILL");
         check("lovage revoke --stamp customer=acme --stamp day=monday");
+        check("lovage -A proj status -t 3 -d w1@h -j");
+        check("lovage -A proj inspect -d w1@h,w2@h active");
+        check("lovage inspect active -A proj --timeout=5 --destination w1@h --json");
+        check("lovage inspect --list");
+        check("lovage inspect registered rate_limit");
+        check("lovage control -d w1@h rate_limit t.add 10/m");
+        check("lovage control time_limit t.add 120 180 --destination=w1@h");
+        check("lovage control shutdown");
+        check("lovage events --dump");
+        check("lovage events -d -A proj");
+        check("lovage events --json --enable --count=3 --duration=2.5 --max-tasks=100");
     }
 
     #[test]
@@ -240,5 +251,11 @@ mod tests {
         check("lovage revoke 1 -s TERM", "--terminate");
         check("lovage revoke 1 -t -s 9", "signal");
         check("lovage dlq replay --all 17", "cannot be used with");
+        check("lovage inspect", "A sign of life");
+        check("lovage inspect hello", "hello");
+        check("lovage status -d w1@h --pattern w*", "cannot be used with");
+        check("lovage control add_consumer", "QUEUE");
+        check("lovage events --dump --json", "cannot be used with");
+        check("lovage events --count=0", "0");
     }
 }

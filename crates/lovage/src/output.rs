@@ -161,9 +161,14 @@ pub(crate) fn per_second(number: u64, time: Duration) -> String {
     format!("{}/s", thousands(u64::try_from(rate).unwrap_or(u64::MAX)))
 }
 
+/// Whether somebody types what is read.
+pub(crate) fn is_typed_at() -> bool {
+    io::stdin().is_terminal()
+}
+
 /// Whether somebody can be asked.
 pub(crate) fn can_ask() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
+    is_typed_at() && io::stderr().is_terminal()
 }
 
 /// Asks a yes-or-no question; anything but yes is no.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lovage_integration_tests::{RedisServer, TaskMessage, eventually};
+use lovage_integration_tests::{RedisServer, TaskMessage, Terminal, eventually, lovage_command};
 use serde_json::{Value, json};
 
 use super::{Whose, json_of, tell, well, worker};
@@ -226,6 +226,26 @@ fn workers_end_when_they_are_told_to() {
     let told = json_of(&redis, "control shutdown --json");
     assert_eq!(told, json!([{"w2@box": null}]));
     let end = other.process().wait(Duration::from_secs(20));
+    assert!(end.success(), "{end}");
+}
+
+#[test]
+fn who_would_end_all_workers_at_a_terminal_is_asked() {
+    let redis = RedisServer::start();
+    let mut worker = worker(&redis, "w1@box", &["-P", "solo"]);
+    let shutdown = |answer: &str| {
+        let mut terminal = Terminal::start(lovage_command(&redis, &["control", "shutdown"]));
+        terminal.wait_for(&["This ends all workers (1 worker online). Go on?"]);
+        terminal.press(answer);
+        (terminal.wait().code(), terminal.text())
+    };
+    let (code, shown) = shutdown("n\r");
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("nothing was sent"), "{shown}");
+    assert!(json_of(&redis, "status -j").get("w1@box").is_some());
+    let (code, shown) = shutdown("y\r");
+    assert_eq!(code, Some(0), "{shown}");
+    let end = worker.process().wait(Duration::from_secs(20));
     assert!(end.success(), "{end}");
 }
 

@@ -77,7 +77,7 @@ fn both_answer_and_each_for_itself() {
 fn both_are_watched_at_once() {
     let both = Both::new();
     let redis = &both.redis;
-    let mut view = Terminal::start(&mut lovage_command(redis, &["events", "--enable"]));
+    let mut view = Terminal::start(lovage_command(redis, &["events", "--enable"]));
     view.wait_for(&["ours@box", "online", "lovage "]);
     view.wait_for(&["theirs@box", "online", "py-celery"]);
     // Requests are served in their order: this one is answered after events were switched on.

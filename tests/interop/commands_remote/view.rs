@@ -8,7 +8,7 @@ use super::Whose;
 
 fn view(redis: &RedisServer, words: &[&str]) -> Terminal {
     let words: Vec<&str> = ["events"].iter().chain(words).copied().collect();
-    Terminal::start(&mut lovage_command(redis, &words))
+    Terminal::start(lovage_command(redis, &words))
 }
 
 #[test]

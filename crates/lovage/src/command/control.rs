@@ -296,8 +296,14 @@ async fn shutdown(
     call: &Call,
     force: bool,
 ) -> Result<Vec<Reply>, Failure> {
+    let asks = !force && whom.is_everybody() && output::is_typed_at();
+    if asks && !output::can_ask() {
+        return Err(Failure::usage(
+            "this ends all workers and there is no terminal to ask at; use -f",
+        ));
+    }
     let online = whom.ask(control, &Call::new("ping")).await;
-    if !force && whom.is_everybody() && output::can_ask() {
+    if asks {
         let nodes = online.as_ref().map_or(0, Vec::len);
         let nodes = output::count(u64::try_from(nodes).unwrap_or(u64::MAX), "worker");
         let question = format!("This ends all workers ({nodes} online). Go on?");
