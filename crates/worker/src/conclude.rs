@@ -163,10 +163,12 @@ fn tidings(
                 exception: cause
                     .as_ref()
                     .map_or_else(|| "None".to_owned(), exception_text),
-                traceback: record
-                    .traceback
-                    .clone()
-                    .or_else(|| cause.map(|cause| traceback(task, &cause))),
+                traceback: record.traceback.clone().or_else(|| {
+                    let cause = cause.unwrap_or_else(|| {
+                        records::celery_exception("Retry", "the task asks to run again")
+                    });
+                    Some(traceback(task, &cause))
+                }),
             }
         }
         State::Revoked => Tiding::Revoked {
