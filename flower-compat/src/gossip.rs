@@ -61,6 +61,9 @@ struct State {
 struct Election {
     began: Instant,
     candidates: Vec<Candidate>,
+    /// Candidates that this node has not acknowledged: it stands itself first. A Celery worker that gets an acknowledgement
+    /// while it knows of one candidate only breaks.
+    owed: usize,
     /// Nodes that have acknowledged; nothing until this node takes part itself.
     votes: Option<HashSet<String>>,
 }
@@ -120,7 +123,7 @@ impl Gossip {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = look.tick() => self.look(),
+                _ = look.tick() => self.look().await,
                 event = heard.next() => match event {
                     Some(event) => self.hear(&event).await,
                     None => return,
@@ -129,15 +132,12 @@ impl Gossip {
         }
     }
 
-    fn look(&self) {
-        let mut state = self.state();
-        let now = Instant::now();
-        for node in state.cluster.lost(now) {
-            info!("missed heartbeat from {node}");
+    async fn look(&self) {
+        let owed = self.state().look(Instant::now());
+        // This node was not asked to stand; the others still wait for its word.
+        for id in owed {
+            self.acknowledge(&id).await;
         }
-        state
-            .elections
-            .retain(|_, election| now.duration_since(election.began) < ELECTION_LIFE);
     }
 
     async fn hear(&self, event: &Event) {
@@ -176,6 +176,19 @@ impl Gossip {
             event.int("cver", 1);
         };
         self.say("worker-elect", write).await;
+        let owed = self
+            .state()
+            .elections
+            .get_mut(id)
+            .map(|election| std::mem::take(&mut election.owed));
+        for _ in 0..owed.unwrap_or(0) {
+            self.acknowledge(id).await;
+        }
+    }
+
+    async fn acknowledge(&self, id: &str) {
+        self.say("worker-elect-ack", |event| event.text("id", id))
+            .await;
     }
 
     async fn say(&self, kind: &str, write: impl FnOnce(&mut EventText<'_>)) {
@@ -203,14 +216,22 @@ impl Gossip {
                 action: event.fields.get("action").cloned().unwrap_or(Value::Null),
             },
         };
-        {
+        let stands = {
             let mut state = self.state();
-            if state.elections.len() < MOST_ELECTIONS || state.elections.contains_key(id) {
-                state.election(id).candidates.push(candidate);
+            if state.elections.len() >= MOST_ELECTIONS && !state.elections.contains_key(id) {
+                return;
             }
+            let election = state.election(id);
+            election.candidates.push(candidate);
+            let stands = election.votes.is_some();
+            if !stands {
+                election.owed += 1;
+            }
+            stands
+        };
+        if stands {
+            self.acknowledge(id).await;
         }
-        self.say("worker-elect-ack", |event| event.text("id", id))
-            .await;
     }
 
     fn vote(&self, event: &Event) {
@@ -227,12 +248,32 @@ impl Gossip {
 }
 
 impl State {
+    /// Forgets what is over; gives the elections in which this node does not stand, once for each word that it owes.
+    fn look(&mut self, now: Instant) -> Vec<String> {
+        for node in self.cluster.lost(now) {
+            info!("missed heartbeat from {node}");
+        }
+        let mut owed = Vec::new();
+        self.elections.retain(|id, election| {
+            let age = now.duration_since(election.began);
+            if age >= LOOK_EVERY {
+                owed.extend(std::iter::repeat_n(
+                    id.clone(),
+                    std::mem::take(&mut election.owed),
+                ));
+            }
+            age < ELECTION_LIFE
+        });
+        owed
+    }
+
     fn election(&mut self, id: &str) -> &mut Election {
         self.elections
             .entry(id.to_owned())
             .or_insert_with(|| Election {
                 began: Instant::now(),
                 candidates: Vec::new(),
+                owed: 0,
                 votes: None,
             })
     }

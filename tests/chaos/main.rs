@@ -81,3 +81,18 @@ fn nothing_is_lost_beside_python_workers_when_rust_workers_die() {
 fn nothing_is_lost_when_workers_of_both_kinds_die() {
     play_briefly("mixed-both-die");
 }
+
+#[test]
+fn of_each_key_one_unique_task_runs_at_a_time_while_workers_are_killed() {
+    play_briefly("unique");
+}
+
+#[test]
+fn no_more_run_than_a_limit_allows_and_nothing_is_stuck_while_workers_are_killed() {
+    play_briefly("limited");
+}
+
+#[test]
+fn nothing_is_lost_beside_python_workers_when_redis_restarts() {
+    play_briefly("mixed-redis-restart");
+}

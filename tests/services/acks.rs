@@ -86,6 +86,41 @@ fn results_can_be_disabled() {
 }
 
 #[test]
+fn a_failed_chain_calls_its_errback_though_results_are_disabled() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::at(&redis.url(), "disabled://").start();
+    let to = |task: &str, id: &str| {
+        json!({
+            "task": task, "args": [], "kwargs": {}, "immutable": true, "subtask_type": null,
+            "options": {"queue": "answers", "task_id": id}})
+    };
+    let mut fails = to("demo.fail", "it-fails");
+    fails["args"] = json!(["boom"]);
+    fails["options"]["queue"] = json!("celery");
+    fails["options"]["link_error"] = json!([to("demo.echo", "the-errback")]);
+    // The next step is the last of the list.
+    let chain = json!([to("demo.echo", "never"), fails]);
+    let embed = json!({"callbacks": null, "errbacks": null, "chain": chain, "chord": null});
+    let body = json!([[2, 3], {}, embed]).to_string();
+    redis.publish(
+        "celery",
+        &TaskMessage::with_body("demo.add", body.as_bytes()),
+    );
+    eventually("the errback to be called", || redis.depth("answers") == 1);
+    let called = redis.waiting_json("answers");
+    assert_eq!(called[0]["headers"]["id"], "the-errback");
+    eventually("a clean broker", || {
+        redis.depth("celery") == 0 && redis.unacked() == 0
+    });
+    assert_eq!(
+        redis.depth("answers"),
+        1,
+        "the step after the failed one is not sent"
+    );
+    assert_eq!(redis.state("it-fails"), "PENDING", "nothing is stored");
+}
+
+#[test]
 fn results_may_live_in_another_database() {
     let redis = RedisServer::start();
     let _worker = LovageWorker::at(&redis.url(), &redis.database_url(3)).start();

@@ -183,6 +183,11 @@ fn a_message_that_kills_its_workers_ends_among_the_dead_letters() {
             }
         });
         if state == "given up" {
+            worker.wait_for("a message is given up");
+            // What follows in the log is written after that of the message.
+            assert!(worker.stop().success());
+            let log = worker.log().text();
+            assert!(!log.contains("are back in their queues"), "{log}");
             break;
         }
         worker.kill();

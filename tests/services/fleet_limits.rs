@@ -227,6 +227,90 @@ fn who_waits_for_a_limit_can_be_revoked_at_once() {
     });
 }
 
+/// Sends a call of one of the gated tasks as a Lovage client does; gives its id.
+fn call(redis: &RedisServer, task: &str, arguments: &serde_json::Value) -> String {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_test-tasks"))
+        .args(["call", task, "--args", &arguments.to_string(), "--json"])
+        .env("CELERY_BROKER_URL", redis.url())
+        .env("CELERY_RESULT_BACKEND", redis.url())
+        .current_dir(std::env::temp_dir())
+        .output()
+        .expect("the binary can be started");
+    assert!(output.status.success(), "{output:?}");
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    said["task_id"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn a_call_without_room_waits_outside_of_the_queue_as_it_is_sent() {
+    let redis = RedisServer::start();
+    let door = Door::closed();
+    // It lives and takes nothing of this queue: what happens there happens as the calls are sent.
+    let _elsewhere = worker(&redis, "elsewhere").queues("elsewhere").start();
+    let running = [narrow(&door), narrow(&door)];
+    for message in &running {
+        redis.publish("elsewhere", message);
+    }
+    eventually("two to run", || in_state(&redis, &running, "STARTED") == 2);
+    let arguments = json!([door.path()]);
+    let waiting = ["1", "2", "3"].map(|_| call(&redis, "test.narrow", &arguments));
+    assert_eq!(redis.depth("celery"), 0, "they are not in the queue");
+    let line: Vec<String> = redis.command(&["ZRANGE", "lovage:line:slots:test.narrow", "0", "-1"]);
+    assert_eq!(line, waiting, "in the order in which they were sent");
+    let mut feed = ResultFeed::of(&redis);
+    let _worker = worker(&redis, "w").start();
+    door.open("done");
+    let mut starts = Vec::new();
+    let mut ended = 0;
+    let mut now = 2_i32;
+    while ended < 5 {
+        let record = feed.next_record();
+        match record["status"].as_str() {
+            Some("STARTED") => {
+                now += 1;
+                starts.push(record["task_id"].as_str().expect("an id").to_owned());
+            }
+            Some("SUCCESS") => (now, ended) = (now - 1, ended + 1),
+            other => panic!("a task ended in {other:?}"),
+        }
+        assert!(now <= 2, "{now} at once");
+    }
+    assert_eq!(starts.len(), 3);
+    eventually("nothing to be left", || {
+        redis
+            .command::<Vec<String>>(&["KEYS", "lovage:gate:*"])
+            .is_empty()
+            && redis
+                .command::<Vec<String>>(&["KEYS", "lovage:line*"])
+                .is_empty()
+    });
+}
+
+#[test]
+fn a_later_call_ends_the_earlier_one_at_once_as_it_is_sent() {
+    let redis = RedisServer::start();
+    let _worker = worker(&redis, "w").start();
+    let first = call(&redis, "test.debounced_long", &json!([1, 10]));
+    assert_eq!((redis.depth("celery"), redis.unacked()), (0, 0));
+    let second = call(&redis, "test.debounced_long", &json!([1, 11]));
+    let other = call(&redis, "test.debounced_long", &json!([2, 20]));
+    let record = redis.wait_for_state(&first, "REVOKED");
+    let why = format!("duplicate of {second}");
+    assert_eq!(record["result"]["exc_message"], json!([why]), "{record}");
+    let waiting: Vec<String> = redis.command(&["ZRANGE", "lovage:delayed", "0", "-1"]);
+    assert_eq!(waiting, [second, other], "their windows are not over");
+}
+
+#[test]
+fn calls_sent_while_no_worker_lives_are_in_the_queue() {
+    let redis = RedisServer::start();
+    let ids = [1, 2].map(|note| call(&redis, "test.debounced", &json!([1, note])));
+    assert_eq!(redis.depth("celery"), 2);
+    let _worker = worker(&redis, "w").start();
+    redis.wait_for_state(&ids[0], "REVOKED");
+    assert_eq!(redis.wait_for_state(&ids[1], "SUCCESS")["result"], 2);
+}
+
 #[test]
 fn a_rate_limit_holds_in_each_worker_in_order_and_holds_nobody_up() {
     let redis = RedisServer::start();

@@ -1,5 +1,6 @@
 //! The worker on a real Redis, with messages made by hand: what it takes, in which order, and what it never loses.
 
+mod absence;
 mod acks;
 mod bad_messages;
 mod children;

@@ -4,10 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lovage_integration_tests::{
-    LovageWorker, TaskMessage, WatchedRedis, eventually, lovage_worker::lovage_with, wait,
+    Authority, LovageWorker, TaskMessage, WatchedRedis, eventually, lovage_worker::lovage_with,
+    wait,
 };
 use redis::Commands;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The sentinels agree after 500 ms, elect, and promote; the worker's connections then find the new master. What is left
 /// is for a loaded machine.
@@ -172,4 +173,87 @@ fn a_master_that_no_sentinel_knows_is_said_in_one_line(watched: &WatchedRedis) {
         .lines()
         .find(|line| line.contains("no sentinel knows a usable master nobody"));
     assert!(line.is_some(), "{said}");
+}
+
+/// Encrypted connections everywhere, certificates from both sides, and a password of the sentinels' own.
+#[test]
+fn encrypted_sentinels_are_asked_and_the_new_master_is_followed() {
+    let authority = Authority::new();
+    let mut watched = WatchedRedis::encrypted(&authority);
+    let (told, others) = watched.ports_of_others();
+    assert_eq!(
+        told, others,
+        "they talk to each other at their encrypted ports"
+    );
+    let options = WatchedRedis::encrypted_options(&authority);
+    let use_ssl = authority.client_options().to_string();
+    let url = watched.url();
+    let mut worker = LovageWorker::at(&url, &url)
+        .variable("CELERY_BROKER_TRANSPORT_OPTIONS", &options)
+        .variable("CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS", &options)
+        .variable("CELERY_BROKER_USE_SSL", &use_ssl)
+        .variable("CELERY_REDIS_BACKEND_USE_SSL", &use_ssl)
+        .start();
+    crate::assert_works(&watched.servers[0]);
+    sentinels_that_do_not_let_in_are_named(&watched, &authority, &use_ssl);
+    let waited: i64 = watched.servers[0].command(&["WAIT", "1", "10000"]);
+    assert_eq!(waited, 1);
+    watched.kill_master();
+    watched.wait_for_master(1);
+    wait::within(STALL, "a result on the new master", || {
+        let message = crate::add();
+        watched.servers[1].publish("celery", &message);
+        let record = || (watched.servers[1].state(&message.id) == "SUCCESS").then_some(());
+        let patience = Instant::now();
+        while patience.elapsed() < Duration::from_secs(5) {
+            if record().is_some() {
+                return Some(());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        None
+    });
+    assert!(worker.is_running());
+}
+
+/// Without encryption, with a stranger's trust, or without the password: each is told in one line.
+fn sentinels_that_do_not_let_in_are_named(
+    watched: &WatchedRedis,
+    authority: &Authority,
+    use_ssl: &str,
+) {
+    let good: Value =
+        serde_json::from_str(&WatchedRedis::encrypted_options(authority)).expect("JSON");
+    let stranger = Authority::new();
+    let without = |name: &str| {
+        let mut options = good.clone();
+        let kwargs = options["sentinel_kwargs"].as_object_mut();
+        kwargs.expect("an object").remove(name);
+        options
+    };
+    let mut distrusts = good.clone();
+    distrusts["sentinel_kwargs"]["ssl_ca_certs"] = json!(stranger.path("authority.pem"));
+    let mut plain = good.clone();
+    plain["sentinel_kwargs"] = json!({"password": good["sentinel_kwargs"]["password"]});
+    for (options, word) in [
+        (without("password"), "NOAUTH"),
+        (distrusts, "certificate"),
+        (plain, "no sentinel knows"),
+    ] {
+        let output = lovage_with(
+            &[
+                ("CELERY_BROKER_URL", watched.url().as_str()),
+                ("CELERY_BROKER_TRANSPORT_OPTIONS", &options.to_string()),
+                ("CELERY_BROKER_USE_SSL", use_ssl),
+            ],
+            &["call", "demo.add", "2", "3"],
+        );
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{options}");
+        let line = said.lines().find(|line| line.contains("no sentinel knows"));
+        assert!(
+            line.is_some_and(|line| line.contains(word)),
+            "{options}: {said}"
+        );
+    }
 }

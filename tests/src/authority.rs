@@ -14,7 +14,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes one, with a certificate for `localhost` (`server.pem`), one for another host (`other.pem`) and one for a
+    /// Makes one, with a certificate for `localhost` and its address (`server.pem`), one for another host (`other.pem`) and one for a
     /// client (`client.pem`); the key of each lies beside it.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new()
@@ -25,7 +25,7 @@ impl Authority {
         authority.openssl(&format!(
             "req -x509 {KEY} -keyout authority.key -out authority.pem -days 2 -subj /CN=authority"
         ));
-        authority.sign("server", "DNS:localhost");
+        authority.sign("server", "DNS:localhost,IP:127.0.0.1");
         authority.sign("other", "DNS:elsewhere.invalid");
         authority.sign("client", "DNS:client.invalid");
         authority
@@ -60,20 +60,43 @@ impl Authority {
     /// other port and its socket are not encrypted.
     pub fn redis(&self, certificate: &str, clients: bool) -> (RedisServer, u16) {
         let port = free_port();
-        let text = |path: PathBuf| path.display().to_string();
-        let redis = RedisServer::with_arguments(&[
-            "--tls-port",
-            &port.to_string(),
-            "--tls-cert-file",
-            &text(self.path(&format!("{certificate}.pem"))),
-            "--tls-key-file",
-            &text(self.path(&format!("{certificate}.key"))),
-            "--tls-ca-cert-file",
-            &text(self.path("authority.pem")),
-            "--tls-auth-clients",
-            if clients { "yes" } else { "no" },
-        ]);
-        (redis, port)
+        let words = self.settings(port, certificate, clients);
+        let words: Vec<String> = words
+            .into_iter()
+            .flat_map(|(name, value)| [format!("--{name}"), value])
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        (RedisServer::with_arguments(&words), port)
+    }
+
+    /// What a Redis is told that is to listen to encrypted connections at a port.
+    pub fn settings(
+        &self,
+        port: u16,
+        certificate: &str,
+        clients: bool,
+    ) -> Vec<(&'static str, String)> {
+        let file = |name: String| self.path(&name).display().to_string();
+        vec![
+            ("tls-port", port.to_string()),
+            ("tls-cert-file", file(format!("{certificate}.pem"))),
+            ("tls-key-file", file(format!("{certificate}.key"))),
+            ("tls-ca-cert-file", file("authority.pem".to_owned())),
+            (
+                "tls-auth-clients",
+                if clients { "yes" } else { "no" }.to_owned(),
+            ),
+        ]
+    }
+
+    /// The `ssl_…` options of a client that trusts this authority and shows a certificate of it, as JSON.
+    pub fn client_options(&self) -> serde_json::Value {
+        serde_json::json!({
+            "ssl_cert_reqs": "required",
+            "ssl_ca_certs": self.path("authority.pem"),
+            "ssl_certfile": self.path("client.pem"),
+            "ssl_keyfile": self.path("client.key"),
+        })
     }
 
     /// The folder.

@@ -78,6 +78,13 @@ async fn debounced(account: i64, note: i64) -> TaskResult<i64> {
     Ok(note)
 }
 
+/// The last of several calls, after a time that no test waits for.
+#[lovage::task(name = "test.debounced_long", debounce = 600, debounce_by = "account")]
+async fn debounced_long(account: i64, note: i64) -> TaskResult<i64> {
+    let _ = account;
+    Ok(note)
+}
+
 /// Two at once over all workers.
 #[lovage::task(name = "test.narrow", limit = "2")]
 async fn narrow(door: String) -> TaskResult<String> {
@@ -115,6 +122,7 @@ pub fn module() -> Module {
         .task::<hourly>()
         .task::<unique_retry>()
         .task::<debounced>()
+        .task::<debounced_long>()
         .task::<narrow>()
         .task::<per_account>()
         .task::<paced>()

@@ -5,32 +5,42 @@
 //! through processes, Redis keys, the wire format and the public client.
 //!
 //! * [`redis_server`] — a private Redis that can be stopped, killed and restarted
+//! * [`wire`] — a way to it that can be cut
 //! * [`python`] — an interpreter with Celery that runs snippets and answers with JSON
 //! * [`python_worker`] — `celery worker` on the application in `interop/python/app.py`
 //! * [`lovage_worker`] — the `lovage` binary: workers and commands
 //! * [`stage`] — the three together
+//! * [`peer`], [`cast`] — a worker of either kind, and a fleet of them with somebody who asks
+//! * [`flower`], [`http`] — Flower, and how it is asked
+//! * [`shape`] — whether two answers have the same keys and types
 //! * [`rust_client`] — Lovage's client
 //! * [`message`] — task messages made by hand
 //! * [`result_feed`], [`dead_letters`](mod@dead_letters) — what came of them
 //! * [`authority`], [`sentinels`] — certificates, and a replicated Redis that is watched
+//! * [`terminal`] — a program on a terminal: what it shows, and keys for it
 //! * [`processes`] — who runs beside and below
 //! * [`chaos`] — workers and servers that are killed, and the account of what became of every task
 //! * [`conformance_tasks`] — the tasks of Celery's own integration suite, for `conformance-worker`
-//! * [`gated_tasks`] — tasks that are unique or limited, for `test-tasks`
+//! * [`gated_tasks`], [`peer_tasks`] — tasks that are unique or limited, and tasks that Python has too, for `test-tasks`
 //! * [`child`], [`log`], [`wait`], [`place`] — what the others are built from
 //!
 //! The test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` and `chaos`
 //! Python's Celery too. A missing tool fails the test and says what to run.
 
 pub mod authority;
+pub mod cast;
 pub mod chaos;
 pub mod child;
 pub mod conformance_tasks;
 pub mod dead_letters;
+pub mod flower;
 pub mod gated_tasks;
+pub mod http;
 pub mod log;
 pub mod lovage_worker;
 pub mod message;
+pub mod peer;
+pub mod peer_tasks;
 pub mod place;
 pub mod processes;
 pub mod python;
@@ -39,8 +49,11 @@ pub mod redis_server;
 pub mod result_feed;
 pub mod rust_client;
 pub mod sentinels;
+pub mod shape;
 pub mod stage;
+pub mod terminal;
 pub mod wait;
+pub mod wire;
 
 /// The examples of the guides must run.
 #[cfg(doctest)]
@@ -52,9 +65,12 @@ mod guides {
 }
 
 pub use authority::Authority;
+pub use cast::Cast;
 pub use dead_letters::{DeadLetter, dead_letters};
-pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage};
+pub use flower::Flower;
+pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage, lovage_command};
 pub use message::TaskMessage;
+pub use peer::{Fleet, Kind, Peer};
 pub use python::Python;
 pub use python_worker::PythonWorker;
 pub use redis_server::RedisServer;
@@ -62,4 +78,6 @@ pub use result_feed::ResultFeed;
 pub use rust_client::client_at;
 pub use sentinels::WatchedRedis;
 pub use stage::Stage;
+pub use terminal::Terminal;
 pub use wait::{eventually, never_within};
+pub use wire::Wire;

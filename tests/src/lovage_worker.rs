@@ -129,6 +129,13 @@ impl LovageWorkerBuilder {
         self
     }
 
+    /// Adds a word to the command line.
+    #[must_use]
+    pub fn bare_flag(mut self, word: &str) -> Self {
+        self.flags.push(word.to_owned());
+        self
+    }
+
     /// What is logged, `info` unless said otherwise.
     #[must_use]
     pub fn log_level(mut self, level: &str) -> Self {
@@ -199,15 +206,21 @@ impl LovageWorkerBuilder {
 /// # Panics
 /// When the binary cannot be started.
 pub fn lovage(redis: &RedisServer, words: &[&str]) -> Output {
+    lovage_command(redis, words)
+        .output()
+        .expect("the lovage binary can be started")
+}
+
+/// A `lovage` command on a Redis, to be started.
+pub fn lovage_command(redis: &RedisServer, words: &[&str]) -> Command {
     let variables = [
         ("CELERY_BROKER_URL".to_owned(), redis.url()),
         ("CELERY_RESULT_BACKEND".to_owned(), redis.url()),
         ("LOVAGE_DEMO_TASKS".to_owned(), "1".to_owned()),
     ];
-    command(place::lovage(), &variables)
-        .args(words)
-        .output()
-        .expect("the lovage binary can be started")
+    let mut command = command(place::lovage(), &variables);
+    command.args(words);
+    command
 }
 
 /// Runs a `lovage` command with these settings alone to its end.

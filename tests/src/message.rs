@@ -38,6 +38,17 @@ impl TaskMessage {
         Self { id, envelope }
     }
 
+    /// The positional arguments of a body that was made from JSON.
+    ///
+    /// # Panics
+    /// When the body is something else.
+    pub fn arguments(&self) -> Value {
+        let body = self.envelope["body"].as_str().expect("a body");
+        let body = STANDARD.decode(body).expect("base64");
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        body[0].clone()
+    }
+
     /// Sets a value, creating the path: `.set("headers.eta", json!("…"))`.
     #[must_use]
     pub fn set(mut self, path: &str, value: Value) -> Self {

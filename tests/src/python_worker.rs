@@ -26,29 +26,36 @@ impl PythonWorker {
     /// # Panics
     /// When it does not become ready.
     pub fn start(redis: &RedisServer, flags: &[&str], settings: &Value) -> Self {
+        let flags = [&["--without-mingle"], flags].concat();
+        let mut worker = Self::launch("app", &redis.url(), "python@%h", &flags, settings);
+        worker.wait_until_ready();
+        worker
+    }
+
+    /// A worker of one of the applications in `interop/python`, on any Redis, without waiting for anything.
+    pub fn launch(app: &str, url: &str, node: &str, flags: &[&str], settings: &Value) -> Self {
         let mut command = Command::new(place::python());
         command
             .args([
-                "-m",
-                "celery",
-                "-A",
-                "app",
-                "worker",
-                "-l",
-                "info",
-                "-n",
-                "python@%h",
-                "--without-mingle",
+                "-m", "celery", "-A", app, "worker", "-l", "info", "-n", node,
             ])
             .args(flags)
             .current_dir(place::python_sources())
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("CELERY_BROKER_URL", redis.url())
-            .env("CELERY_RESULT_BACKEND", redis.url())
+            .env("CELERY_BROKER_URL", url)
+            .env("CELERY_RESULT_BACKEND", url)
             .env("TEST_CELERY_SETTINGS", settings.to_string());
-        let mut process = Child::start("celery worker", &mut command, "run scripts/setup");
-        process.wait_for(" ready.", Duration::from_secs(30));
-        Self { process }
+        Self {
+            process: Child::start("celery worker", &mut command, "run scripts/setup"),
+        }
+    }
+
+    /// Waits until it consumes.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn wait_until_ready(&mut self) {
+        self.process.wait_for(" ready.", Duration::from_secs(30));
     }
 
     /// The process, for its log and for signals.

@@ -168,6 +168,19 @@ impl RedisServer {
         )
     }
 
+    /// A URL of database 0 over the loopback port.
+    ///
+    /// # Panics
+    /// When it was started without a port.
+    pub fn port_url(&self) -> String {
+        let password = self
+            .password
+            .as_ref()
+            .map(|password| format!(":{password}@"))
+            .unwrap_or_default();
+        format!("redis://{password}127.0.0.1:{}/0", self.port())
+    }
+
     /// A client of database 0, for a thread that connects by itself.
     ///
     /// # Panics

@@ -20,12 +20,38 @@ pub struct Admit {
     pub early: bool,
     /// Unix time in seconds before which it does not run, though it takes its lock now.
     pub not_before: Option<f64>,
+    /// What it asks for.
+    pub demand: Demand,
+}
+
+/// A message that asks as it is sent, see [`crate::Broker::publish_gated`].
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The task's id: who holds what is taken.
+    pub owner: String,
+    /// Unix time in seconds before which it does not run.
+    pub not_before: Option<f64>,
+    /// What it asks for.
+    pub demand: Demand,
+}
+
+/// What must be free before a task runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Demand {
     /// The lock that keeps duplicates away.
     pub claim: Option<Claim>,
     /// The key of calls of which only the last one runs, and how long after the last.
     pub debounce: Option<(String, Duration)>,
     /// The limits it counts towards; all must have room.
     pub rations: Vec<Ration>,
+}
+
+impl Demand {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.claim.is_none() && self.debounce.is_none() && self.rations.is_empty()
+    }
 }
 
 /// A lock on a key.

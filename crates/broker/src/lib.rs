@@ -60,7 +60,7 @@ use std::sync::Arc;
 use lovage_settings::{BrokerSettings, BrokerUrl};
 
 pub use self::{
-    admission::{Admit, Admitted, Claim, Hold, Leave, Line, Ration},
+    admission::{Admit, Admitted, Claim, Demand, Entry, Hold, Leave, Line, Ration},
     asking::{Ask, Delayed, Enough},
     error::{Cause, Error},
     memory::{Contents, Held, MemoryBroker, MemoryResults},

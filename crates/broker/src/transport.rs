@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use lovage_protocol::{NodeName, QueueName, TaskId};
 use lovage_settings::ExchangeType;
 
-use crate::{Admit, Admitted, Ask, Claim, Delayed, Error, Leave, Line, Revocations};
+use crate::{Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Revocations};
 
 /// One broker: where messages are published, and from where consumers take them.
 #[async_trait]
@@ -21,13 +21,15 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// how far it came; a batch that ended in an error may have been published in part.
     async fn publish(&self, batch: &[Publish]) -> Result<(), Error>;
 
-    /// Publishes a message whose task (`owner`) takes a lock in the same step. When another task has it, nothing is sent and
-    /// that task's id comes back. Through an exchange it is sent without a lock: then [`Consumer::admit`] is the judge.
-    async fn publish_unique(
+    /// Publishes a message, and decides in the same step as [`Consumer::admit`] would. Its task takes its lock; when another
+    /// has it, nothing is sent and that task's id comes back. It takes the place of an earlier call that is debounced, which
+    /// ends. When a limit has no room and nothing before it is in its queue, it waits in the line instead of the queue; a limit
+    /// counts it only when it is admitted. Through an exchange, and while no worker of ours lives that would bring it back
+    /// from a line, it is sent to its queue, and [`Consumer::admit`] is the judge.
+    async fn publish_gated(
         &self,
         publish: &Publish,
-        owner: &str,
-        claim: &Claim,
+        entry: &Entry,
     ) -> Result<Option<String>, Error>;
 
     /// The keys for which tasks wait outside of their queues, see [`Admitted::Waits`].

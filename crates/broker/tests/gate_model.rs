@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use lovage_broker::{
-    Admit, Admitted, Broker, Claim, Consumer, ConsumerOptions, Delivery, Destination, Finish,
-    Finished, Hold, Leave, MemoryBroker, Publish, Ration, RedisBroker, Settle, Want,
+    Admit, Admitted, Broker, Claim, Consumer, ConsumerOptions, Delivery, Demand, Destination,
+    Entry, Finish, Finished, Hold, Leave, MemoryBroker, Publish, Ration, RedisBroker, Settle, Want,
     redis_server::RedisServer,
 };
 use lovage_protocol::{Message, NodeName, QueueName};
@@ -25,10 +25,24 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Send { key: usize },
-    Take { worker: usize, max: usize },
-    End { pick: usize, how: How },
-    Kill { worker: usize },
+    Send {
+        key: usize,
+    },
+    /// By a client that asks as it sends.
+    Enter {
+        key: usize,
+    },
+    Take {
+        worker: usize,
+        max: usize,
+    },
+    End {
+        pick: usize,
+        how: How,
+    },
+    Kill {
+        worker: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +55,8 @@ enum How {
 fn steps() -> impl Strategy<Value = Step> {
     let how = prop_oneof![4 => Just(How::Ends), 1 => Just(How::Retries), 1 => Just(How::Restored)];
     prop_oneof![
-        5 => (0..KEYS).prop_map(|key| Step::Send { key }),
+        3 => (0..KEYS).prop_map(|key| Step::Send { key }),
+        3 => (0..KEYS).prop_map(|key| Step::Enter { key }),
         5 => (0..WORKERS, 1..4usize).prop_map(|(worker, max)| Step::Take { worker, max }),
         4 => (0..9usize, how).prop_map(|(pick, how)| Step::End { pick, how }),
         1 => (0..WORKERS).prop_map(|worker| Step::Kill { worker }),
@@ -107,6 +122,24 @@ fn message(id: &str) -> Publish {
     }
 }
 
+/// What every task asks for: one at once of its key, so many of all.
+fn demand(key: usize) -> Demand {
+    Demand {
+        claim: Some(Claim {
+            key: format!("unique:{key}"),
+            hold: Hold::End,
+            waiting: DAY,
+            join: false,
+        }),
+        debounce: None,
+        rations: vec![Ration {
+            key: "slots:all".into(),
+            most: u32::try_from(MOST).unwrap(),
+            period: None,
+        }],
+    }
+}
+
 fn id(delivery: &Delivery) -> String {
     let message = Message::parse(&delivery.raw).unwrap();
     message.headers.id.to_string()
@@ -152,6 +185,7 @@ impl System {
                 self.world.broker().publish(&[message(&id)]).await.unwrap();
                 self.alive.insert(id, key);
             }
+            Step::Enter { key } => self.enter(key).await,
             Step::Take { worker, max } => {
                 self.take(worker, max, Duration::from_millis(20)).await;
             }
@@ -160,6 +194,24 @@ impl System {
             }
             Step::End { .. } => {}
             Step::Kill { worker } => self.kill(worker).await,
+        }
+    }
+
+    /// Sends a call that is sent only when nobody holds its key.
+    async fn enter(&mut self, key: usize) {
+        self.sent += 1;
+        let id = format!("{}-{key}", self.sent);
+        let entry = Entry {
+            owner: id.clone(),
+            not_before: None,
+            demand: demand(key),
+        };
+        let broker = self.world.broker();
+        let holder = broker.publish_gated(&message(&id), &entry).await.unwrap();
+        assert_eq!(holder.as_ref(), self.holders.get(&key));
+        if holder.is_none() {
+            self.holders.insert(key, id.clone());
+            self.alive.insert(id, key);
         }
     }
 
@@ -199,22 +251,11 @@ impl System {
     fn asks(&self, delivery: &Delivery) -> Admit {
         let owner = id(delivery);
         Admit {
-            claim: Some(Claim {
-                key: format!("unique:{}", self.alive[&owner]),
-                hold: Hold::End,
-                waiting: DAY,
-                join: false,
-            }),
+            demand: demand(self.alive[&owner]),
             owner,
             delivery: delivery.clone(),
             early: false,
             not_before: None,
-            debounce: None,
-            rations: vec![Ration {
-                key: "slots:all".into(),
-                most: u32::try_from(MOST).unwrap(),
-                period: None,
-            }],
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use celery::task::{Signature as RustySignature, Task};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use lovage_broker::{Broker, Claim, Publish};
+use lovage_broker::{Broker, Demand, Destination, Entry, Publish};
 use lovage_protocol::{Body, Clock, Message, QueueName, Signature, TaskId, TaskName, Value};
 use lovage_results::ResultStore;
 use lovage_settings::{RevokeSettings, Settings, TaskSettings};
@@ -75,34 +75,53 @@ pub struct OwnOptions {
     pub priority: Option<i64>,
     /// How long after it is sent it is still worth running.
     pub expires: Option<Duration>,
-    /// The lock that a call must have, when it is to be unique.
-    pub claim: Option<ClaimOf>,
+    /// What a call asks for as it is sent: to be unique, the last of several, or within limits.
+    pub demand: Option<DemandOf>,
     /// The serializer of its body.
     pub serializer: Option<String>,
     /// The compression of its body.
     pub compression: Option<String>,
 }
 
-/// Gives the lock that a call takes as it is sent; `None` for one that takes none.
+/// Gives what a call asks for as it is sent to a queue.
 #[derive(Clone)]
-pub struct ClaimOf(Arc<MakeClaim>);
+pub struct DemandOf(Arc<MakeDemand>);
 
-type MakeClaim = dyn Fn(&Outgoing) -> Option<Claim> + Send + Sync;
+type MakeDemand = dyn Fn(&Outgoing, &QueueName) -> Demand + Send + Sync;
 
-impl ClaimOf {
-    /// From a function of the call.
-    pub fn new(claim: impl Fn(&Outgoing) -> Option<Claim> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(claim))
+impl DemandOf {
+    /// From a function of the call and its queue.
+    pub fn new(demand: impl Fn(&Outgoing, &QueueName) -> Demand + Send + Sync + 'static) -> Self {
+        Self(Arc::new(demand))
     }
 
-    pub(crate) fn of(&self, call: &Outgoing) -> Option<Claim> {
-        (self.0)(call)
+    /// What the broker is asked as this call is sent; `None` when that is nothing. Where an exchange leads is known by nobody
+    /// but the broker: then the worker asks.
+    fn entry(&self, call: &Outgoing, prepared: &Prepared) -> Option<Entry> {
+        let Destination::Queue(queue) = &prepared.publish.destination else {
+            return None;
+        };
+        let demand = (self.0)(call, queue);
+        (!demand.is_free()).then(|| Entry {
+            owner: prepared.id.as_str().to_owned(),
+            not_before: prepared.not_before.map(unix_time),
+            demand,
+        })
     }
 }
 
-impl fmt::Debug for ClaimOf {
+/// In seconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds since 1970 stay under 2^53 until the year 2255"
+)]
+fn unix_time(at: DateTime<Utc>) -> f64 {
+    at.timestamp_micros() as f64 / 1_000_000.0
+}
+
+impl fmt::Debug for DemandOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClaimOf")
+        f.write_str("DemandOf")
     }
 }
 
@@ -199,8 +218,8 @@ impl Client {
         Ok(handles)
     }
 
-    /// Sends one call. One of a unique task takes its lock in the same step; calls sent by other ways take it when a worker
-    /// gets them. A duplicate of a task whose duplicates join is not sent: the handle is that of the first.
+    /// Sends one call. What its task declares (unique, debounce, limits) is decided in the same step; about calls sent by other
+    /// ways it is decided when a worker gets them. A duplicate of a task whose duplicates join is not sent: the handle is that of the first.
     ///
     /// # Errors
     /// [`Error::Duplicate`] when it is the duplicate of another, and as the call's own [`SendBuilder`].
@@ -209,20 +228,22 @@ impl Client {
         if let Some(sending) = &sending {
             sending.apply(&mut call);
         }
-        let (prepared, claim) = self.compose_claimed(call)?;
+        let (prepared, entry) = self.compose_gated(call)?;
         let handle = self.handle_of(&prepared);
-        let outcome = match claim {
+        let outcome = match entry {
             None => {
                 let batch = std::slice::from_ref(&prepared.publish);
                 self.inner.publisher.publish(batch).await
             }
-            Some((task, claim)) => {
-                let publisher = &self.inner.publisher;
-                let owner = prepared.id.as_str();
-                let sent = publisher.publish_unique(&prepared.publish, owner, &claim);
+            Some((task, entry)) => {
+                let join = entry.demand.claim.as_ref().is_some_and(|claim| claim.join);
+                let sent = self
+                    .inner
+                    .publisher
+                    .publish_gated(&prepared.publish, &entry);
                 match sent.await {
                     Ok(None) => Ok(()),
-                    Ok(Some(of)) if claim.join => return Ok(self.handle(of)),
+                    Ok(Some(of)) if join => return Ok(self.handle(of)),
                     Ok(Some(of)) => Err(Error::Duplicate {
                         task: task.as_str().to_owned(),
                         of: of.into(),
@@ -257,16 +278,19 @@ impl Client {
         self.inner.composer.compose(call)
     }
 
-    /// As [`Client::compose`], with the task's name and the lock that the call takes, if it is one of a unique task.
-    fn compose_claimed(
+    /// As [`Client::compose`], with what the call asks for as it is sent, and its task's name.
+    fn compose_gated(
         &self,
         mut call: Outgoing,
-    ) -> Result<(Prepared, Option<(TaskName, Claim)>), Error> {
+    ) -> Result<(Prepared, Option<(TaskName, Entry)>), Error> {
         self.inner.layers.before(&mut call)?;
         let composer = &self.inner.composer;
-        let claim = composer.claim(&call);
-        let claim = claim.map(|claim| (call.task.clone(), claim));
-        Ok((composer.compose(call)?, claim))
+        let Some(demand) = composer.demand_of(&call.task) else {
+            return Ok((composer.compose(call)?, None));
+        };
+        let prepared = composer.compose(call.clone())?;
+        let entry = demand.entry(&call, &prepared);
+        Ok((prepared, entry.map(|entry| (call.task, entry))))
     }
 
     /// Sends messages prepared before, in their order, and notes them as children of the task that runs here.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use lovage_broker::{Claim, Destination, Publish};
+use lovage_broker::{Destination, Publish};
 use lovage_protocol::{
     Body, Clock, Compression, Headers, Map, Message, Properties, QueueName, Serializer, TaskId,
     TaskName, TimeLimit, Value, compress,
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Moment, Outgoing, Prepared, Router, Target,
-    client::{ClientOptions, OwnOptions},
+    client::{ClientOptions, DemandOf, OwnOptions},
 };
 
 /// Names that a user header cannot have: a wrong value in them ends Python workers.
@@ -126,10 +126,9 @@ impl Composer {
             .map_err(|problem| Error::invalid(task, problem))
     }
 
-    /// The lock that a call of a unique task takes.
-    pub(crate) fn claim(&self, call: &Outgoing) -> Option<Claim> {
-        let own = self.own.get(&call.task)?;
-        own.claim.as_ref()?.of(call)
+    /// What calls of a task ask for as they are sent, if they ask for anything.
+    pub(crate) fn demand_of(&self, task: &TaskName) -> Option<&DemandOf> {
+        self.own.get(task)?.demand.as_ref()
     }
 
     fn write(&self, outgoing: Outgoing, now: DateTime<Utc>) -> Result<Prepared, String> {
@@ -140,10 +139,13 @@ impl Composer {
             .or(self.default_priority)
             .unwrap_or(0);
         let id = outgoing.id.unwrap_or_else(TaskId::new);
-        let eta = match outgoing.eta {
+        let (not_before, eta) = match outgoing.eta {
             // Celery takes a countdown of 0 for none.
-            Some(eta) if !eta.is_now() => Some(eta.resolve(now, self.naive_zone)?.1),
-            _ => None,
+            Some(eta) if !eta.is_now() => {
+                let (at, text) = eta.resolve(now, self.naive_zone)?;
+                (Some(at), Some(text))
+            }
+            _ => (None, None),
         };
         let expires = outgoing
             .expires
@@ -192,7 +194,10 @@ impl Composer {
         {
             compress_body(&mut message, method)?;
         }
-        Ok(seal(&message, address))
+        Ok(Prepared {
+            not_before,
+            ..seal(&message, address)
+        })
     }
 
     /// Properties of a new message: its own delivery tag, this process's reply address.
@@ -314,6 +319,7 @@ pub(crate) fn seal(message: &Message, address: Address) -> Prepared {
             payload: message.to_json().into(),
         },
         ignores_result: message.headers.ignore_result == Some(true),
+        not_before: None,
     }
 }
 

@@ -63,7 +63,7 @@ mod sent;
 pub mod signature;
 
 pub use builder::SendBuilder;
-pub use client::{ClaimOf, Client, ClientOptions, OwnOptions};
+pub use client::{Client, ClientOptions, DemandOf, OwnOptions};
 pub use composer::Composer;
 pub use error::Error;
 pub use handle::TaskHandle;

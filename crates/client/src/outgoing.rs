@@ -1,5 +1,6 @@
 //! A task about to be sent, as plain data.
 
+use chrono::{DateTime, Utc};
 use lovage_broker::Publish;
 use lovage_protocol::{Embed, Map, QueueName, TaskId, TaskName, Value};
 
@@ -114,4 +115,6 @@ pub struct Prepared {
     pub publish: Publish,
     /// Nothing will be stored for it.
     pub ignores_result: bool,
+    /// Its eta.
+    pub not_before: Option<DateTime<Utc>>,
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use lovage_broker::{Binding, Broker, Claim, Destination, Publish, Topology};
+use lovage_broker::{Binding, Broker, Destination, Entry, Publish, Topology};
 use lovage_protocol::QueueName;
 use tokio::time::{Instant, timeout_at};
 
@@ -139,18 +139,18 @@ impl Publisher {
         Ok(())
     }
 
-    /// Sends a message that takes a lock; the holder's id when another has it. Asked again, it is not sent twice.
-    pub(crate) async fn publish_unique(
+    /// Sends a message about which is decided as it is sent; the holder's id when another has its lock. Asked again, it is not
+    /// sent twice.
+    pub(crate) async fn publish_gated(
         &self,
         publish: &Publish,
-        owner: &str,
-        claim: &Claim,
+        entry: &Entry,
     ) -> Result<Option<String>, Error> {
         let mut trying = self.policy.begin();
         loop {
             let attempt = async {
                 self.declare(std::slice::from_ref(publish)).await?;
-                self.broker.publish_unique(publish, owner, claim).await
+                self.broker.publish_gated(publish, entry).await
             };
             let failure = match timeout_at(trying.deadline, attempt).await {
                 Ok(Ok(holder)) => return Ok(holder),

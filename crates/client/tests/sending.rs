@@ -9,11 +9,11 @@ use std::{
 };
 
 use lovage_broker::{
-    Broker, Claim, Consumer, ConsumerOptions, Delivery, Finish, Hold, MemoryBroker, Settle, Want,
-    redis_server::RedisServer,
+    Broker, Claim, Consumer, ConsumerOptions, Delivery, Demand, Finish, Hold, MemoryBroker, Settle,
+    Want, redis_server::RedisServer,
 };
 use lovage_client::{
-    ClaimOf, Client, ClientOptions, Error, OwnOptions, TaskHandle,
+    Client, ClientOptions, DemandOf, Error, OwnOptions, TaskHandle,
     context::{SENDING, Sending},
     rusty,
 };
@@ -400,9 +400,12 @@ async fn a_duplicate_of_a_unique_task_is_told_at_once_or_shares_the_handle() {
             waiting: Duration::from_secs(60),
             join,
         };
-        let claim = ClaimOf::new(move |_| Some(claim.clone()));
-        OwnOptions {
+        let demand = Demand {
             claim: Some(claim),
+            ..Demand::default()
+        };
+        OwnOptions {
+            demand: Some(DemandOf::new(move |_, _| demand.clone())),
             ..OwnOptions::default()
         }
     };

@@ -8,7 +8,8 @@ use lovage_worker::Module;
 
 use crate::{
     command::{
-        call, completions, config, dlq, list, pool_child, purge, queue, result, revoke, up, worker,
+        call, completions, config, control, dlq, events, inspect, list, pool_child, purge, queue,
+        result, revoke, status, stubs, up, worker,
     },
     failure::Failure,
     output,
@@ -37,9 +38,10 @@ Examples:
   lovage up                             try it: a Redis of its own, a worker with the demo tasks
   lovage worker -Q hot -c 200           a worker as in production
   lovage call demo.add 2 3 --wait       send a task and print its result
+  lovage events                         watch workers and tasks
 
 Settings come from the environment and, in development, from .env; `lovage config example` lists them all.
-Exit codes: 0 done, 1 failed, 2 called wrongly, 73 already running, 78 settings are wrong.";
+Exit codes: 0 done, 1 failed, 2 called wrongly, 69 no worker answered, 73 already running, 78 settings are wrong.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -48,7 +50,13 @@ enum Command {
     Call(call::CallArgs),
     Result(result::ResultArgs),
     Revoke(revoke::RevokeArgs),
+    Status(status::StatusArgs),
+    Inspect(inspect::InspectArgs),
+    Control(control::ControlArgs),
+    Events(events::EventsArgs),
     List(list::ListArgs),
+    #[command(subcommand)]
+    Stubs(stubs::StubsCommand),
     Purge(purge::PurgeArgs),
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -74,7 +82,20 @@ pub(crate) fn run(modules: Vec<Module>) -> ExitCode {
     if cli.app.is_some() {
         output::hint("-A has no effect: tasks are compiled into this binary");
     }
-    ExitCode::from(dispatch(cli.command, modules).unwrap_or_else(Failure::tell))
+    let as_json = wants_json(std::env::args_os().skip(1));
+    let ended = dispatch(cli.command, modules);
+    ExitCode::from(ended.unwrap_or_else(if as_json {
+        Failure::tell_program
+    } else {
+        Failure::tell
+    }))
+}
+
+/// Whether a command that was understood was given `--json`, as many of them may be.
+fn wants_json(words: impl Iterator<Item = OsString>) -> bool {
+    words
+        .take_while(|word| word != "--")
+        .any(|word| word == "--json")
 }
 
 fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
@@ -84,7 +105,18 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Call(args) => once(call::run(args, &settings()?, &modules)),
         Command::Result(args) => once(result::run(args, &settings()?)),
         Command::Revoke(args) => once(revoke::run(args, &settings()?)),
+        Command::Status(args) => once(status::run(args, &settings()?)),
+        Command::Inspect(args) => match args.list() {
+            Some(listed) => listed,
+            None => once(inspect::run(args, &settings()?)),
+        },
+        Command::Control(args) => match args.list() {
+            Some(listed) => listed,
+            None => once(control::run(args, &settings()?)),
+        },
+        Command::Events(args) => once(events::run(args, &settings()?)),
         Command::List(args) => list::run(&args, &settings()?, modules),
+        Command::Stubs(command) => stubs::run(&command, &settings()?, modules),
         Command::Purge(args) => once(purge::run(args, &settings()?)),
         Command::Queue(command) => once(queue::run(command, &settings()?)),
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
@@ -127,7 +159,15 @@ fn once(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failur
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::Cli;
+    use super::{Cli, wants_json};
+
+    #[test]
+    fn what_stands_behind_two_dashes_is_no_flag() {
+        let wants = |words: &[&str]| wants_json(words.iter().map(Into::into));
+        assert!(wants(&["result", "x", "--json"]));
+        assert!(!wants(&["result", "x"]));
+        assert!(!wants(&["call", "x", "--", "--json"]));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -159,8 +199,20 @@ mod tests {
         check("lovage result 0a8a3b9e --traceback");
         check("lovage purge -f -Q a,b -X b");
         check("lovage queue release-eta -f --json");
+        check("lovage stubs python --out src --package rust_tasks --json");
         check("lovage revoke 0a8a3b9e 7c1e4c83 -t -s KILL");
         check("lovage revoke --stamp customer=acme --stamp day=monday");
+        check("lovage -A proj status -t 3 -d w1@h -j");
+        check("lovage -A proj inspect -d w1@h,w2@h active");
+        check("lovage inspect active -A proj --timeout=5 --destination w1@h --json");
+        check("lovage inspect --list");
+        check("lovage inspect registered rate_limit");
+        check("lovage control -d w1@h rate_limit t.add 10/m");
+        check("lovage control time_limit t.add 120 180 --destination=w1@h");
+        check("lovage control shutdown");
+        check("lovage events --dump");
+        check("lovage events -d -A proj");
+        check("lovage events --json --enable --count=3 --duration=2.5 --max-tasks=100");
     }
 
     #[test]
@@ -194,9 +246,16 @@ mod tests {
         check("lovage call demo.add --timeout=3", "--wait");
         check("lovage dlq discard", "ID");
         check("lovage revoke", "ID");
+        check("lovage stubs python --package a-b", "Python package");
         check("lovage revoke 1 --stamp customer", "HEADER=VALUE");
         check("lovage revoke 1 -s TERM", "--terminate");
         check("lovage revoke 1 -t -s 9", "signal");
         check("lovage dlq replay --all 17", "cannot be used with");
+        check("lovage inspect", "A sign of life");
+        check("lovage inspect hello", "hello");
+        check("lovage status -d w1@h --pattern w*", "cannot be used with");
+        check("lovage control add_consumer", "QUEUE");
+        check("lovage events --dump --json", "cannot be used with");
+        check("lovage events --count=0", "0");
     }
 }

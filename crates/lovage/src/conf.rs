@@ -26,6 +26,8 @@ pub(crate) fn conf(settings: &Settings) -> Conf {
         let key = name.strip_prefix("CELERY_").unwrap_or(name).to_lowercase();
         let value = if hidden.is_match(&key) && !text.is_empty() {
             MASK.into()
+        } else if name == "CELERY_ACCEPT_CONTENT" {
+            Value::List(text.split(',').map(Value::from).collect())
         } else {
             value(&text)
         };

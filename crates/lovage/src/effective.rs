@@ -203,6 +203,10 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
             "CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS",
             worker.deduplicate.to_string(),
         ),
+        (
+            "CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS",
+            worker.cancel_on_loss.to_string(),
+        ),
         ("CELERY_WORKER_DIRECT", worker.direct.to_string()),
         ("LOVAGE_MAX_DEATHS", worker.max_deaths.to_string()),
         ("LOVAGE_LEASE", with_unit(worker.lease)),

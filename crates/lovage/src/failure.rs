@@ -11,6 +11,8 @@ use crate::output;
 const FAILED: u8 = 1;
 /// The command was called wrongly.
 const USAGE: u8 = 2;
+/// Nobody is there (`EX_UNAVAILABLE`): Celery's code when no node replies.
+const UNAVAILABLE: u8 = 69;
 /// A file could not be made (`EX_CANTCREAT`): Celery's code for a pid file that is held.
 const CANNOT_CREATE: u8 = 73;
 /// The settings are wrong (`EX_CONFIG`): starting again will not help.
@@ -64,10 +66,38 @@ impl Failure {
         }
     }
 
+    /// Says the line as a warning behind what follows from it: the command goes on.
+    pub(crate) fn warn(self, what: &str) {
+        let why = self.message.unwrap_or_default();
+        output::warning(format_args!("{what}: {why}"));
+    }
+
+    /// No node replied; in Celery's words.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            code: UNAVAILABLE,
+            message: Some("No nodes replied within time constraint".to_owned()),
+        }
+    }
+
     /// Says the line and gives the code.
     pub(crate) fn tell(self) -> u8 {
+        match &self.message {
+            // Scripts that were written for Celery look for its line.
+            Some(message) if self.code == UNAVAILABLE => output::note(format_args!(
+                "{style}Error:{style:#} {message}",
+                style = output::BAD
+            )),
+            Some(message) => output::error(message),
+            None => {}
+        }
+        self.code
+    }
+
+    /// The same to a program: `{"error": …}`.
+    pub(crate) fn tell_program(self) -> u8 {
         if let Some(message) = &self.message {
-            output::error(message);
+            output::json_error(message);
         }
         self.code
     }

@@ -13,7 +13,9 @@
 //! | `banner` | what a worker says at its start |
 //! | `nodename` | node names and their `%` signs |
 //! | `pidfile` | one process per pid file |
-//! | `redis_child` | the Redis that `lovage up` starts |
+//! | `redis_child`, `flower_child` | the Redis and the Flower that `lovage up` starts |
+//! | `guard` | that what was started ends, too |
+//! | `stubs` | the tasks as a typed Python package |
 //! | `output`, `table` | everything that is printed |
 //! | `failure` | the exit codes |
 //!
@@ -35,11 +37,14 @@ mod conf;
 mod connect;
 mod effective;
 mod failure;
+mod flower_child;
+mod guard;
 mod nodename;
 mod output;
 mod pidfile;
 mod redis_child;
 mod signals;
+mod stubs;
 mod table;
 
 use std::process::ExitCode;

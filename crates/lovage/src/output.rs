@@ -49,9 +49,14 @@ pub(crate) fn data(text: impl Display) -> io::Result<()> {
     out.flush()
 }
 
+/// Whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// JSON on standard output: indented for a terminal, one line for a program.
 pub(crate) fn json(value: &serde_json::Value) -> io::Result<()> {
-    if io::stdout().is_terminal() {
+    if is_terminal() {
         data(format_args!("{value:#}"))
     } else {
         data(value)
@@ -78,6 +83,11 @@ pub(crate) fn error(text: impl Display) {
     note(format_args!("{BAD}error:{BAD:#} {text}"));
 }
 
+/// An error on standard error, as JSON in one line.
+pub(crate) fn json_error(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", serde_json::json!({"error": text}));
+}
+
 /// Foreign text made safe for a terminal: control characters are shown, not obeyed; line breaks and tabs stay.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
@@ -99,6 +109,30 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 /// As [`printable`], in one line.
 pub(crate) fn one_line(text: &str) -> String {
     printable(text).replace('\n', "\\n").replace('\t', "\\t")
+}
+
+/// At most so many characters; an ellipsis says that there were more.
+pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        None => Cow::Borrowed(text),
+        Some(_) => {
+            let kept = text.chars().take(most.saturating_sub(1));
+            Cow::Owned(kept.chain(std::iter::once('…')).collect())
+        }
+    }
+}
+
+/// A length of time for people: `0.4 s`, `3 min 05 s`, `2 h 10 min`, `4 d 7 h`.
+pub(crate) fn duration(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) if seconds < 10 => format!("{seconds}.{} s", length.subsec_millis() / 100),
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {:02} s", seconds % 60),
+        (0, ..) => format!("{hours} h {:02} min", minutes % 60),
+        _ => format!("{} d {} h", thousands(days), hours % 24),
+    }
 }
 
 /// A number with its noun: `1 message`, `2 messages`.
@@ -127,9 +161,14 @@ pub(crate) fn per_second(number: u64, time: Duration) -> String {
     format!("{}/s", thousands(u64::try_from(rate).unwrap_or(u64::MAX)))
 }
 
+/// Whether somebody types what is read.
+pub(crate) fn is_typed_at() -> bool {
+    io::stdin().is_terminal()
+}
+
 /// Whether somebody can be asked.
 pub(crate) fn can_ask() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
+    is_typed_at() && io::stderr().is_terminal()
 }
 
 /// Asks a yes-or-no question; anything but yes is no.
@@ -164,7 +203,7 @@ pub(crate) fn progress(total: u64, verb: &'static str) -> ProgressBar {
 mod tests {
     use std::time::Duration;
 
-    use super::{count, one_line, per_second, printable, progress, thousands};
+    use super::{count, cut, duration, one_line, per_second, printable, progress, thousands};
 
     #[test]
     fn numbers_are_grouped() {
@@ -177,6 +216,25 @@ mod tests {
         assert_eq!(count(0, "task"), "0 tasks");
         assert_eq!(per_second(3000, Duration::from_millis(1500)), "2,000/s");
         assert_eq!(per_second(5, Duration::ZERO), "5,000,000/s");
+    }
+
+    #[test]
+    fn times_are_told_in_two_units() {
+        let check = |seconds, expected: &str| {
+            assert_eq!(duration(Duration::from_secs_f64(seconds)), expected);
+        };
+        check(0.0, "0.0 s");
+        check(9.96, "9.9 s");
+        check(59.9, "59 s");
+        check(185.0, "3 min 05 s");
+        check(7800.0, "2 h 10 min");
+        check(371_000.0, "4 d 7 h");
+    }
+
+    #[test]
+    fn long_text_is_cut_by_characters() {
+        assert_eq!(cut("日本語", 3), "日本語");
+        assert_eq!(cut("日本語x", 3), "日本…");
     }
 
     #[test]

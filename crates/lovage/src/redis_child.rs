@@ -1,19 +1,17 @@
 //! The Redis that `lovage up` starts for itself, and ends.
 //!
-//! It listens on loopback only and keeps its data in an append-only file. It lives in a process group of its own, so
-//! that Ctrl-C reaches this process first; a guard (a shell that waits for the end of a pipe) stops it when this process
-//! dies without being able to. A lock that the server inherits keeps a second one off the folder for as long as it runs.
+//! It listens on loopback only and keeps its data in an append-only file. A guard stops it when this process dies without
+//! being able to. A lock that the server inherits keeps a second one off the folder for as long as it runs.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -21,7 +19,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{failure::Failure, pidfile::is_alive};
+use crate::{
+    failure::Failure,
+    guard::{self, free_port},
+    pidfile::is_alive,
+};
 
 /// Loading a big append-only file takes its time.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -94,15 +96,7 @@ impl RedisChild {
 
     /// Ends it and waits until its data is written.
     pub(crate) async fn stop(mut self) {
-        // The guard must not outlive the server: the number of its process may then be another's.
-        let _ = self.guard.kill().await;
-        if let Some(pid) = pid(&self.server) {
-            // An error says that it has ended in this moment.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        if timeout(STOP_LIMIT, self.server.wait()).await.is_err() {
-            let _ = self.server.kill().await;
-        }
+        guard::stop(&mut self.server, &mut self.guard, STOP_LIMIT).await;
     }
 
     fn spawn(folder: &Path, port: u16, lock: &File) -> Result<Self, Failure> {
@@ -141,20 +135,7 @@ impl RedisChild {
             .process_group(0)
             .kill_on_drop(true);
         let server = command.spawn().map_err(|error| not_started(&error))?;
-        let number = server
-            .id()
-            .expect("it was started just now and not waited for")
-            .to_string();
-        let mut guard = Command::new("/bin/sh");
-        guard
-            .args(["-c", "read -r _; kill \"$1\"", "sh", &number])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true);
-        let guard = guard
-            .spawn()
+        let guard = guard::guard(&server, STOP_LIMIT)
             .map_err(|error| Failure::failed(format!("cannot start /bin/sh: {error}")))?;
         Ok(Self {
             server,
@@ -197,13 +178,6 @@ impl RedisChild {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
     }
-}
-
-fn pid(child: &Child) -> Option<Pid> {
-    child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw)
 }
 
 fn not_started(error: &io::Error) -> Failure {
@@ -257,13 +231,6 @@ async fn lock(folder: &Path) -> Result<File, Failure> {
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(cannot)?;
     Ok(file)
-}
-
-/// A port of the loopback address that is free at this moment; the wanted one when it is.
-fn free_port(wanted: u16) -> io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
-        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-    Ok(listener.local_addr()?.port())
 }
 
 /// The answer to `INFO`, as far as it says who answers and whether data is still being loaded.

@@ -15,9 +15,9 @@ pub struct Fault {
     pub expected: String,
 }
 
-/// Every fault found, in the order in which the variables are documented.
+/// Every fault found, in the order in which the variables are documented; and what else is odd.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
+pub struct Faults(pub Vec<Fault>, pub Vec<Warning>);
 
 impl std::error::Error for Faults {}
 
@@ -77,7 +77,7 @@ mod tests {
             expected: "a number".to_owned(),
         };
         assert_eq!(
-            Faults(vec![fault("A"), fault("LONG")]).to_string(),
+            Faults(vec![fault("A"), fault("LONG")], Vec::new()).to_string(),
             "2 settings are wrong:\n  A     x\n        not a number; expected a number\
              \n  LONG  x\n        not a number; expected a number"
         );

@@ -141,11 +141,8 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "a lost connection gives nothing back here: running tasks keep their messages while the worker's lease is renewed",
-        &[
-            "CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS",
-            "CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION",
-        ],
+        "running tasks keep their messages over a lost connection, and so always count towards the prefetch",
+        &["CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION"],
     ),
     (
         "tasks with an eta wait at the broker, not in the worker",

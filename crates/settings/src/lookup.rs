@@ -198,12 +198,12 @@ impl Lookup {
         &self.read
     }
 
-    /// The end: warnings when all is well, else every fault.
+    /// The end: warnings when all is well, else every fault, with them.
     pub(crate) fn finish(self) -> Result<Vec<Warning>, Faults> {
         if self.faults.is_empty() {
             Ok(self.warnings)
         } else {
-            Err(Faults(self.faults))
+            Err(Faults(self.faults, self.warnings))
         }
     }
 }

@@ -149,6 +149,8 @@ variables! {
             "Start tasks however often they come, whatever their rate limits.";
         WORKER_DEDUPLICATE = "CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS", "false", "yes or no",
             "Do not run a redelivered task again whose result is stored as SUCCESS.";
+        WORKER_CANCEL_ON_LOSS = "CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS", "false", "yes or no",
+            "Drop running tasks, acked late, when the broker was away for a whole lease: others may have been given them.";
         WORKER_DIRECT = "CELERY_WORKER_DIRECT", "false", "yes or no",
             "Consume also a queue of the worker's own, named after it: NODE.dq2 on the exchange C.dq2.";
         MAX_DEATHS = "LOVAGE_MAX_DEATHS", "3", "number",

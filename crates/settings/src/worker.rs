@@ -8,9 +8,10 @@ use crate::{
     shutdown::ShutdownSettings,
     variable::{
         AUTOSCALE_KEEPALIVE, DEMO_TASKS, FORWARD_UNKNOWN, LEASE, MAX_DEATHS, MAX_MESSAGE_BYTES,
-        UNKNOWN_GRACE, WORKER_CONCURRENCY, WORKER_DEDUPLICATE, WORKER_DIRECT,
-        WORKER_DISABLE_RATE_LIMITS, WORKER_MAX_MEMORY_PER_CHILD, WORKER_MAX_TASKS_PER_CHILD,
-        WORKER_POOL, WORKER_PREFETCH_MULTIPLIER, WORKER_REVOKE_EXPIRES, WORKER_REVOKES_MAX,
+        UNKNOWN_GRACE, WORKER_CANCEL_ON_LOSS, WORKER_CONCURRENCY, WORKER_DEDUPLICATE,
+        WORKER_DIRECT, WORKER_DISABLE_RATE_LIMITS, WORKER_MAX_MEMORY_PER_CHILD,
+        WORKER_MAX_TASKS_PER_CHILD, WORKER_POOL, WORKER_PREFETCH_MULTIPLIER, WORKER_REVOKE_EXPIRES,
+        WORKER_REVOKES_MAX,
     },
 };
 
@@ -52,6 +53,9 @@ pub struct WorkerSettings {
     pub disable_rate_limits: bool,
     /// `CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS`: a redelivered task that is stored as SUCCESS is not run; default false.
     pub deduplicate: bool,
+    /// `CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS`: drop running tasks once others may have been given them,
+    /// because the broker was not heard of for a whole lease; default false.
+    pub cancel_on_loss: bool,
     /// `CELERY_WORKER_DIRECT`: consume a queue of the worker's own, `<node name>.dq2`, too; default false.
     pub direct: bool,
 }
@@ -108,6 +112,7 @@ impl Default for WorkerSettings {
             max_message_bytes: 64 << 20,
             disable_rate_limits: false,
             deduplicate: false,
+            cancel_on_loss: false,
             direct: false,
         }
     }
@@ -126,6 +131,11 @@ impl WorkerSettings {
         lookup.set(
             &WORKER_DEDUPLICATE,
             &mut settings.deduplicate,
+            parse::boolean,
+        );
+        lookup.set(
+            &WORKER_CANCEL_ON_LOSS,
+            &mut settings.cancel_on_loss,
             parse::boolean,
         );
         lookup.set(&WORKER_DIRECT, &mut settings.direct, parse::boolean);

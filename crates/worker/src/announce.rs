@@ -151,6 +151,21 @@ impl Announcer {
         saferepr_within(value, self.repr_limit)
     }
 
+    /// Tells of an attempt whose task comes once more: that is told before it comes, though it is not recorded yet.
+    pub(crate) fn tell_of_return(&self, report: &mut Report) {
+        let comes_back = |tiding: &Tiding| {
+            matches!(
+                tiding,
+                Tiding::Retried { .. } | Tiding::Rejected { requeue: true }
+            )
+        };
+        if report.tidings.iter().any(comes_back) {
+            for tiding in std::mem::take(&mut report.tidings) {
+                self.tell_one(report, &tiding);
+            }
+        }
+    }
+
     /// Tells how a message ended, if that was recorded: what was not ends elsewhere, and is told there.
     pub(crate) fn tell(&self, report: &Report, recorded: &Recorded) {
         match recorded {

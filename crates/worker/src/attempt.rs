@@ -143,14 +143,18 @@ pub(crate) async fn live(
     };
     let Conclusion {
         finish,
-        report,
+        mut report,
         after,
     } = conclusion;
+    if let Some(report) = &mut report {
+        report.received = came;
+        // Before it can be delivered once more.
+        shared.announcer.tell_of_return(report);
+    }
     // Boxed, too: only the end of a task needs the room.
     let recorded = Box::pin(commit::finish(&shared, Box::new(finish), after)).await;
     drop(ticket);
-    if let Some(mut report) = report {
-        report.received = came;
+    if let Some(report) = report {
         shared.announcer.tell(&report, &recorded);
     }
 }
@@ -172,18 +176,32 @@ fn receive(shared: &Shared, message: &Message, at: f64) {
     }
 }
 
-/// Tells of the reception of a message that has to wait for a slot; false when there is nothing to tell, or not yet.
-pub(crate) fn tell_reception(shared: &Shared, delivery: &Delivery) -> bool {
-    if !shared.announcer.tells_all() {
-        return false;
+/// A message that is to run later.
+pub(crate) struct Later {
+    until: f64,
+    message: Arc<Message>,
+}
+
+impl Later {
+    /// Keeps it at the broker until its time.
+    pub(crate) async fn wait(self, shared: &Shared, delivery: Delivery, ticket: Ticket) {
+        delay(shared, delivery, ticket, self.until, &self.message).await;
     }
+}
+
+/// Looks at a message that has to wait for a slot: its reception is told. Gives the time of one that is to run later.
+pub(crate) fn look(shared: &Shared, delivery: &Delivery) -> Option<Later> {
     let now = shared.client.clock().now();
     let intake = intake::read(shared, delivery, now);
-    let accepted = accepted(&intake);
-    if let Some(message) = accepted {
+    if shared.announcer.tells_all()
+        && let Some(message) = accepted(&intake)
+    {
         receive(shared, message, intake::unix(now));
     }
-    accepted.is_some()
+    match intake {
+        Intake::Delay(until, message) => Some(Later { until, message }),
+        _ => None,
+    }
 }
 
 /// Keeps a message at the broker until a time.
@@ -401,6 +419,16 @@ async fn attempt(
                 (death, number),
             ))
             .await?
+        }
+        Ran::Cancelled => {
+            context.end();
+            let report = shared.announcer.report(&message, [Tiding::Cancelled]);
+            let finish = conclude::cancelled(shared, delivery, &message, &kept, rules);
+            return Some(Conclusion {
+                finish,
+                report,
+                after: None,
+            });
         }
         Ran::Dropped => {
             context.end();

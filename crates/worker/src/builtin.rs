@@ -120,7 +120,10 @@ fn raised(class: &str, text: &str) -> Box<ExceptionInfo> {
     Box::new(ExceptionInfo::new("builtins", class, vec![text.into()]))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it stands where an error is mapped"
+)]
 fn damaged(error: SignatureError) -> Box<ExceptionInfo> {
     raised("TypeError", &error.to_string())
 }

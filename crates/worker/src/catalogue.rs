@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use lovage_client::{ClaimOf, OwnOptions};
+use lovage_client::{DemandOf, OwnOptions};
 use lovage_protocol::{QueueName, TaskName};
 use lovage_registry::{MissingState, StateMap, TaskSpec};
 use lovage_settings::Settings;
@@ -149,7 +149,7 @@ impl Catalogue {
                 queue,
                 priority: set.priority.or(task.options.priority),
                 expires: set.expires.or(task.options.expires),
-                claim: gate::claims(task).map(ClaimOf::new),
+                demand: gate::demands(task).map(DemandOf::new),
                 serializer: set.serializer,
                 compression: set.compression.flatten(),
             };

@@ -230,10 +230,12 @@ fn tidings(
                 exception: cause
                     .as_ref()
                     .map_or_else(|| "None".to_owned(), exception_text),
-                traceback: record
-                    .traceback
-                    .clone()
-                    .or_else(|| cause.map(|cause| traceback(task, &cause))),
+                traceback: record.traceback.clone().or_else(|| {
+                    let cause = cause.unwrap_or_else(|| {
+                        records::celery_exception("Retry", "the task asks to run again")
+                    });
+                    Some(traceback(task, &cause))
+                }),
             }
         }
         State::Revoked => Tiding::Revoked {
@@ -322,5 +324,23 @@ pub(crate) fn dropped(
         intake::extend(shared, message, Some(body), &mut meta);
         finish.results.extend(shared.results.encode(&meta));
     }
+    finish
+}
+
+/// The end of an attempt that was dropped because the broker was away for a whole lease (`celery/worker/request.py`, `cancel`):
+/// RETRY is stored, and the message goes back, unless somebody else has it by then.
+pub(crate) fn cancelled(
+    shared: &Shared,
+    delivery: &Delivery,
+    message: &Message,
+    body: &Body,
+    rules: &Rules,
+) -> Finish {
+    warn!(
+        "the broker was not heard of for a whole lease: the task is cancelled, its message goes back"
+    );
+    let mut finish = dropped(shared, delivery, message, body, rules);
+    finish.settle = Some(Settle::Restore);
+    finish.leave = None;
     finish
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use crate::{
-    attempt::{self, Shared},
+    attempt::{self, Later, Shared},
     commit::Ticket,
     drain,
     error::Error,
@@ -51,12 +51,16 @@ pub(crate) enum Event {
 pub(crate) struct EngineLine(Arc<OnceLock<mpsc::WeakUnboundedSender<Event>>>);
 
 impl EngineLine {
+    /// False once the engine has ended: nothing waits there any more.
+    pub(crate) fn tell(&self, event: Event) -> bool {
+        let engine = self.0.get().and_then(mpsc::WeakUnboundedSender::upgrade);
+        engine.is_some_and(|engine| engine.send(event).is_ok())
+    }
+
     /// The messages that wait for a slot, in their order; none once the engine has ended.
     pub(crate) async fn waiting(&self) -> Vec<Delivery> {
         let (asker, answer) = oneshot::channel();
-        let engine = self.0.get().and_then(mpsc::WeakUnboundedSender::upgrade);
-        let asked = engine.is_some_and(|engine| engine.send(Event::Asked(asker)).is_ok());
-        if asked {
+        if self.tell(Event::Asked(asker)) {
             answer.await.unwrap_or_default()
         } else {
             Vec::new()
@@ -68,7 +72,7 @@ impl EngineLine {
 #[derive(Debug)]
 struct Queued {
     delivery: Delivery,
-    /// Its reception was told.
+    /// It was looked at: its reception is told, and it has no time of its own to wait for.
     told: bool,
 }
 
@@ -120,12 +124,12 @@ pub(crate) async fn run(
     ear: Ear,
 ) -> Result<Summary, Error> {
     let (sender, mut events) = mpsc::unbounded_channel();
-    let _watch = Watch::spawn(Arc::clone(&shared), ear, sender.downgrade());
     let fetcher = spawn_fetcher(Arc::clone(&consumer), sender.clone());
     let size = Arc::clone(&shared.pool.size);
     size.attach(sender.downgrade());
     // There is one engine.
     let _ = shared.line.0.set(sender.downgrade());
+    let _watch = Watch::spawn(Arc::clone(&shared), ear);
     let lenient =
         shared.settings.tasks.reject_on_worker_lost && shared.settings.worker.max_deaths > 0;
     let mut engine = Engine {
@@ -140,7 +144,7 @@ pub(crate) async fn run(
         suspect_runs: false,
         usual: 2 * QUICK,
         stirred: None,
-        untold: None,
+        unseen: None,
         running: 0,
         held: 0,
         fetching: false,
@@ -162,7 +166,7 @@ pub(crate) async fn run(
                     summary.received += engine.hear(event)?;
                 }
             }
-            () = a_moment_after(engine.untold), if engine.untold.is_some() => engine.tell_untold(),
+            () = a_moment_after(engine.unseen), if engine.unseen.is_some() => engine.look_at_unseen(),
         }
     }
     info!(
@@ -209,8 +213,8 @@ struct Engine {
     usual: Duration,
     /// When a slot was last taken or left.
     stirred: Option<Instant>,
-    /// Since when a message waits for a slot whose reception was not told.
-    untold: Option<Instant>,
+    /// Since when a message waits for a slot that nobody has looked at.
+    unseen: Option<Instant>,
     running: usize,
     held: usize,
     /// See [`Load::lenient`].
@@ -244,12 +248,35 @@ impl Engine {
         }
     }
 
-    /// Tells the reception of those that did not have a slot in a moment after all.
-    fn tell_untold(&mut self) {
-        self.untold = None;
-        let lines = self.waiting.iter_mut().chain(&mut self.suspects);
-        for queued in lines.filter(|queued| !queued.told) {
-            queued.told = attempt::tell_reception(&self.shared, &queued.delivery);
+    /// Gives a message that is to run later back to the broker, without a slot.
+    fn set_aside(&self, delivery: Delivery, later: Later) {
+        let ticket = Ticket {
+            engine: self.sender.clone(),
+        };
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move { later.wait(&shared, delivery, ticket).await });
+    }
+
+    /// Looks at those that did not have a slot in a moment after all.
+    fn look_at_unseen(&mut self) {
+        self.unseen = None;
+        for line in [
+            std::mem::take(&mut self.waiting),
+            std::mem::take(&mut self.suspects),
+        ] {
+            for queued in line {
+                if queued.told {
+                    let suspect = queued.delivery.suspect;
+                    let line = if suspect {
+                        &mut self.suspects
+                    } else {
+                        &mut self.waiting
+                    };
+                    line.push_back(queued);
+                } else {
+                    self.line_up(queued.delivery, false);
+                }
+            }
         }
     }
 
@@ -269,12 +296,18 @@ impl Engine {
         self.beginning.push(queued);
     }
 
-    /// Lets a message wait for a slot. While tasks are quick it will have one in a moment, and its reception is told then;
-    /// else it is told now, so that whoever watches sees what this worker holds.
+    /// Lets a message wait for a slot. While tasks are quick it will have one in a moment, and is read then; else it is looked
+    /// at now: its reception is told, so that whoever watches sees what this worker holds, and one that is to run later does
+    /// not wait here for a slot that it has no use for.
     fn line_up(&mut self, delivery: Delivery, quick: bool) {
-        let told = !quick && attempt::tell_reception(&self.shared, &delivery);
-        if quick && self.shared.announcer.tells_all() {
-            self.untold.get_or_insert_with(Instant::now);
+        let mut told = false;
+        if quick {
+            self.unseen.get_or_insert_with(Instant::now);
+        } else {
+            told = true;
+            if let Some(later) = attempt::look(&self.shared, &delivery) {
+                return self.set_aside(delivery, later);
+            }
         }
         let suspect = delivery.suspect;
         let queued = Queued { delivery, told };

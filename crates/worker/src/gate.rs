@@ -7,10 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use lovage_broker::{
-    Admit, Admitted, Claim, Consumer, Delivery, Error, Hold, Leave, Ration, Settle,
+    Admit, Admitted, Claim, Consumer, Delivery, Demand, Error, Hold, Leave, Ration, Settle,
 };
 use lovage_client::Outgoing;
-use lovage_protocol::{ExceptionInfo, Message, State, TaskId, TaskMeta, Value};
+use lovage_protocol::{ExceptionInfo, Message, QueueName, State, TaskId, TaskMeta, Value};
 use lovage_registry::{Admission, Binder, TaskSpec, Until, Wanted};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -57,59 +57,21 @@ impl Gate {
 }
 
 /// What a call asks for, in the broker's words.
-fn claim(lock: lovage_registry::Lock) -> Claim {
-    Claim {
-        key: lock.key,
-        hold: match lock.until {
-            Until::Start => Hold::Start,
-            Until::End => Hold::End,
-            Until::After(time) => Hold::For(time),
-        },
-        waiting: lock.waiting,
-        join: lock.join,
-    }
-}
-
-/// Gives the lock that a call of this task takes as it is sent; `None` for a task that is not unique. For
-/// [`lovage_client::ClaimOf`].
-pub(crate) fn claims(
-    spec: &TaskSpec,
-) -> Option<impl Fn(&Outgoing) -> Option<Claim> + Send + Sync + use<>> {
-    let unique = spec.options.admission.unique.clone()?;
-    let (binder, only) = (
-        spec.binder(),
-        Admission {
-            unique: Some(unique),
-            ..Admission::default()
-        },
-    );
-    Some(move |call: &Outgoing| {
-        // The queue makes no difference to a lock.
-        let args = Value::List(call.args.clone());
-        only.wanted(&binder, "", &args, &call.kwargs)
-            .lock
-            .map(claim)
-    })
-}
-
-/// What this message asks for; `None` when that is nothing.
-fn ask(gate: &Gate, delivery: &Delivery, job: &Job) -> Option<Admit> {
-    let Wanted {
-        lock,
-        debounce,
-        limits,
-    } = gate.wanted(delivery, job);
-    if lock.is_none() && debounce.is_none() && limits.is_empty() {
-        return None;
-    }
-    Some(Admit {
-        delivery: delivery.clone(),
-        owner: job.message.headers.id.as_str().to_owned(),
-        early: !job.task.rules.acks_late,
-        not_before: job.not_before,
-        claim: lock.map(claim),
-        debounce,
-        rations: limits
+fn demand(wanted: Wanted) -> Demand {
+    Demand {
+        claim: wanted.lock.map(|lock| Claim {
+            key: lock.key,
+            hold: match lock.until {
+                Until::Start => Hold::Start,
+                Until::End => Hold::End,
+                Until::After(time) => Hold::For(time),
+            },
+            waiting: lock.waiting,
+            join: lock.join,
+        }),
+        debounce: wanted.debounce,
+        rations: wanted
+            .limits
             .into_iter()
             .map(|(key, limit)| Ration {
                 key,
@@ -117,6 +79,31 @@ fn ask(gate: &Gate, delivery: &Delivery, job: &Job) -> Option<Admit> {
                 period: limit.period(),
             })
             .collect(),
+    }
+}
+
+/// Gives what a call of this task asks for as it is sent to a queue; `None` for a task that asks for nothing. For
+/// [`lovage_client::DemandOf`].
+pub(crate) fn demands(
+    spec: &TaskSpec,
+) -> Option<impl Fn(&Outgoing, &QueueName) -> Demand + Send + Sync + use<>> {
+    let admission = spec.options.admission.clone();
+    let binder = (!admission.is_free()).then(|| spec.binder())?;
+    Some(move |call: &Outgoing, queue: &QueueName| {
+        let args = Value::List(call.args.clone());
+        demand(admission.wanted(&binder, queue.as_str(), &args, &call.kwargs))
+    })
+}
+
+/// What this message asks for; `None` when that is nothing.
+fn ask(gate: &Gate, delivery: &Delivery, job: &Job) -> Option<Admit> {
+    let demand = demand(gate.wanted(delivery, job));
+    (!demand.is_free()).then(|| Admit {
+        delivery: delivery.clone(),
+        owner: job.message.headers.id.as_str().to_owned(),
+        early: !job.task.rules.acks_late,
+        not_before: job.not_before,
+        demand,
     })
 }
 

@@ -37,6 +37,7 @@
 //! | `presence`, `control` | what others see of it, and what they can tell it |
 //! | `shutdown`, `drain` | how to stop: what is asked for, and what it does |
 
+mod absence;
 mod announce;
 mod attempt;
 mod bridge;

@@ -16,6 +16,7 @@ use crate::{
     attempt::Shared,
     control::{Panel, Queues},
     handle::WorkerHandle,
+    revoking,
 };
 
 /// What a worker shows of itself. The default is what a Celery worker does.
@@ -198,6 +199,7 @@ pub(crate) async fn revoke_new(shared: &Shared, targets: impl Iterator<Item = Ta
             "what other workers know to be revoked was not recorded"
         );
     }
+    revoking::catch_up(shared).await;
 }
 
 /// This worker won an election: it sends the task that it is about (`celery/worker/consumer/gossip.py`, `call_task`).

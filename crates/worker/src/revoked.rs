@@ -26,6 +26,8 @@ pub(crate) struct Revoked {
     /// Most workers never have anything to look up.
     any: AtomicBool,
     known: RwLock<Known>,
+    /// Whoever learns and applies what is new.
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 /// What was learnt at once.
@@ -66,6 +68,7 @@ impl Revoked {
         Self {
             any: AtomicBool::new(false),
             known: RwLock::new(known),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 

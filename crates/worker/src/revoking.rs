@@ -9,7 +9,7 @@ use lovage_broker::{
 use lovage_protocol::{
     Body, ExceptionInfo, Headers, Message, State, TaskId, TaskMeta, Value, time,
 };
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -81,41 +81,51 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    /// `engine` must not keep the engine waiting for its end.
-    pub(crate) fn spawn(
-        shared: Arc<Shared>,
-        ear: Ear,
-        engine: mpsc::WeakUnboundedSender<Event>,
-    ) -> Self {
+    pub(crate) fn spawn(shared: Arc<Shared>, ear: Ear) -> Self {
         Self(tokio::spawn(async move {
-            watch(&shared, ear, engine).await;
+            watch(&shared, ear).await;
         }))
     }
 }
 
-async fn watch(shared: &Shared, mut ear: Ear, engine: mpsc::WeakUnboundedSender<Event>) {
+async fn watch(shared: &Shared, mut ear: Ear) {
     // What was revoked while no worker was there may be delayed.
     let mut first = true;
     loop {
-        let since = if first { 0.0 } else { shared.revoked.since() };
-        match shared.joiner.broker.revocations().recorded(since).await {
-            Ok(recorded) => {
-                let all_stamps = first.then(|| recorded.clone());
-                let mut news = shared.revoked.learn(recorded);
-                if let Some(all) = all_stamps {
-                    news.stamps = stamp_names(&all);
-                }
-                apply(shared, news, &engine).await;
-                first = false;
-            }
-            Err(error) => debug!(
-                error = &error as &dyn std::error::Error,
-                "what is revoked cannot be read now"
-            ),
-        }
+        first &= !catch_up_since_start(shared, first).await;
         tokio::select! {
             () = ear.next() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Learns what was recorded of late, and applies it: when this returns it holds here.
+pub(crate) async fn catch_up(shared: &Shared) {
+    catch_up_since_start(shared, false).await;
+}
+
+/// False when the broker is away. `first`: everything is read, not what was recorded since the last time.
+async fn catch_up_since_start(shared: &Shared, first: bool) -> bool {
+    // Whoever finds nothing new must not be ahead of him who is applying it.
+    let _one_at_a_time = shared.revoked.turn.lock().await;
+    let since = if first { 0.0 } else { shared.revoked.since() };
+    match shared.joiner.broker.revocations().recorded(since).await {
+        Ok(recorded) => {
+            let all_stamps = first.then(|| recorded.clone());
+            let mut news = shared.revoked.learn(recorded);
+            if let Some(all) = all_stamps {
+                news.stamps = stamp_names(&all);
+            }
+            apply(shared, news).await;
+            true
+        }
+        Err(error) => {
+            debug!(
+                error = &error as &dyn std::error::Error,
+                "what is revoked cannot be read now"
+            );
+            false
         }
     }
 }
@@ -147,7 +157,7 @@ fn stamp_names(recorded: &Recorded) -> Vec<String> {
     names
 }
 
-async fn apply(shared: &Shared, news: News, engine: &mpsc::WeakUnboundedSender<Event>) {
+async fn apply(shared: &Shared, news: News) {
     if news.concerns_messages() {
         info!(
             tasks = news.ids.len(),
@@ -155,9 +165,7 @@ async fn apply(shared: &Shared, news: News, engine: &mpsc::WeakUnboundedSender<E
             "tasks flagged as revoked"
         );
         // Without an engine there is nothing that waits.
-        if let Some(engine) = engine.upgrade() {
-            let _ = engine.send(Event::Revoked);
-        }
+        shared.line.tell(Event::Revoked);
     }
     if !news.terminated.is_empty() {
         shared.pool.terminate_all(orders(news.terminated));

@@ -9,9 +9,10 @@ use lovage_protocol::{Lamport, NodeName, QueueName, event::Origin};
 use lovage_results::ResultStore;
 use lovage_settings::{Pool as Kind, Settings};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
+    absence,
     announce::Announcer,
     attempt::{self, Shared},
     catalogue::Catalogue,
@@ -212,6 +213,7 @@ impl Worker {
             presence,
         } = self.parts;
         let stopped = CancellationToken::new();
+        let ended = stopped.clone();
         let _stop = stopped.clone().drop_guard();
         let keepalive = settings.worker.autoscale_keepalive;
         tokio::select! {
@@ -264,6 +266,7 @@ impl Worker {
         ));
         let life = settings.worker.revokes.expires;
         let (revoked, ear) = revoking::begin(&broker, life, &shutdown).await?;
+        warn_of_namesakes(&*broker, &node).await;
         let consumer = broker.consumer(options).await?;
         let consumed = Queues::new(
             Arc::clone(&broker),
@@ -272,6 +275,11 @@ impl Worker {
             bindings,
             exclusive,
         );
+        if settings.worker.cancel_on_loss {
+            let (consumer, pool) = (Arc::clone(&consumer), Arc::clone(&self.pool));
+            let lease = settings.worker.lease;
+            tokio::spawn(absence::watch(consumer, pool, lease, ended));
+        }
         let joiner = Joiner {
             broker: Arc::clone(&broker),
             client: client.clone(),
@@ -331,6 +339,22 @@ impl Worker {
             "worker stopped"
         );
         Ok(summary)
+    }
+}
+
+/// Says so when another worker has this name: nobody who asks for one of them can tell them apart.
+async fn warn_of_namesakes(broker: &dyn Broker, node: &NodeName) {
+    // A broker that is away is waited for later, and told of there.
+    let Ok(peers) = broker.peers().await else {
+        return;
+    };
+    let namesakes = peers.iter().filter(|peer| peer.node == node.as_str());
+    let count = namesakes.count();
+    if count > 0 {
+        warn!(
+            count,
+            "another worker is called {node}, or one died within its lease: give each a name of its own with -n"
+        );
     }
 }
 

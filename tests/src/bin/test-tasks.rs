@@ -220,5 +220,6 @@ fn main() -> ExitCode {
         .task::<turn>();
     let layered = Module::new("layered").layer(Around).task::<layered>();
     let gated = lovage_integration_tests::gated_tasks::module();
-    lovage::main(vec![tests, layered, gated])
+    let peers = lovage_integration_tests::peer_tasks::module();
+    lovage::main(vec![tests, layered, gated, peers])
 }

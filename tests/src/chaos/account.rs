@@ -1,6 +1,6 @@
 //! The verdict: nothing lost, nothing run twice without a reason.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct Tally {
     pub runs: usize,
     /// Attempts that ran more than once, all because their worker died or lost its lease.
     pub repeated: usize,
+    /// Tasks that ended as duplicates of others, and did not run.
+    pub duplicates: usize,
 }
 
 /// Judges every task from its stored result, its runs and what was done to the workers.
@@ -53,11 +55,23 @@ pub fn settle(
         lease,
     };
     let none = BTreeMap::new();
-    let (mut faults, mut repeated) = (Vec::new(), 0);
+    let (mut faults, mut repeated, mut duplicates) = (Vec::new(), 0, 0);
+    let keys: HashMap<&str, Option<u64>> =
+        jobs.iter().map(|job| (job.id.as_str(), job.key)).collect();
+    let ran: HashSet<String> = of.keys().map(|id| (*id).to_owned()).collect();
     for job in jobs {
         let attempts = of.remove(job.id.as_str()).unwrap_or_else(|| none.clone());
         repeated += attempts.values().filter(|runs| runs.len() > 1).count();
         let stored = results.get(&job.id).map(String::as_str);
+        if let Some(first) = stored.and_then(duplicate_of) {
+            duplicates += 1;
+            let of_its_key = job.key.is_some() && keys.get(first.as_str()) == Some(&job.key);
+            if !attempts.is_empty() || !of_its_key || !ran.contains(&first) {
+                let fault = format!("it ended as a duplicate of {first}, which is no reason");
+                faults.push((job, fault, attempts));
+            }
+            continue;
+        }
         if let Err(fault) = judge.task(job, stored, &attempts) {
             faults.push((job, fault, attempts));
         }
@@ -70,6 +84,7 @@ pub fn settle(
             tasks: jobs.len(),
             runs: runs.len(),
             repeated,
+            duplicates,
         });
     }
     let mut text = format!("{} of {} tasks are at fault:\n", faults.len(), jobs.len());
@@ -87,6 +102,16 @@ pub fn settle(
         }
     }
     Err(text)
+}
+
+/// The task whose duplicate one was, when its record says that.
+fn duplicate_of(stored: &str) -> Option<String> {
+    let record: Value = serde_json::from_str(stored).ok()?;
+    if record["status"] != "REVOKED" {
+        return None;
+    }
+    let why = record["result"]["exc_message"][0].as_str()?;
+    why.strip_prefix("duplicate of ").map(str::to_owned)
 }
 
 struct Judge<'a> {
@@ -182,7 +207,7 @@ impl Judge<'_> {
             return false;
         }
         match deed.what {
-            What::Killed => {
+            What::Killed | What::CutOff => {
                 run.began <= deed.to && run.ended.is_none_or(|ended| ended + TOLD >= deed.from)
             }
             What::Stopped => {

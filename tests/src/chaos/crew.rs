@@ -13,7 +13,9 @@ use crate::log::Log;
 use crate::lovage_worker::{LovageWorker, LovageWorkerBuilder};
 use crate::place;
 
-/// How long a worker may take to be ready: two cores, and other tests beside it.
+/// What a worker of either kind says when it consumes.
+const READY_LINE: &str = "ready.";
+/// How long it may take until then: two cores, and other tests beside it.
 const READY: Duration = Duration::from_secs(40);
 /// How long a warm shutdown may take.
 const WARM: Duration = Duration::from_secs(20);
@@ -65,6 +67,19 @@ pub enum What {
     Killed,
     /// SIGSTOP, and SIGCONT at the end.
     Stopped,
+    /// Its Redis went away: a worker of Celery's loses what it holds, and that comes back when it is no longer visible.
+    CutOff,
+}
+
+/// The time in which a worker of ours consumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    /// Who.
+    pub worker: String,
+    /// When it was seen to be ready, see [`now`].
+    pub ready: u64,
+    /// When it was killed, told to stop, or looked at.
+    pub end: u64,
 }
 
 #[derive(Debug)]
@@ -80,6 +95,7 @@ pub struct Member {
     pub name: String,
     process: Process,
     stopped_at: Option<u64>,
+    ready_at: Option<u64>,
 }
 
 impl Member {
@@ -116,6 +132,7 @@ pub struct Crew {
     members: Vec<Member>,
     deeds: Vec<Deed>,
     logs: Vec<(String, Log)>,
+    lives: Vec<Life>,
 }
 
 impl Crew {
@@ -128,6 +145,33 @@ impl Crew {
             members: Vec::new(),
             deeds: Vec::new(),
             logs: Vec::new(),
+            lives: Vec::new(),
+        }
+    }
+
+    /// The times in which workers of ours consumed.
+    pub fn lives(&self) -> &[Life] {
+        &self.lives
+    }
+
+    /// Notes who has become ready since the last look.
+    pub fn look(&mut self) {
+        for member in &mut self.members {
+            if member.ready_at.is_none() && member.child().log().has(READY_LINE) {
+                member.ready_at = Some(now());
+            }
+        }
+    }
+
+    /// Its time is over, from now on.
+    fn ends(&mut self, index: usize) {
+        let member = &self.members[index];
+        if let (false, Some(ready)) = (member.is_python(), member.ready_at) {
+            self.lives.push(Life {
+                worker: member.name.clone(),
+                ready,
+                end: now(),
+            });
         }
     }
 
@@ -178,8 +222,9 @@ impl Crew {
     /// Waits until all that were launched consume.
     pub fn settle_in(&mut self) {
         for member in &mut self.members {
-            member.child().wait_for("ready.", READY);
+            member.child().wait_for(READY_LINE, READY);
         }
+        self.look();
     }
 
     fn rust(&self, name: &str) -> LovageWorkerBuilder {
@@ -243,6 +288,7 @@ impl Crew {
             name: name.clone(),
             process,
             stopped_at: None,
+            ready_at: None,
         };
         self.logs.push((name.clone(), member.log()));
         self.members.push(member);
@@ -251,6 +297,7 @@ impl Crew {
 
     /// Ends a worker with SIGKILL; gives its name and the moment before.
     pub fn kill(&mut self, index: usize) -> (String, u64) {
+        self.ends(index);
         let mut member = self.members.remove(index);
         let from = now();
         member.child().kill();
@@ -261,6 +308,18 @@ impl Crew {
             to: now(),
         });
         (member.name, from)
+    }
+
+    /// Notes that Redis was away for all of Celery's.
+    pub fn cut_off(&mut self, from: u64, to: u64) {
+        let members = self.members.iter().filter(|member| member.is_python());
+        let deeds = members.map(|member| Deed {
+            worker: member.name.clone(),
+            what: What::CutOff,
+            from,
+            to,
+        });
+        self.deeds.extend(deeds);
     }
 
     /// Stops a worker with SIGSTOP.
@@ -293,6 +352,7 @@ impl Crew {
     /// # Panics
     /// When it does not end in time or not well.
     pub fn dismiss(&mut self, index: usize) {
+        self.ends(index);
         let mut member = self.members.remove(index);
         let child = member.child();
         child.signal(Signal::TERM);

@@ -44,6 +44,7 @@ pub fn lost_lease(extent: Extent) -> Outcome {
             number,
             retries: 0,
             eta: None,
+            key: None,
         });
     }
     let mut begun = Vec::new();

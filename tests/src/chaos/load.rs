@@ -30,6 +30,8 @@ pub struct Job {
     pub retries: u32,
     /// When it may run at the earliest, see [`ledger::now`].
     pub eta: Option<u64>,
+    /// What it is unique or limited by.
+    pub key: Option<u64>,
 }
 
 /// What kinds of tasks there are.
@@ -45,6 +47,8 @@ pub struct Mix {
     pub countdown: Range<f64>,
     /// The share of tasks with an eta, and how many seconds it lies ahead.
     pub eta: (f64, Range<f64>),
+    /// So many different keys there are, for tasks that have one as their last argument.
+    pub keys: Option<u64>,
     /// So many are to wait in the queue at least.
     pub backlog: usize,
     /// So many a second at most.
@@ -59,6 +63,7 @@ impl Default for Mix {
             retrying: (0.0, 0),
             countdown: 0.0..0.2,
             eta: (0.0, 0.0..0.0),
+            keys: None,
             backlog: 150,
             rate: f64::INFINITY,
         }
@@ -66,7 +71,8 @@ impl Default for Mix {
 }
 
 impl Mix {
-    fn next(&self, rng: &mut Rng, number: u64) -> (Job, TaskMessage) {
+    /// A task of this kind, and its message.
+    pub fn next(&self, rng: &mut Rng, number: u64) -> (Job, TaskMessage) {
         let within =
             |rng: &mut Rng, range: &Range<f64>| range.start + rng.f64() * (range.end - range.start);
         let retries = if rng.f64() < self.retrying.0 {
@@ -80,7 +86,11 @@ impl Mix {
             within(rng, &self.countdown)
         };
         let seconds = within(rng, &self.seconds);
-        let arguments = json!([number, seconds, retries, countdown]);
+        let key = self.keys.map(|keys| rng.u64(..keys));
+        let arguments = match key {
+            None => json!([number, seconds, retries, countdown]),
+            Some(key) => json!([number, seconds, retries, countdown, key]),
+        };
         let mut message = TaskMessage::new(self.task, &arguments, &json!({}));
         let eta = (rng.f64() < self.eta.0).then(|| {
             let ahead = Duration::from_secs_f64(within(rng, &self.eta.1));
@@ -94,6 +104,7 @@ impl Mix {
             number,
             retries,
             eta,
+            key,
         };
         (job, message)
     }

@@ -4,19 +4,22 @@
 //! Each scenario publishes tasks exactly once, does its harm at random moments of a seed, waits for the end, and then holds
 //! three sources to each other: what the producer knows it published, what the tasks wrote down about their own runs, and
 //! what is stored. Required is: every task ended, exactly once; a run was repeated only when its worker had died or lost
-//! its lease; the broker is clean; no key of ours is left.
+//! its lease; no worker stood still while messages waited; the broker is clean; no key of ours is left.
 //!
-//! * [`load`] — the producer · [`crew`] — the workers and what was done to them · [`ledger`] — what the tasks wrote down
+//! * [`load`], [`caller`] — the producers · [`tasks`] — what they send · [`stalls`] — who stood still
+//! * [`crew`] — the workers and what was done to them · [`ledger`] — what the tasks wrote down
 //! * [`ear`] — what was announced · [`remains`] — what is in Redis · [`account`] — the verdict
 //! * [`world`] — these together · [`report`] — the table
-//! * [`deaths`], [`leases`], [`outages`], [`waits`], [`mixed`], [`soak`] — the scenarios
+//! * [`deaths`], [`leases`], [`outages`], [`waits`], [`keyed`], [`mixed`], [`soak`] — the scenarios
 //!
 //! The test target `chaos` plays each of them briefly, `scripts/chaos` for as long as one likes.
 
 pub mod account;
+pub mod caller;
 pub mod crew;
 pub mod deaths;
 pub mod ear;
+pub mod keyed;
 pub mod leases;
 pub mod ledger;
 pub mod load;
@@ -25,6 +28,8 @@ pub mod outages;
 pub mod remains;
 pub mod report;
 pub mod soak;
+pub mod stalls;
+pub mod tasks;
 pub mod waits;
 pub mod world;
 
@@ -60,8 +65,11 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("visibility", (1, 2), waits::longer_than_visible),
     scenario("eta", (4, 60), waits::eta),
     scenario("rate-limit", (3, 40), waits::rate_limited),
+    scenario("unique", (5, 60), keyed::unique),
+    scenario("limited", (5, 60), keyed::limited),
     scenario("mixed-rust-dies", (3, 40), mixed::rust_dies),
     scenario("mixed-both-die", (2, 20), mixed::both_die),
+    scenario("mixed-redis-restart", (2, 20), mixed::redis_restarts),
     Scenario {
         name: "soak",
         rounds: (1, 30),

@@ -15,7 +15,7 @@ use crate::redis_server::RedisServer;
 use crate::wait::within;
 
 /// By when work must go on after Redis answers again.
-const STALL: Duration = Duration::from_secs(5);
+const STALL: Duration = super::stalls::STALL;
 
 fn begin(extent: Extent, redis: RedisServer) -> World {
     let mut world = World::new(extent, redis, Recipe::default());

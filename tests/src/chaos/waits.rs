@@ -185,5 +185,6 @@ fn publish(world: &mut World, task: &str, number: u64, arguments: &Value) {
         number,
         retries: 0,
         eta: None,
+        key: None,
     });
 }

@@ -9,11 +9,13 @@ use fastrand::Rng;
 use tempfile::TempDir;
 
 use super::account::{self, Tally};
+use super::caller::{self, Caller};
 use super::crew::{Crew, Recipe};
 use super::ear::Ear;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Run};
 use super::load::{Job, Mix, Producer, QUEUE};
 use super::remains;
+use super::stalls::{self, Watch};
 use crate::redis_server::RedisServer;
 use crate::wait::within;
 
@@ -43,6 +45,10 @@ pub struct World {
     /// The broker and result store.
     pub redis: RedisServer,
     producer: Option<Producer>,
+    caller: Option<Caller>,
+    refused: Vec<(String, u64)>,
+    duplicates: usize,
+    watch: Option<Watch>,
     jobs: Vec<Job>,
     ear: Option<Ear>,
     folder: TempDir,
@@ -65,6 +71,10 @@ impl World {
             rng: Rng::with_seed(extent.seed),
             redis,
             producer: None,
+            caller: None,
+            refused: Vec::new(),
+            duplicates: 0,
+            watch: None,
             jobs: Vec::new(),
             ear: None,
             folder,
@@ -83,11 +93,38 @@ impl World {
 
     /// Begins to publish.
     pub fn produce(&mut self, mix: Mix) {
+        self.watch = Some(Watch::begin(self.redis.client()));
         self.producer = Some(Producer::start(self.redis.client(), mix, self.rng.u64(..)));
+    }
+
+    /// Begins to send as a Lovage client does.
+    pub fn call(&mut self, mix: Mix) {
+        let seed = self.rng.u64(..);
+        self.caller = Some(Caller::start(self.redis.url(), mix, seed));
+    }
+
+    /// Everything that was published, once publishing has ended.
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    /// How many calls were refused as they were sent.
+    pub fn refused(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// How many tasks ended as duplicates.
+    pub fn duplicates(&self) -> usize {
+        self.duplicates
     }
 
     /// Ends publishing.
     pub fn stop_producing(&mut self) {
+        if let Some(mut caller) = self.caller.take() {
+            let sent = caller.stop();
+            self.jobs.extend(sent.jobs);
+            self.refused.extend(sent.refused);
+        }
         if let Some(mut producer) = self.producer.take() {
             self.jobs.extend(producer.stop());
         }
@@ -107,6 +144,7 @@ impl World {
     pub fn pause(&mut self, range: &Range<f64>) {
         let time = self.seconds(range);
         std::thread::sleep(time);
+        self.crew.look();
     }
 
     /// A random worker.
@@ -145,6 +183,9 @@ impl World {
         let tally = account::settle(&self.jobs, &results, &runs, &self.crew, lease)
             .unwrap_or_else(|faults| panic!("{faults}"));
         self.assert_announced_once();
+        caller::check_refused(&self.refused, &self.jobs).unwrap_or_else(|fault| panic!("{fault}"));
+        self.assert_no_stall(&runs);
+        self.duplicates = tally.duplicates;
         tally
     }
 
@@ -160,6 +201,20 @@ impl World {
             Some(Duration::from_micros(began.saturating_sub(job.eta?)))
         });
         late.max().unwrap_or_default()
+    }
+
+    fn assert_no_stall(&self, runs: &[Run]) {
+        let Some(watch) = &self.watch else { return };
+        let stalled = stalls::stalled(&watch.spans(), self.crew.lives(), runs, self.crew.deeds());
+        let tails: Vec<String> = stalled
+            .iter()
+            .map(|(worker, _)| format!("{worker}:\n{}", self.crew.tail(worker)))
+            .collect();
+        assert!(
+            stalled.is_empty(),
+            "these stood still while messages waited: {stalled:?}; their last lines:\n{}",
+            tails.join("\n")
+        );
     }
 
     fn assert_announced_once(&self) {
@@ -206,9 +261,12 @@ impl World {
                 let records: Vec<Option<String>> =
                     redis::Commands::mget(&mut connection, &keys).expect("MGET works");
                 let unended = ids.iter().zip(records).filter(|(_, record)| {
-                    !record
-                        .as_deref()
-                        .is_some_and(|record| record.starts_with("{\"status\": \"SUCCESS\""))
+                    let ended = |record: &str| {
+                        ["SUCCESS", "REVOKED"]
+                            .iter()
+                            .any(|state| record.starts_with(&format!("{{\"status\": \"{state}\"")))
+                    };
+                    !record.as_deref().is_some_and(ended)
                 });
                 still.extend(unended.map(|(id, _)| id.clone()));
             }
@@ -219,6 +277,7 @@ impl World {
             if progress.elapsed() > LOST_AFTER {
                 panic!("{}", self.missing(&open));
             }
+            self.crew.look();
             std::thread::sleep(Duration::from_millis(50));
         }
     }

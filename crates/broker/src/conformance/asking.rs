@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::stage::{end, id};
 use crate::{
-    Admit, Admitted, Claim, Consumer, Delivery, Finish, Finished, Hold, Leave, Ration, Settle,
+    Admit, Admitted, Claim, Consumer, Delivery, Demand, Finish, Finished, Hold, Leave, Ration,
+    Settle,
 };
 
 pub(super) const DONE: [Finished; 1] = [Finished::Done { chord: None }];
@@ -25,33 +26,55 @@ pub(super) fn asks(delivery: &Delivery) -> Admit {
         delivery: delivery.clone(),
         early: false,
         not_before: None,
-        claim: None,
-        debounce: None,
-        rations: Vec::new(),
+        demand: Demand::default(),
+    }
+}
+
+/// What takes a lock and nothing else.
+pub(super) fn locks(claim: Claim) -> Demand {
+    Demand {
+        claim: Some(claim),
+        ..Demand::default()
+    }
+}
+
+/// What is the last call of its key for the time of the window.
+pub(super) fn debounced(window: Duration) -> Demand {
+    Demand {
+        debounce: Some(("debounce:k".into(), window)),
+        ..Demand::default()
+    }
+}
+
+/// What keeps a limit.
+pub(super) fn rationed(most: u32, period: Option<Duration>) -> Demand {
+    let key = match period {
+        None => "slots:k".to_owned(),
+        Some(_) => "rate:k".to_owned(),
+    };
+    Demand {
+        rations: vec![Ration { key, most, period }],
+        ..Demand::default()
     }
 }
 
 pub(super) fn unique(delivery: &Delivery, hold: Hold) -> Admit {
     Admit {
-        claim: Some(claim("k", hold, false)),
+        demand: locks(claim("k", hold, false)),
         ..asks(delivery)
     }
 }
 
 pub(super) fn joins(delivery: &Delivery) -> Admit {
     Admit {
-        claim: Some(claim("k", Hold::End, true)),
+        demand: locks(claim("k", Hold::End, true)),
         ..asks(delivery)
     }
 }
 
 pub(super) fn limited(delivery: &Delivery, most: u32, period: Option<Duration>) -> Admit {
-    let key = match period {
-        None => "slots:k".to_owned(),
-        Some(_) => "rate:k".to_owned(),
-    };
     Admit {
-        rations: vec![Ration { key, most, period }],
+        demand: rationed(most, period),
         ..asks(delivery)
     }
 }

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{
     Stage,
-    asking::{admit, admit_all, finish, limited},
+    asking::{admit, admit_all, asks, finish, limited},
     stage::{fetch, id, ids, queue},
 };
-use crate::Admitted;
+use crate::{Admit, Admitted, Delivery, Demand, Ration};
 
 /// One more than may run waits outside of the queue, and comes back at once when one ends.
 pub async fn a_full_limit_lets_wait_in_order_of_arrival(stage: impl Stage) {
@@ -152,4 +152,63 @@ pub async fn who_is_called_and_does_not_run_lets_the_next_one_go(stage: impl Sta
     finish(&*consumer, &called[0]).await;
     let next = fetch(&*consumer, 2, 2).await;
     assert_eq!(ids(&next), ["3"]);
+}
+
+/// Who waits for one of several limits keeps its place when it has to wait for another, and holds nobody up by that: there is
+/// room, and it runs.
+pub async fn who_comes_from_another_line_stands_where_its_ticket_says(stage: impl Stage) {
+    let ration = |name: &str| Ration {
+        key: format!("slots:{name}"),
+        most: 1,
+        period: None,
+    };
+    let ask = |delivery: &Delivery, names: &[&str]| Admit {
+        demand: Demand {
+            rations: names.iter().map(|name| ration(name)).collect(),
+            ..Demand::default()
+        },
+        ..asks(delivery)
+    };
+    stage.publish("q", &["b", "both", "a1", "a2", "a3"]).await;
+    let consumer = stage.consumer("w", &["q"]).await;
+    let taken = fetch(&*consumer, 5, 5).await;
+    let wishes: [&[&str]; 5] = [&["b"], &["a", "b"], &["a"], &["a"], &["a"]];
+    let asked = taken.iter().zip(wishes);
+    let asked = asked.map(|(delivery, names)| ask(delivery, names));
+    let decided = admit_all(&*consumer, asked.collect()).await;
+    assert_eq!(
+        decided,
+        [
+            Admitted::Runs,
+            Admitted::Waits,
+            Admitted::Runs,
+            Admitted::Waits,
+            Admitted::Waits
+        ]
+    );
+    finish(&*consumer, &taken[2]).await;
+    let called = fetch(&*consumer, 1, 1).await;
+    assert_eq!(ids(&called), ["a2"]);
+    finish(&*consumer, &taken[0]).await;
+    let both = fetch(&*consumer, 1, 1).await;
+    assert_eq!(ids(&both), ["both"]);
+    // Two wait for the one limit, and both came later.
+    assert_eq!(
+        admit(&*consumer, ask(&both[0], &["a", "b"])).await,
+        Admitted::Runs
+    );
+    assert_eq!(
+        admit(&*consumer, ask(&called[0], &["a"])).await,
+        Admitted::Waits
+    );
+    finish(&*consumer, &both[0]).await;
+    for expected in ["a2", "a3"] {
+        let next = fetch(&*consumer, 2, 2).await;
+        assert_eq!(ids(&next), [expected]);
+        assert_eq!(
+            admit(&*consumer, ask(&next[0], &["a"])).await,
+            Admitted::Runs
+        );
+        finish(&*consumer, &next[0]).await;
+    }
 }

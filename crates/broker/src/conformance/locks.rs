@@ -1,19 +1,16 @@
 //! Locks: who is a duplicate of whom, and until when.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     Stage,
     asking::{
-        DONE, admit, admit_all, asks, claim, duplicate, finish, joined, joins, leaves, limited,
-        unique,
+        DONE, admit, admit_all, asks, claim, debounced, duplicate, finish, joined, joins, leaves,
+        locks, rationed, unique,
     },
-    stage::{end, envelope, fetch, finds_nothing, id, ids, message, queue},
+    stage::{end, fetch, finds_nothing, id, ids, message, queue},
 };
-use crate::{Admit, Admitted, Delivery, Hold, Leave, Settle};
+use crate::{Admit, Admitted, Delivery, Demand, Hold, Leave, Settle};
 
 /// A task keeps others of its key away until it has ended, in whatever way.
 pub async fn a_lock_is_held_until_its_task_has_ended(stage: impl Stage) {
@@ -139,8 +136,11 @@ pub async fn the_lock_of_a_lost_task_is_free(stage: impl Stage) {
     let lost = fetch(&*doomed, 1, 1).await;
     let early = |delivery: &Delivery| Admit {
         early: true,
-        rations: limited(delivery, 1, None).rations,
-        ..unique(delivery, Hold::End)
+        demand: Demand {
+            rations: rationed(1, None).rations,
+            ..locks(claim("k", Hold::End, false))
+        },
+        ..asks(delivery)
     };
     assert_eq!(admit(&*doomed, early(&lost[0])).await, Admitted::Runs);
     let start = crate::Start {
@@ -172,14 +172,14 @@ pub async fn a_lock_may_end_at_the_start_or_after_a_time(stage: impl Stage) {
     );
     finish(&*consumer, &taken[1]).await;
     let free = |at: usize| Admit {
-        claim: Some(claim("other", Hold::Start, false)),
+        demand: locks(claim("other", Hold::Start, false)),
         ..asks(&taken[at])
     };
     assert_eq!(admit(&*consumer, free(2)).await, Admitted::Runs);
     stage.publish("q", &["4", "5", "6"]).await;
     let next = fetch(&*consumer, 3, 3).await;
     let began = Admit {
-        claim: Some(claim("other", Hold::Start, false)),
+        demand: locks(claim("other", Hold::Start, false)),
         ..asks(&next[0])
     };
     assert_eq!(
@@ -188,7 +188,7 @@ pub async fn a_lock_may_end_at_the_start_or_after_a_time(stage: impl Stage) {
         "the other has begun"
     );
     let timed = |delivery: &Delivery| Admit {
-        claim: Some(claim("timed", Hold::For(Duration::from_millis(400)), false)),
+        demand: locks(claim("timed", Hold::For(Duration::from_millis(400)), false)),
         ..asks(delivery)
     };
     let first = Instant::now();
@@ -243,7 +243,7 @@ pub async fn only_the_last_call_runs_after_the_window(stage: impl Stage) {
     let taken = fetch(&*consumer, 2, 2).await;
     let window = Duration::from_millis(300);
     let ask = |delivery: &Delivery| Admit {
-        debounce: Some(("debounce:k".into(), window)),
+        demand: debounced(window),
         ..asks(delivery)
     };
     let began = Instant::now();
@@ -284,7 +284,7 @@ pub async fn a_replaced_call_never_runs_after_the_last_one(stage: impl Stage) {
     let consumer = stage.consumer("w", &["q"]).await;
     let taken = fetch(&*consumer, 2, 2).await;
     let ask = |delivery: &Delivery| Admit {
-        debounce: Some(("debounce:k".into(), Duration::from_millis(200))),
+        demand: debounced(Duration::from_millis(200)),
         ..asks(delivery)
     };
     let decided = admit_all(&*consumer, taken.iter().map(ask).collect()).await;
@@ -317,32 +317,4 @@ pub async fn what_was_lost_is_not_admitted(stage: impl Stage) {
         admit(&*consumer, unique(&taken[0], Hold::End)).await,
         Admitted::Lost
     );
-}
-
-/// Sent and locked in one step, or told at once whose duplicate it is.
-pub async fn a_duplicate_is_refused_as_it_is_sent(stage: impl Stage) {
-    let broker: Arc<dyn crate::Broker> = stage.broker();
-    let claim = claim("k", Hold::End, false);
-    let send = async |id: &str| {
-        let publish = crate::Publish {
-            payload: envelope(id, 0),
-            ..message("q", id, 0)
-        };
-        broker
-            .publish_unique(&publish, id, &claim)
-            .await
-            .expect("it answers")
-    };
-    assert_eq!(send("1").await, None);
-    assert_eq!(send("2").await.as_deref(), Some("1"));
-    assert_eq!(broker.depth(&[queue("q")]).await.expect("it answers"), [1]);
-    let consumer = stage.consumer("w", &["q"]).await;
-    let taken = fetch(&*consumer, 1, 1).await;
-    assert_eq!(
-        admit(&*consumer, unique(&taken[0], Hold::End)).await,
-        Admitted::Runs
-    );
-    assert_eq!(send("3").await.as_deref(), Some("1"));
-    finish(&*consumer, &taken[0]).await;
-    assert_eq!(send("4").await, None);
 }

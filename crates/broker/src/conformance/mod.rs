@@ -7,6 +7,7 @@ mod asking;
 pub mod chords;
 pub mod deaths;
 pub mod delays;
+pub mod entering;
 pub mod exchanges;
 pub mod fanout;
 pub mod fetching;
@@ -60,13 +61,19 @@ macro_rules! conformance_suite {
                 a_dead_workers_lock_waits_for_the_redelivery, the_lock_of_a_lost_task_is_free,
                 a_lock_may_end_at_the_start_or_after_a_time, who_joins_waits_for_the_end_of_the_first,
                 only_the_last_call_runs_after_the_window, a_replaced_call_never_runs_after_the_last_one,
-                what_was_lost_is_not_admitted,
-                a_duplicate_is_refused_as_it_is_sent
+                what_was_lost_is_not_admitted
+            }
+            entering: {
+                a_duplicate_is_refused_as_it_is_sent, who_has_no_room_waits_in_the_line_from_the_start,
+                nobody_in_the_queue_is_overtaken_by_who_is_sent_later, a_used_up_rate_lets_wait_from_the_start,
+                a_later_call_takes_the_place_of_the_earlier_as_it_is_sent, without_a_worker_everything_goes_to_the_queue,
+                what_is_sent_again_after_a_lost_answer_waits_once, a_call_for_later_takes_its_lock_and_no_place_in_a_line
             }
             limits: {
                 a_full_limit_lets_wait_in_order_of_arrival, the_slots_of_a_dead_worker_are_freed,
                 a_rate_spreads_starts_over_time, the_last_to_close_gives_back_who_waits,
-                who_is_called_and_does_not_run_lets_the_next_one_go
+                who_is_called_and_does_not_run_lets_the_next_one_go,
+                who_comes_from_another_line_stands_where_its_ticket_says
             }
             revocations: {
                 what_was_revoked_is_known_to_who_asks_later, the_oldest_revocations_make_room, a_revocation_is_heard,

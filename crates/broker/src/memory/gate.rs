@@ -1,6 +1,12 @@
 //! Who may run, in memory: the decisions of `redis/lua/admit.lua` and `gate.lua`, on maps.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use lovage_protocol::QueueName;
 
 use super::state::State;
 use crate::{Admit, Admitted, Claim, Hold, Leave, Line, Ration};
@@ -33,6 +39,8 @@ struct Task {
     hold: Option<Hold>,
     waiting: f64,
     debounce: Option<String>,
+    /// The message about which was decided as it was sent.
+    sent: Option<Bytes>,
     joined: Option<String>,
     passed: bool,
     tag: Option<Tag>,
@@ -63,7 +71,7 @@ impl State {
     }
 
     /// Who holds a lock other than the task itself, and whether it has ended.
-    fn holder(&self, lock: &str, id: &str, now: f64) -> Option<(String, bool)> {
+    pub(super) fn holder(&self, lock: &str, id: &str, now: f64) -> Option<(String, bool)> {
         let lock = self.gates.locks.get(lock)?;
         let alive = match &lock.tag {
             None => true,
@@ -72,7 +80,14 @@ impl State {
         (lock.owner != id && now < lock.until && alive).then(|| (lock.owner.clone(), lock.ended))
     }
 
-    fn take_lock(&mut self, claim: &Claim, id: &str, tag: Option<Tag>, early: bool, waiting: f64) {
+    pub(super) fn take_lock(
+        &mut self,
+        claim: &Claim,
+        id: &str,
+        tag: Option<Tag>,
+        early: bool,
+        waiting: f64,
+    ) {
         let now = self.now();
         let mine = self.gates.locks.get(&claim.key);
         let mine = mine.filter(|lock| lock.owner == id && now < lock.until);
@@ -90,18 +105,6 @@ impl State {
             until,
         };
         self.gates.locks.insert(claim.key.clone(), lock);
-    }
-
-    /// See [`crate::Broker::publish_unique`]: the holder, or the lock is taken.
-    pub(super) fn claim(&mut self, owner: &str, claim: &Claim) -> Option<String> {
-        if let Some((holder, _)) = self.holder(&claim.key, owner, self.now()) {
-            return Some(holder);
-        }
-        self.take_lock(claim, owner, None, false, claim.waiting.as_secs_f64());
-        let task = self.gates.tasks.entry(owner.to_owned()).or_default();
-        (task.lock, task.hold) = (Some(claim.key.clone()), Some(claim.hold));
-        task.waiting = claim.waiting.as_secs_f64();
-        None
     }
 
     /// Takes those off the head of a line whose messages are gone.
@@ -130,13 +133,18 @@ impl State {
             None => return,
         };
         for id in ids.iter().rev() {
-            let Some(task) = self.gates.tasks.get_mut(id) else {
-                continue;
-            };
-            if let Some(member) = task.parked.take() {
-                task.at = now;
-                self.unpark(member);
-            }
+            self.recall_parked(id, now);
+        }
+    }
+
+    /// Puts the message of a task that waits at the head of its queue.
+    fn recall_parked(&mut self, id: &str, now: f64) {
+        let Some(task) = self.gates.tasks.get_mut(id) else {
+            return;
+        };
+        if let Some(member) = task.parked.take() {
+            task.at = now;
+            self.unpark(member);
         }
     }
 
@@ -233,26 +241,26 @@ impl State {
             .collect()
     }
 
+    /// Among the delayed, from where it is called or comes at its time.
+    pub(super) fn set_aside(&mut self, id: &str, queue: &QueueName, raw: Bytes, till: f64) {
+        let member = self.delay(till, queue, raw);
+        let task = self.gates.task(id);
+        (task.parked, task.at) = (Some(member), till);
+    }
+
     /// Out of the queue and of everybody's hands.
     fn park(&mut self, admit: &Admit, tag: &Tag, till: f64) -> Admitted {
         if let Some(worker) = self.workers.get_mut(&tag.0) {
             worker.held.remove(&tag.1);
         }
         let delivery = &admit.delivery;
-        let member = self.delay(till, &delivery.queue, delivery.raw.clone());
-        let task = self.gates.tasks.entry(admit.owner.clone()).or_default();
-        (task.parked, task.at) = (Some(member), till);
+        self.set_aside(&admit.owner, &delivery.queue, delivery.raw.clone(), till);
         Admitted::Waits
     }
 
-    fn line_up(
-        &mut self,
-        admit: &Admit,
-        tag: &Tag,
-        (key, most): (&str, Option<u32>),
-        till: f64,
-    ) -> Admitted {
-        let task = self.gates.task(&admit.owner);
+    /// In the line of a key, at the place where it stood when it waits again.
+    pub(super) fn stand(&mut self, id: &str, key: &str, most: Option<u32>) {
+        let task = self.gates.task(id);
         let (was, was_most) = (task.line.clone(), task.most);
         let ticket = match &was {
             Some((_, ticket)) => *ticket,
@@ -265,20 +273,37 @@ impl State {
             self.leave_line(&other, ticket, was_most, self.now());
         }
         let line = self.gates.lines.entry(key.to_owned()).or_default();
-        line.insert(ticket, admit.owner.clone());
-        let task = self.gates.task(&admit.owner);
+        line.insert(ticket, id.to_owned());
+        let task = self.gates.task(id);
         (task.line, task.most) = (Some((key.to_owned(), ticket)), most);
+    }
+
+    fn line_up(
+        &mut self,
+        admit: &Admit,
+        tag: &Tag,
+        (key, most): (&str, Option<u32>),
+        till: f64,
+    ) -> Admitted {
+        self.stand(&admit.owner, key, most);
         self.park(admit, tag, till)
     }
 
     /// How many stand before it.
-    fn rank(&mut self, admit: &Admit, key: &str, now: f64) -> usize {
+    fn rank(&mut self, id: &str, key: &str, now: f64) -> usize {
         self.tidy(key, now);
         let Some(line) = self.gates.lines.get(key) else {
             return 0;
         };
-        let own = line.values().position(|id| *id == admit.owner);
-        own.unwrap_or(line.len())
+        if let Some(place) = line.values().position(|other| other == id) {
+            return place;
+        }
+        // One that has waited in another line brings its ticket along.
+        let task = self.gates.tasks.get(id);
+        match task.and_then(|task| task.line.as_ref()) {
+            Some((_, ticket)) => line.range(..ticket).count(),
+            None => line.len(),
+        }
     }
 
     /// The time until which it has to wait for a limit, at the latest; `None` when it may go.
@@ -299,13 +324,50 @@ impl State {
             self.gates.slots.insert(ration.key.clone(), holders);
         }
         let used = self.gates.slots.get(&ration.key).map_or(0, BTreeMap::len);
+        // Also when it was only found out now that there is room: nobody gives back what was removed above, or by `tidy`.
+        self.wake(&ration.key, most.saturating_sub(used), now);
         let before_seconds = f64::from(u32::try_from(before).unwrap_or(u32::MAX));
         (used + before >= most).then_some(now + GRACE + before_seconds)
+    }
+
+    /// The limit that has no room for it, as key and number of slots, and until when at the latest.
+    pub(super) fn first_blocked(
+        &mut self,
+        id: &str,
+        rations: &[Ration],
+        now: f64,
+    ) -> Option<(f64, (String, Option<u32>))> {
+        rations.iter().find_map(|ration| {
+            let before = self.rank(id, &ration.key, now);
+            let till = self.blocked(ration, before, now)?;
+            let most = ration.period.is_none().then_some(ration.most);
+            Some((till, (ration.key.clone(), most)))
+        })
+    }
+
+    /// Makes it the last call of its key, from now on; the one before it goes back to its queue, to end there. Gives the time
+    /// when the window is over.
+    pub(super) fn supersede(
+        &mut self,
+        id: &str,
+        (key, window): &(String, Duration),
+        not_before: Option<f64>,
+    ) -> f64 {
+        let now = self.now();
+        let due = (now + window.as_secs_f64()).max(not_before.unwrap_or(0.0));
+        let last = (id.to_owned(), due);
+        let before = self.gates.debounced.insert(key.clone(), last);
+        self.gates.task(id).debounce = Some(key.clone());
+        if let Some((before, _)) = before.filter(|(before, _)| before != id) {
+            self.recall_parked(&before, now);
+        }
+        due
     }
 
     /// See [`crate::Consumer::admit`].
     pub(super) fn admit(&mut self, worker: &str, admit: &Admit) -> Admitted {
         let now = self.now();
+        let demand = &admit.demand;
         let (id, tag) = (
             admit.owner.as_str(),
             (worker.to_owned(), admit.delivery.tag.0),
@@ -314,14 +376,14 @@ impl State {
             return Admitted::Lost;
         }
         if let Some(of) = self.gates.task(id).joined.clone() {
-            let lock = admit.claim.as_ref().map_or("", |claim| &claim.key);
+            let lock = demand.claim.as_ref().map_or("", |claim| &claim.key);
             if self.holder(lock, id, now) == Some((of.clone(), false)) {
-                let before = self.rank(admit, lock, now);
+                let before = self.rank(id, lock, now);
                 return self.line_up(admit, &tag, (lock, None), safety(now, before));
             }
             return Admitted::Joined { of };
         }
-        if let Some((key, window)) = &admit.debounce {
+        if let Some(debounce @ (key, _)) = &demand.debounce {
             let last = self.gates.debounced.get(key).cloned();
             let due = if self.gates.task(id).debounce.as_ref() == Some(key) {
                 match last {
@@ -334,18 +396,14 @@ impl State {
                     }
                 }
             } else {
-                let due = (now + window.as_secs_f64()).max(admit.not_before.unwrap_or(0.0));
-                let last = (id.to_owned(), due);
-                self.gates.debounced.insert(key.clone(), last);
-                self.gates.task(id).debounce = Some(key.clone());
-                due
+                self.supersede(id, debounce, admit.not_before)
             };
             if due > now {
                 return self.park(admit, &tag, due);
             }
         }
         let passed = self.gates.task(id).passed;
-        let claim = admit.claim.as_ref();
+        let claim = demand.claim.as_ref();
         let claim = claim.filter(|claim| !(claim.hold == Hold::Start && passed));
         if let Some(claim) = claim {
             self.gates.task(id).lock = Some(claim.key.clone());
@@ -356,7 +414,7 @@ impl State {
                     if ended {
                         return Admitted::Joined { of };
                     }
-                    let before = self.rank(admit, &claim.key, now);
+                    let before = self.rank(id, &claim.key, now);
                     return self.line_up(admit, &tag, (&claim.key, None), safety(now, before));
                 }
                 None => {
@@ -368,12 +426,8 @@ impl State {
         let asks_again = self.gates.task(id).tag.as_ref() == Some(&tag);
         let mut wait = admit.not_before.filter(|at| *at > now).map(|at| (at, None));
         if wait.is_none() && !asks_again {
-            wait = admit.rations.iter().find_map(|ration| {
-                let before = self.rank(admit, &ration.key, now);
-                let till = self.blocked(ration, before, now)?;
-                let most = ration.period.is_none().then_some(ration.most);
-                Some((till, Some((ration.key.clone(), most))))
-            });
+            let blocked = self.first_blocked(id, &demand.rations, now);
+            wait = blocked.map(|(till, line)| (till, Some(line)));
         }
         if let Some((till, line)) = wait {
             if let Some(claim) = claim {
@@ -412,7 +466,7 @@ impl State {
             self.gates.leave_line(&key, ticket);
         }
         let mut slots = Vec::new();
-        for ration in &admit.rations {
+        for ration in &admit.demand.rations {
             if let Some(period) = ration.period {
                 if !again {
                     let starts = self.gates.starts.entry(ration.key.clone()).or_default();
@@ -437,6 +491,24 @@ fn safety(now: f64, before: usize) -> f64 {
 }
 
 impl Gates {
+    /// Whether this message was sent already.
+    pub(super) fn was_sent(&self, id: &str, payload: &Bytes) -> bool {
+        let task = self.tasks.get(id);
+        task.is_some_and(|task| task.sent.as_ref() == Some(payload))
+    }
+
+    /// Notes that this message is sent.
+    pub(super) fn judged(&mut self, id: &str, payload: &Bytes) {
+        self.task(id).sent = Some(payload.clone());
+    }
+
+    /// Notes the lock that a task has.
+    pub(super) fn locked(&mut self, id: &str, claim: &Claim) {
+        let task = self.task(id);
+        (task.lock, task.hold) = (Some(claim.key.clone()), Some(claim.hold));
+        task.waiting = claim.waiting.as_secs_f64();
+    }
+
     fn task(&mut self, id: &str) -> &mut Task {
         self.tasks.entry(id.to_owned()).or_default()
     }

@@ -87,6 +87,13 @@ impl Lists {
         queued.collect()
     }
 
+    /// Whether anything is served before a message of this priority that is sent now.
+    pub(super) fn has_ahead(&self, queue: &QueueName, priority: i64) -> bool {
+        let own = self.steps.of(priority);
+        let mut lists = self.lists.iter();
+        lists.any(|((name, step), list)| name == queue && *step <= own && !list.is_empty())
+    }
+
     pub(super) fn depth(&self, queue: &QueueName) -> u64 {
         let lengths = self
             .lists

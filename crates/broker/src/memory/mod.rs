@@ -5,6 +5,7 @@
 
 mod chord;
 mod consumer;
+mod entry;
 mod fanout;
 mod gate;
 mod inspect;
@@ -28,8 +29,8 @@ use tokio::sync::Notify;
 
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
-    Ask, Binding, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters,
-    Delayed, Destination, Enough, Error, Line, Peer, Publish, ResultPlace, Revocations, envelope,
+    Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
+    Destination, Enough, Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, envelope,
 };
 
 pub use self::{
@@ -142,18 +143,20 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
-    async fn publish_unique(
+    async fn publish_gated(
         &self,
         publish: &Publish,
-        owner: &str,
-        claim: &Claim,
+        entry: &Entry,
     ) -> Result<Option<String>, Error> {
         let mut state = self.inner.lock();
-        let to_queue = matches!(publish.destination, Destination::Queue(_));
-        if to_queue && let Some(holder) = state.claim(owner, claim) {
-            return Ok(Some(holder));
+        match &publish.destination {
+            Destination::Queue(queue) => {
+                if let Some(holder) = state.enter(queue, publish, entry) {
+                    return Ok(Some(holder));
+                }
+            }
+            _ => state.publish(publish),
         }
-        state.publish(publish);
         self.inner.tell_listeners(publish);
         drop(state);
         self.inner.arrived.notify_waiters();

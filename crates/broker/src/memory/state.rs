@@ -103,10 +103,15 @@ impl State {
         &self.delayed
     }
 
-    pub(super) fn publish(&mut self, publish: &Publish) {
+    /// Writes down what is published, when somebody wants to know.
+    pub(super) fn note(&mut self, publish: &Publish) {
         if let Some(journal) = &mut self.journal {
             journal.push(publish.clone());
         }
+    }
+
+    pub(super) fn publish(&mut self, publish: &Publish) {
+        self.note(publish);
         match &publish.destination {
             Destination::Queue(queue) => {
                 self.lists

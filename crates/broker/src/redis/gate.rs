@@ -1,4 +1,4 @@
-//! Asking whether deliveries may run, and sending what must be unique: the calls of the scripts around `gate.lua`.
+//! Asking whether deliveries may run, and sending what asks as it is sent: the calls of the scripts around `gate.lua`.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::{
     consumer::Shared,
     link::{Patience, Request},
     publish, reply,
-    scripts::{self, ADMIT, PUBLISH_UNIQUE},
+    scripts::{self, ADMIT, PUBLISH_GATED},
 };
 use crate::{
-    Admit, Admitted, Claim, Destination, Error, Hold, Line, Publish,
+    Admit, Admitted, Demand, Destination, Entry, Error, Hold, Line, Publish,
     envelope::{self, entry_ending},
 };
 
@@ -67,36 +67,46 @@ fn call(shared: &Shared, chunk: &[Admit]) -> Cmd {
         let delivery = &admit.delivery;
         let list = keys.list_for(&delivery.queue, envelope::priority(&delivery.raw));
         cmd.arg(shared.tag(delivery.tag.0))
-            .arg(&admit.owner)
             .arg(u8::from(admit.early))
-            .arg(list)
             .arg(entry_ending(delivery.queue.as_str()));
-        let earliest = admit.not_before.filter(|at| at.is_finite()).unwrap_or(0.0);
-        let (debounce, window) = match &admit.debounce {
-            Some((key, window)) => (key.as_str(), window.as_secs_f64()),
-            None => ("", 0.0),
-        };
-        cmd.arg(earliest).arg(debounce).arg(window);
-        match &admit.claim {
-            Some(claim) => {
-                let (mode, span) = mode(claim.hold);
-                cmd.arg(&claim.key)
-                    .arg(mode)
-                    .arg(millis(claim.waiting))
-                    .arg(span)
-                    .arg(u8::from(claim.join));
-            }
-            None => {
-                cmd.arg("").arg("").arg(0).arg(0).arg(0);
-            }
-        }
-        cmd.arg(admit.rations.len());
-        for ration in &admit.rations {
-            let period = ration.period.map_or(0.0, |period| period.as_secs_f64());
-            cmd.arg(&ration.key).arg(ration.most.max(1)).arg(period);
-        }
+        write_demand(
+            &mut cmd,
+            &admit.owner,
+            &list,
+            admit.not_before,
+            &admit.demand,
+        );
     }
     cmd
+}
+
+/// As `line.lua` reads it.
+fn write_demand(cmd: &mut Cmd, owner: &str, list: &str, not_before: Option<f64>, demand: &Demand) {
+    let earliest = not_before.filter(|at| at.is_finite()).unwrap_or(0.0);
+    let (debounce, window) = match &demand.debounce {
+        Some((key, window)) => (key.as_str(), window.as_secs_f64()),
+        None => ("", 0.0),
+    };
+    cmd.arg(owner).arg(list).arg(earliest);
+    cmd.arg(debounce).arg(window);
+    match &demand.claim {
+        Some(claim) => {
+            let (mode, span) = mode(claim.hold);
+            cmd.arg(&claim.key)
+                .arg(mode)
+                .arg(millis(claim.waiting))
+                .arg(span)
+                .arg(u8::from(claim.join));
+        }
+        None => {
+            cmd.arg("").arg("").arg(0).arg(0).arg(0);
+        }
+    }
+    cmd.arg(demand.rations.len());
+    for ration in &demand.rations {
+        let period = ration.period.map_or(0.0, |period| period.as_secs_f64());
+        cmd.arg(&ration.key).arg(ration.most.max(1)).arg(period);
+    }
 }
 
 fn mode(hold: Hold) -> (&'static str, u64) {
@@ -127,23 +137,24 @@ fn read(answer: &str) -> Option<Admitted> {
     })
 }
 
-/// See [`crate::Broker::publish_unique`].
-pub(crate) async fn publish_unique(
+/// See [`crate::Broker::publish_gated`].
+pub(crate) async fn publish_gated(
     core: &Core,
     publish: &Publish,
-    owner: &str,
-    claim: &Claim,
+    entry: &Entry,
 ) -> Result<Option<String>, Error> {
     let Destination::Queue(queue) = &publish.destination else {
-        // Where an exchange leads is known by nobody but the broker; the worker keeps duplicates away.
+        // Where an exchange leads is known by nobody but the broker; the worker that picks it up decides.
         return publish::publish(core, std::slice::from_ref(publish))
             .await
             .map(|()| None);
     };
     let keys = &core.keys;
     let list = keys.list_for(queue, publish.priority);
+    let ahead = keys.lists(queue).position(|other| other == list);
+    let ahead = ahead.map_or(0, |last| last + 1);
     let mut cmd = scripts::call(
-        &PUBLISH_UNIQUE,
+        &PUBLISH_GATED,
         &[
             &list,
             &keys.unacked,
@@ -152,18 +163,21 @@ pub(crate) async fn publish_unique(
             &keys.delayed_messages,
         ],
     );
-    let (mode, span) = mode(claim.hold);
-    cmd.arg(keys.root())
-        .arg(&claim.key)
-        .arg(owner)
-        .arg(mode)
-        .arg(millis(claim.waiting))
-        .arg(span)
-        .arg(&publish.payload[..]);
-    let request = Request::Script(&PUBLISH_UNIQUE, &cmd);
+    cmd.arg(keys.root()).arg(&publish.payload[..]).arg(ahead);
+    for list in keys.lists(queue).take(ahead) {
+        cmd.arg(list);
+    }
+    write_demand(
+        &mut cmd,
+        &entry.owner,
+        &list,
+        entry.not_before,
+        &entry.demand,
+    );
+    let request = Request::Script(&PUBLISH_GATED, &cmd);
     let answer = core.link.send(request, Patience::Bounded).await?;
     let holder = reply::text(answer).ok_or(Error::Misunderstood {
-        what: "the script that publishes what is unique",
+        what: "the script that publishes what asks",
     })?;
     Ok((!holder.is_empty()).then_some(holder))
 }

@@ -51,8 +51,8 @@ use self::{
     link::{Link, Patience, Request},
 };
 use crate::{
-    Ask, Binding, Broadcast, Broker, ChordClose, Claim, Consumer, ConsumerOptions, DeadLetters,
-    Delayed, Error, Line, Peer, Publish, ResultPlace, Revocations, binding::Member,
+    Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
+    Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -197,13 +197,12 @@ impl Broker for RedisBroker {
         publish::publish(&self.core, batch).await
     }
 
-    async fn publish_unique(
+    async fn publish_gated(
         &self,
         publish: &Publish,
-        owner: &str,
-        claim: &Claim,
+        entry: &Entry,
     ) -> Result<Option<String>, Error> {
-        gate::publish_unique(&self.core, publish, owner, claim).await
+        gate::publish_gated(&self.core, publish, entry).await
     }
 
     async fn lines(&self) -> Result<Vec<Line>, Error> {

@@ -227,7 +227,9 @@ async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
         )
         .await
         {
-            Ok(Some(applied)) => count += chunk.len() - applied.lost.len(),
+            Ok(Some(back)) => {
+                count += chunk.len() - back.lost.len() - back.given_up;
+            }
             Ok(None) => return Ok(()),
             Err(error) if error.is_transient() => return Err(error),
             Err(_) => {
@@ -243,7 +245,7 @@ async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
                     )
                     .await
                     {
-                        Ok(Some(applied)) => count += 1 - applied.lost.len(),
+                        Ok(Some(back)) => count += 1 - back.lost.len() - back.given_up,
                         Ok(None) => return Ok(()),
                         Err(error) => {
                             left += 1;

@@ -76,7 +76,16 @@ pub(crate) async fn own(
     Ok(count)
 }
 
-/// Puts one chunk (ascending) back, unless the key `guard` exists, which gives `None`. The answer counts from the newest.
+/// What became of a chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Back {
+    /// Those that were no longer held, counted from the newest.
+    pub(crate) lost: Vec<usize>,
+    /// So many are dead letters now, and in no queue.
+    pub(crate) given_up: usize,
+}
+
+/// Puts one chunk (ascending) back, unless the key `guard` exists, which gives `None`.
 pub(crate) async fn chunk_back(
     shared: &Shared,
     link: &Link,
@@ -84,17 +93,18 @@ pub(crate) async fn chunk_back(
     guard: &str,
     settling: Settling,
     patience: Patience,
-) -> Result<Option<Applied>, Error> {
+) -> Result<Option<Back>, Error> {
     let tags = chunk.iter().map(|restore| restore.tag.as_str());
-    let mut whole = Applied::default();
+    let mut whole = Back::default();
     let mut before = 0;
     for portion in portions(shared, link, tags, patience).await? {
         let portion = &chunk[portion];
         let back = portion_back(shared, link, portion, guard, settling, patience).await?;
-        let Some(applied) = back else {
+        let Some(back) = back else {
             return Ok(None);
         };
-        let lost = applied.lost.into_iter();
+        whole.given_up += back.given_up;
+        let lost = back.lost.into_iter();
         whole.lost.extend(lost.map(|position| before + position));
         before += portion.len();
     }
@@ -148,7 +158,7 @@ async fn portion_back(
     guard: &str,
     settling: Settling,
     patience: Patience,
-) -> Result<Option<Applied>, Error> {
+) -> Result<Option<Back>, Error> {
     let keys = &shared.core.keys;
     let mut ask = redis::cmd("HMGET");
     ask.arg(&keys.unacked);
@@ -170,7 +180,8 @@ async fn portion_back(
     let deaths = deaths(shared, link, &rows, patience).await?;
     let mut batch = Batch::new(keys, shared.core.servers.database());
     // The oldest last: it then lies at the very head. The positions of the answer count in the same order.
-    for ((restore, entry), deaths) in rows.iter().zip(deaths).rev() {
+    let mut given_up = Vec::new();
+    for (position, ((restore, entry), deaths)) in rows.iter().zip(deaths).rev().enumerate() {
         let (queue, message) = match entry {
             Row::Held { queue, message } => (queue, message),
             Row::Gone => {
@@ -197,6 +208,7 @@ async fn portion_back(
         };
         batch.leave(item, restore.tag.clone(), leave);
         if buried {
+            given_up.push(position);
             bury(shared, &mut batch, item, queue, message, deaths)?;
         } else {
             let list = keys.list_for(queue, envelope::priority(message));
@@ -211,7 +223,10 @@ async fn portion_back(
     let script = batch.script();
     let call = batch.into_call(&shared.holder.worker_key, None, guard, settling);
     Ok(match apply::run(link, script, &call, patience).await? {
-        Outcome::Applied(applied) => Some(applied),
+        Outcome::Applied(Applied { lost, .. }) => Some(Back {
+            given_up: given_up.iter().filter(|at| !lost.contains(at)).count(),
+            lost,
+        }),
         Outcome::Refused => None,
     })
 }

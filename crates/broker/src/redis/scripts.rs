@@ -36,16 +36,18 @@ pub(crate) static ADMIT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         include_str!("lua/delayed.lua"),
         include_str!("lua/gate.lua"),
+        include_str!("lua/line.lua"),
         include_str!("lua/admit.lua")
     ))
 });
 
-/// Sends a message whose task must be unique.
-pub(crate) static PUBLISH_UNIQUE: LazyLock<Script> = LazyLock::new(|| {
+/// Sends a message, and decides about it as it is sent.
+pub(crate) static PUBLISH_GATED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         include_str!("lua/delayed.lua"),
         include_str!("lua/gate.lua"),
-        include_str!("lua/publish_unique.lua")
+        include_str!("lua/line.lua"),
+        include_str!("lua/publish_gated.lua")
     ))
 });
 

@@ -1,6 +1,9 @@
 //! `lovage call`: sends a task, or very many of them.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use lovage_client::{Moment, Outgoing, Prepared};
@@ -19,6 +22,8 @@ use crate::{
 
 /// Messages in one round trip, and results asked for in one.
 const CHUNK: usize = 500;
+/// So many different reasons of failures are told.
+const REASONS: usize = 10;
 /// The pause between two looks at the results of many tasks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -226,11 +231,15 @@ async fn many(
         code = u8::from(tally.succeeded != args.count);
         report["succeeded"] = json!(tally.succeeded);
         report["failed"] = json!(tally.failed);
+        report["reasons"] = json!(tally.reasons);
         report["unfinished"] = json!(tally.unfinished);
         report["total_seconds"] = json!(total.as_secs_f64());
         if !args.json {
             let rate = output::per_second(tally.succeeded + tally.failed, total);
             output::line(tally.text(total, &rate))?;
+            for line in tally.why() {
+                output::error(line);
+            }
         }
     }
     if args.json {
@@ -246,9 +255,36 @@ struct Tally {
     succeeded: u64,
     failed: u64,
     unfinished: u64,
+    /// Why they failed, and how many of them; the first [`REASONS`] different ones.
+    reasons: BTreeMap<String, u64>,
 }
 
 impl Tally {
+    fn note_failure(&mut self, reason: String) {
+        self.failed += 1;
+        if let Some(count) = self.reasons.get_mut(&reason) {
+            *count += 1;
+        } else if self.reasons.len() < REASONS {
+            self.reasons.insert(reason, 1);
+        }
+    }
+
+    /// A line for each reason, the most frequent first.
+    fn why(&self) -> Vec<String> {
+        let mut reasons: Vec<(&String, &u64)> = self.reasons.iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let told: u64 = self.reasons.values().sum();
+        let mut lines: Vec<String> = reasons
+            .iter()
+            .map(|(reason, count)| format!("{} × {reason}", output::thousands(**count)))
+            .collect();
+        if told < self.failed {
+            let others = output::thousands(self.failed - told);
+            lines.push(format!("{others} × for other reasons"));
+        }
+        lines
+    }
+
     fn text(&self, total: Duration, rate: &str) -> String {
         use output::{BAD, GOOD, WARNING, thousands};
         let mut text = format!("{GOOD}{} succeeded{GOOD:#}", thousands(self.succeeded));
@@ -284,9 +320,9 @@ async fn await_all(
             let found = results.load_many(&waiting[checked..end]).await?;
             let mut open = Vec::new();
             for (id, meta) in waiting[checked..end].iter().zip(found) {
-                match meta.map(|meta| meta.status).filter(State::is_ready) {
-                    Some(State::Success) => tally.succeeded += 1,
-                    Some(_) => tally.failed += 1,
+                match meta.filter(|meta| meta.status.is_ready()) {
+                    Some(meta) if meta.status == State::Success => tally.succeeded += 1,
+                    Some(meta) => tally.note_failure(result::reason(&meta)),
                     None => open.push(id.clone()),
                 }
             }
@@ -314,7 +350,22 @@ async fn await_all(
 mod tests {
     use lovage_protocol::Value;
 
-    use super::{argument, arguments, keywords};
+    use super::{REASONS, Tally, argument, arguments, keywords};
+
+    #[test]
+    fn reasons_are_counted_the_most_frequent_first_and_not_without_end() {
+        let mut tally = Tally::default();
+        for reason in ["rare", "often", "often"] {
+            tally.note_failure(reason.to_owned());
+        }
+        assert_eq!(tally.why(), ["2 × often", "1 × rare"]);
+        for number in 0..2 * REASONS {
+            tally.note_failure(format!("{number:02}"));
+        }
+        let lines = tally.why();
+        assert_eq!(lines.len(), REASONS + 1);
+        assert_eq!(lines[REASONS], "12 × for other reasons");
+    }
 
     #[test]
     fn arguments_are_json_or_text() {

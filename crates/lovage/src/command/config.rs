@@ -1,7 +1,7 @@
 //! `lovage config`: what the settings are, and what they could be.
 
 use clap::{Args, Subcommand};
-use lovage_settings::{Settings, env_example};
+use lovage_settings::{Settings, Warning, env_example};
 use serde_json::{Map, Value, json};
 
 use crate::{effective::effective, failure::Failure, output, table::Table};
@@ -36,6 +36,10 @@ pub(crate) fn run(command: &ConfigCommand) -> Result<u8, Failure> {
     }
 }
 
+fn texts(warnings: &[Warning]) -> Vec<String> {
+    warnings.iter().map(ToString::to_string).collect()
+}
+
 fn check(args: &CheckArgs) -> Result<u8, Failure> {
     let (settings, warnings) = match Settings::from_env() {
         Ok(read) => read,
@@ -52,10 +56,17 @@ fn check(args: &CheckArgs) -> Result<u8, Failure> {
                     })
                 })
                 .collect();
-            output::json(&json!({"ok": false, "faults": listed}))?;
+            let warnings = texts(&faults.1);
+            output::json(&json!({"ok": false, "faults": listed, "warnings": warnings}))?;
             return Err(Failure::from(faults).told());
         }
-        Err(faults) => return Err(faults.into()),
+        Err(faults) => {
+            // A name that is written wrong is often the reason of a fault.
+            for warning in &faults.1 {
+                output::warning(warning);
+            }
+            return Err(faults.into());
+        }
     };
     let rows = effective(&settings);
     if args.json {
@@ -63,7 +74,7 @@ fn check(args: &CheckArgs) -> Result<u8, Failure> {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
-        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let warnings = texts(&warnings);
         output::json(&json!({"ok": true, "settings": values, "warnings": warnings}))?;
         return Ok(0);
     }

@@ -14,6 +14,8 @@ use crate::{connect, failure::Failure, output, table::Table};
 
 /// Letters read in one round trip.
 const PAGE: usize = 500;
+/// Of ids that begin in the same way so many are told.
+const SHOWN: usize = 5;
 
 /// Messages that could not be run: look at them, send them again, delete them.
 ///
@@ -53,7 +55,7 @@ pub(crate) struct ListArgs {
 /// Which one.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Its id, as `lovage dlq list` prints it
+    /// Its id, as `lovage dlq list` prints it, or how it begins
     id: String,
     /// Print JSON
     #[arg(long)]
@@ -90,14 +92,14 @@ pub(crate) async fn run(command: DlqCommand, settings: &Settings) -> Result<u8, 
     let letters = broker.dead_letters();
     match command {
         DlqCommand::List(args) => list(&args, letters).await,
-        DlqCommand::Show(args) => match letters.show(&args.id).await? {
-            None => Err(missing(&args.id)),
-            Some(letter) if args.json => {
+        DlqCommand::Show(args) => {
+            let letter = find(&args.id, letters).await?;
+            if args.json {
                 output::json(&describe(&letter))?;
-                Ok(0)
+                return Ok(0);
             }
-            Some(letter) => show(&letter),
-        },
+            show(&letter)
+        }
         DlqCommand::Replay(choice) => each(choice, &broker, Act::Replay).await,
         DlqCommand::Discard(args) => {
             if args.choice.all && !args.force {
@@ -105,6 +107,28 @@ pub(crate) async fn run(command: DlqCommand, settings: &Settings) -> Result<u8, 
             }
             each(args.choice, &broker, Act::Discard).await
         }
+    }
+}
+
+/// The one of this id, or the only one whose id begins so.
+async fn find(id: &str, letters: &dyn DeadLetters) -> Result<DeadLetter, Failure> {
+    if let Some(letter) = letters.show(id).await? {
+        return Ok(letter);
+    }
+    let mut ids = all_ids(letters).await?;
+    ids.retain(|other| other.starts_with(id));
+    match ids.as_slice() {
+        [only] => letters.show(only).await?.ok_or_else(|| missing(id)),
+        [] => Err(missing(id)),
+        several => Err(Failure::failed(format!(
+            "{} begin with {}: {}",
+            output::count(
+                u64::try_from(several.len()).unwrap_or(u64::MAX),
+                "dead letter"
+            ),
+            output::one_line(id),
+            output::one_line(&several[..several.len().min(SHOWN)].join(", "))
+        ))),
     }
 }
 

@@ -3,13 +3,19 @@
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod control;
 pub(crate) mod dlq;
+pub(crate) mod events;
+pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod pool_child;
 pub(crate) mod purge;
 pub(crate) mod queue;
+mod remote;
 pub(crate) mod result;
 pub(crate) mod revoke;
+pub(crate) mod status;
+pub(crate) mod stubs;
 pub(crate) mod up;
 pub(crate) mod worker;
 

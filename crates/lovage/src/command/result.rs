@@ -120,6 +120,14 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// Why a task that has ended did not succeed, in one line.
+pub(crate) fn reason(meta: &TaskMeta) -> String {
+    match &meta.status {
+        State::Failure => exception(&meta.result),
+        other => format!("{}, {}", other.as_str(), exception(&meta.result)),
+    }
+}
+
 /// A stored exception as the last line of Python's traceback has it.
 fn exception(stored: &Value) -> String {
     let Ok(info) = ExceptionInfo::from_value(stored) else {

@@ -36,7 +36,7 @@ pub(crate) struct RevokeArgs {
     json: bool,
 }
 
-fn stamp(text: &str) -> Result<(String, String), String> {
+pub(crate) fn stamp(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((header, value)) if !header.is_empty() => Ok((header.to_owned(), value.to_owned())),
         _ => Err("expected HEADER=VALUE".to_owned()),
@@ -44,7 +44,7 @@ fn stamp(text: &str) -> Result<(String, String), String> {
 }
 
 /// Celery takes a signal with or without its SIG, in any case.
-fn signal(text: &str) -> Result<String, String> {
+pub(crate) fn signal(text: &str) -> Result<String, String> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     match name {

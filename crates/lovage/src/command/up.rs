@@ -12,19 +12,23 @@ use lovage_worker::Module;
 
 use crate::{
     command::worker::{Plan, RunArgs, in_runtime, listen, serve},
+    effective::effective,
     failure::Failure,
+    flower_child::{Access, Flower, FlowerChild, Watched},
     output::{self, FAINT, HEADING, NAME},
     redis_child::RedisChild,
+    stubs::{PACKAGE, Package},
 };
 
 /// The sender that comes with the sources.
 const SENDER: &str = "examples/python/send.py";
 const PYTHON: &str = ".venv/bin/python";
 
-/// Try it: a Redis of its own and a worker with the demo tasks, in one process.
+/// Try it: a Redis of its own, a worker with the demo tasks, and Flower to watch them.
 ///
 /// A redis-server is started on a free port of this machine, unless CELERY_BROKER_URL is set; its data stays under
-/// data/redis for the next time. Ctrl-C ends both. For development only: the demo tasks can kill the worker.
+/// data/redis for the next time. Flower is started on this machine's port 5555 if it is installed, with a password that
+/// is printed. Ctrl-C ends them all. For development only: the demo tasks can kill the worker.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -34,6 +38,9 @@ pub(crate) struct UpArgs {
     /// Where the data is kept
     #[arg(long, value_name = "FOLDER", default_value = "data")]
     data: PathBuf,
+    /// Do not start Flower
+    #[arg(long)]
+    without_flower: bool,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -61,14 +68,17 @@ pub(crate) fn run(
     settings.events.task_events = true;
     let plan = Plan::new(args.run, settings, modules)?;
     start_tracing(&plan.settings.telemetry);
-    in_runtime(plan.concurrency(), run_all(args.data, plan))
+    let with_flower = !args.without_flower;
+    in_runtime(plan.concurrency(), run_all(args.data, plan, with_flower))
 }
 
-async fn run_all(data: PathBuf, mut plan: Plan) -> Result<u8, Failure> {
+async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8, Failure> {
     let signals = listen(&plan)?;
     signals
         .end_with_terminal()
         .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
+    // Looked for while Redis starts.
+    let flower = with_flower.then(|| tokio::spawn(Flower::find()));
     let mut child = None;
     if plan.settings.broker.url.is_none() {
         let folder = data.join("redis");
@@ -81,26 +91,76 @@ async fn run_all(data: PathBuf, mut plan: Plan) -> Result<u8, Failure> {
             Some(BrokerUrl::parse(&redis.url()).expect("it is made of a port"));
         child = Some(redis);
     }
-    // Written once everything is there to be used; a closed pipe is no reason to stop.
+    let flower = match flower {
+        Some(search) => search.await.ok().flatten(),
+        None => None,
+    };
+    let flower = flower.and_then(|flower| start_flower(flower, &data, &plan));
+    // Written once everything is there to be used, or on its way; a closed pipe is no reason to stop.
     let _ = output::line(Welcome {
         settings: &plan.settings,
         folder: Path::new(""),
         own_redis: child.is_some(),
+        flower: flower.as_ref().map(FlowerChild::access),
     });
-    let Some(mut redis) = child else {
-        serve(plan, &signals).await?;
-        return Ok(0);
+    let served = match &mut child {
+        None => serve(plan, &signals).await,
+        Some(redis) => tokio::select! {
+            served = serve(plan, &signals) => served,
+            ended = redis.ended() => Err(Failure::failed(format!(
+                "redis-server has ended ({}); its log is {}",
+                ended.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                redis.log().display(),
+            ))),
+        },
     };
-    let served = tokio::select! {
-        served = serve(plan, &signals) => served,
-        ended = redis.ended() => Err(Failure::failed(format!(
-            "redis-server has ended ({}); its log is {}",
-            ended.map_or_else(|error| error.to_string(), |status| status.to_string()),
-            redis.log().display(),
-        ))),
-    };
-    redis.stop().await;
+    if let Some(flower) = flower {
+        flower.stop().await;
+    }
+    if let Some(redis) = child {
+        redis.stop().await;
+    }
     served.map(|()| 0)
+}
+
+/// Starts Flower beside the worker. Without it everything else works, so what is in its way is only told.
+fn start_flower(flower: Flower, data: &Path, plan: &Plan) -> Option<FlowerChild> {
+    let settings = &plan.settings;
+    let broker = settings.broker.url.as_ref()?;
+    if *broker == BrokerUrl::Memory {
+        return None;
+    }
+    let started = plan
+        .specs()
+        .and_then(|specs| Package::new(PACKAGE, &specs, settings))
+        .and_then(|stubs| {
+            let watched = Watched {
+                broker,
+                results: &settings.results.place(broker),
+                variables: transport_options(settings),
+            };
+            flower.start(data, &stubs, watched)
+        });
+    match started {
+        Ok(child) => Some(child),
+        Err(failure) => {
+            failure.warn("Flower is not started");
+            None
+        }
+    }
+}
+
+/// The options of the transport that are not kombu's own, whether they come from the environment or from `.env`.
+fn transport_options(settings: &Settings) -> Vec<(&'static str, String)> {
+    let usual = effective(&Settings::default());
+    effective(settings)
+        .into_iter()
+        .filter(|(name, value)| {
+            name.ends_with("_TRANSPORT_OPTIONS")
+                && env::var_os(name).is_none()
+                && !usual.contains(&(*name, value.clone()))
+        })
+        .collect()
 }
 
 /// The URLs in use, to be pasted, and something to try.
@@ -111,6 +171,8 @@ struct Welcome<'a> {
     folder: &'a Path,
     /// The broker is this program's child.
     own_redis: bool,
+    /// How to get into Flower, where it was started.
+    flower: Option<&'a Access>,
 }
 
 impl Display for Welcome<'_> {
@@ -135,6 +197,18 @@ impl Display for Welcome<'_> {
             f,
             "  export {NAME}CELERY_RESULT_BACKEND{NAME:#}={results}\n"
         )?;
+        if let Some(Access {
+            url,
+            user,
+            password,
+        }) = self.flower
+        {
+            writeln!(f, "{HEADING}Watch{HEADING:#} with Flower\n")?;
+            writeln!(
+                f,
+                "  {NAME}{url}{NAME:#}  user {user}, password {password}\n"
+            )?;
+        }
         writeln!(f, "{HEADING}Try{HEADING:#}\n")?;
         if self.folder.join(SENDER).exists() && self.folder.join(PYTHON).exists() {
             writeln!(f, "  CELERY_BROKER_URL={broker} {PYTHON} {SENDER}")?;
@@ -158,7 +232,7 @@ mod tests {
 
     use lovage_settings::Settings;
 
-    use super::{PYTHON, SENDER, Welcome};
+    use super::{Access, PYTHON, SENDER, Welcome};
 
     #[test]
     fn every_url_can_be_pasted_and_the_sender_is_named_where_it_is() {
@@ -169,11 +243,17 @@ mod tests {
         ])
         .unwrap();
         let folder = tempfile::tempdir().unwrap();
+        let flower = Access {
+            url: "http://127.0.0.1:5555".to_owned(),
+            user: "lovage",
+            password: "sesame".to_owned(),
+        };
         let text = |folder| {
             let text = Welcome {
                 settings: &settings,
                 folder,
                 own_redis: true,
+                flower: Some(&flower),
             }
             .to_string();
             anstream::adapter::strip_str(&text).to_string()
@@ -185,6 +265,10 @@ mod tests {
         );
         assert!(
             without.contains("  export CELERY_RESULT_BACKEND=redis://127.0.0.1:7001/1\n"),
+            "{without}"
+        );
+        assert!(
+            without.contains("  http://127.0.0.1:5555  user lovage, password sesame\n"),
             "{without}"
         );
         assert!(!without.contains(SENDER), "{without}");

@@ -4,6 +4,7 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use clap::Args;
 use lovage_protocol::{NodeName, QueueName};
+use lovage_registry::TaskSpec;
 use lovage_settings::{BrokerUrl, Pool, Settings, parse_level, start_tracing};
 use lovage_worker::{Autoscale, Catalogue, Module, Presence, Worker, WorkerParts};
 use tracing::info;
@@ -246,6 +247,11 @@ impl Plan {
             presence,
             tasks,
         })
+    }
+
+    /// The tasks that it runs.
+    pub(crate) fn specs(&self) -> Result<Vec<TaskSpec>, Failure> {
+        Ok(Catalogue::specs(&self.modules)?)
     }
 
     /// What a child process of this worker needs.

@@ -312,3 +312,84 @@ fn a_countdown_is_kept() {
         begun.elapsed()
     );
 }
+
+#[test]
+fn many_calls_that_fail_say_why() {
+    let place = Place::new();
+    let _worker = worker(&place);
+    let ended = place
+        .run(&["call", "demo.fail", "boom", "--count", "3", "--wait"])
+        .expect(1);
+    assert!(ended.err.contains("3 × "), "{ended:?}");
+    assert!(ended.err.contains("boom"), "{ended:?}");
+    let words = [
+        "call",
+        "demo.fail",
+        "boom",
+        "--count",
+        "3",
+        "--wait",
+        "--json",
+    ];
+    let told = place.run(&words).expect(1).json();
+    let reasons = told["reasons"].as_object().unwrap();
+    let (reason, count) = reasons.iter().next().unwrap();
+    assert!(reason.contains("boom") && *count == 3, "{told}");
+}
+
+#[test]
+fn a_dead_letter_is_found_by_how_its_id_begins() {
+    let place = Place::new();
+    let _worker = worker(&place);
+    for _ in 0..2 {
+        place.run(&["call", "nobody.knows", "1"]).expect(0);
+    }
+    let ids = || -> Vec<String> {
+        let listed = place.run(&["dlq", "list", "--json"]).expect(0).json();
+        let letters = listed.as_array().unwrap().iter();
+        letters
+            .map(|one| one["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while ids().len() < 2 {
+        assert!(std::time::Instant::now() < until, "both are kept");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ids = ids();
+    let shared = ids[0]
+        .bytes()
+        .zip(ids[1].bytes())
+        .take_while(|(one, other)| one == other)
+        .count();
+    let shown = place
+        .run(&["dlq", "show", &ids[0][..=shared], "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(shown["id"], ids[0].as_str());
+    let several = place.run(&["dlq", "show", &ids[0][..shared]]).expect(1);
+    assert!(
+        several.err.contains("2 dead letters begin with"),
+        "{several:?}"
+    );
+    place
+        .run(&["dlq", "show", "no-such-id"])
+        .expect(1)
+        .one_line_with("there is no dead letter no-such-id");
+}
+
+#[test]
+fn a_worker_says_that_another_has_its_name() {
+    let place = Place::new();
+    let first = worker(&place);
+    assert!(!first.err().contains("is called w1@box"), "{}", first.err());
+    let second = worker(&place);
+    assert!(
+        second.err().contains("another worker is called w1@box"),
+        "{}",
+        second.err()
+    );
+    let mut other = place.worker(&["-n", "w2@box"]);
+    other.wait_for("w2@box ready.");
+    assert!(!other.err().contains("is called"), "{}", other.err());
+}

@@ -7,7 +7,17 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use crate::program::{Running, folder, run, text};
 
 fn up(data: &Path) -> Running {
-    let mut up = Running::start(&["up", "--data", text(data), "-n", "w1@box"], &[]);
+    let mut up = Running::start(
+        &[
+            "up",
+            "--data",
+            text(data),
+            "-n",
+            "w1@box",
+            "--without-flower",
+        ],
+        &[],
+    );
     up.wait_for("w1@box ready.");
     up
 }
@@ -63,7 +73,7 @@ fn it_works_as_printed_and_leaves_nothing_running() {
     .expect(0)
     .json();
 
-    let second = run(&["up", "--data", text(&data)], &[]).expect(73);
+    let second = run(&["up", "--data", text(&data), "--without-flower"], &[]).expect(73);
     second.one_line_with(&first.pid().to_string());
 
     let process = server(&data);
@@ -113,8 +123,17 @@ fn it_joins_only_a_broker_that_it_was_told_of() {
     let (_folder, data) = folder();
     let broker = redis.url(0);
     let variables = [("CELERY_BROKER_URL", broker.as_str())];
-    let mut up = Running::start(&["up", "--data", text(&data), "-n", "w1@box"], &variables);
+    let words = [
+        "up",
+        "--data",
+        text(&data),
+        "-n",
+        "w1@box",
+        "--without-flower",
+    ];
+    let mut up = Running::start(&words, &variables);
     up.wait_for("w1@box ready.");
+    assert!(!up.out().contains("Flower"), "{}", up.out());
     assert!(
         up.out()
             .contains(&format!("export CELERY_BROKER_URL={broker}")),

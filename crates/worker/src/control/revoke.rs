@@ -9,7 +9,7 @@ use lovage_protocol::{Map, Message, TaskId, Value, repr};
 use tracing::info;
 
 use super::{Panel, arguments::Arguments};
-use crate::{pool::KillSignal, revoked};
+use crate::{pool::KillSignal, revoked, revoking};
 
 impl Panel {
     pub(super) async fn revoke(
@@ -142,7 +142,10 @@ impl Panel {
             .revocations()
             .revoke(&revoke)
             .await;
-        recorded.map_err(|error| Raised::new("OperationalError", &error.to_string()))
+        recorded.map_err(|error| Raised::new("OperationalError", &error.to_string()))?;
+        // It holds here when it is answered.
+        revoking::catch_up(&self.shared).await;
+        Ok(())
     }
 }
 

@@ -109,6 +109,8 @@ pub(crate) enum Ran {
     Lost(Death, u64),
     /// A cold shutdown dropped it.
     Dropped,
+    /// It was dropped since the worker is away from the broker.
+    Cancelled,
 }
 
 impl Pool {
@@ -202,6 +204,7 @@ impl Pool {
             limits::report(Over::Soft, limits, &context);
         };
         let mut heard = Heard::default();
+        heard.stays = blocks || !task.rules.acks_late;
         let mut running = pin!(async {
             if limits == Limits::default() {
                 return Ok(running.await);
@@ -219,6 +222,7 @@ impl Pool {
                 }),
                 order = self.orders.next(&context.message().headers, &mut heard, self.shutdown()) => match order {
                     Order::Cold => return Ran::Dropped,
+                    Order::Away => return Ran::Cancelled,
                     Order::Terminate(_, answer) if blocks => {
                         warn!("a task on a thread cannot be terminated, it runs on; the prefork pool can end such tasks");
                         answer.give(Terminated::OnThread);
@@ -234,16 +238,18 @@ impl Pool {
 
     async fn run_in_child(&self, prefork: &Prefork, offer: Offer, job: Job<'_>) -> Ran {
         let Job {
+            task,
             call,
             limits,
             delivery,
-            ..
         } = job;
         let context = call.context;
         let (raw, queue) = (delivery.raw.clone(), delivery.queue.to_string());
         let (killer, running) = prefork.run(offer, raw, queue, limits, context.clone());
         let mut running = pin!(running);
         let (mut terminated, mut heard) = (None, Heard::default());
+        heard.stays = !task.rules.acks_late;
+        let mut cancelled = false;
         loop {
             tokio::select! {
                 biased;
@@ -254,6 +260,7 @@ impl Pool {
                         Ran::Ended(outcome)
                     }
                     JobEnd::Over(over) => Ran::Ended(over_limit(over, limits, &context)),
+                    JobEnd::Died(_) if cancelled => Ran::Cancelled,
                     JobEnd::Died(death) => match terminated {
                         Some(signal) => Ran::Ended(Outcome::Terminated(signal)),
                         None => Ran::Lost(death, number),
@@ -261,6 +268,10 @@ impl Pool {
                 },
                 order = self.orders.next(&context.message().headers, &mut heard, self.shutdown()) => match order {
                     Order::Cold => return Ran::Dropped,
+                    Order::Away => {
+                        heard.stays = true;
+                        cancelled = killer.send(KillSignal::KILL).is_ok();
+                    }
                     Order::Terminate(signal, answer) => {
                         // A signal that does not end the process leaves the task running.
                         if killer.send(signal).is_ok() {
@@ -281,6 +292,11 @@ impl Pool {
     /// Orders the end of all that is meant, also of what begins to run within the next moments.
     pub(crate) fn terminate_all(&self, targets: Vec<(Target, KillSignal)>) {
         self.orders.terminate_all(targets);
+    }
+
+    /// Says whether the worker is away from the broker: then running tasks whose messages are acked late are dropped.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.orders.set_away(away);
     }
 
     /// Those of these tasks that run here now.

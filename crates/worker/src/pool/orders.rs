@@ -41,6 +41,8 @@ pub enum Terminated {
 pub(crate) enum Order {
     /// Drop it, its message goes back.
     Cold,
+    /// The same while the worker goes on: it was away from the broker for so long that others may have its message.
+    Away,
     /// End it for good.
     Terminate(KillSignal, Answer),
 }
@@ -63,6 +65,7 @@ pub(crate) struct Orders {
     bell: Notify,
     /// Whether anything was ever said, so that the lock is taken only then.
     spoken: AtomicBool,
+    away: AtomicBool,
     said: Mutex<Said>,
 }
 
@@ -96,7 +99,11 @@ impl Wish {
 
 /// What an attempt has heard so far: it takes each wish once, as a signal need not end it.
 #[derive(Debug, Default)]
-pub(crate) struct Heard(u64);
+pub(crate) struct Heard {
+    number: u64,
+    /// It goes on while the worker is away from the broker.
+    pub(crate) stays: bool,
+}
 
 impl Orders {
     fn said(&self) -> MutexGuard<'_, Said> {
@@ -106,6 +113,12 @@ impl Orders {
     fn say(&self, what: impl FnOnce(&mut Said)) {
         what(&mut self.said());
         self.spoken.store(true, Ordering::Release);
+        self.bell.notify_waiters();
+    }
+
+    /// Says whether the worker is away from the broker; then attempts are dropped.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
         self.bell.notify_waiters();
     }
 
@@ -159,6 +172,9 @@ impl Orders {
             if shutdown.is_cold() {
                 return Order::Cold;
             }
+            if !heard.stays && self.away.load(Ordering::Acquire) {
+                return Order::Away;
+            }
             if self.spoken.load(Ordering::Acquire)
                 && let Some(order) = self.said().order(headers, heard)
             {
@@ -192,10 +208,10 @@ impl Said {
             *runs = true;
         }
         let at = self.wishes.iter().position(|wish| {
-            wish.number > heard.0 && wish.stands() && carries(headers, &wish.target)
+            wish.number > heard.number && wish.stands() && carries(headers, &wish.target)
         })?;
         let wish = &mut self.wishes[at];
-        heard.0 = wish.number;
+        heard.number = wish.number;
         let (signal, asker) = (wish.signal, wish.asker.take());
         if asker.is_some() {
             self.wishes.remove(at);
@@ -228,7 +244,7 @@ mod tests {
                         answer.give(Terminated::Yes);
                         signal
                     }
-                    Order::Cold => panic!("nobody asked for it"),
+                    Order::Cold | Order::Away => panic!("nobody asked for it"),
                 },
             }
         };
@@ -260,6 +276,22 @@ mod tests {
             let heard_twice = futures::FutureExt::now_or_never(again).is_some();
             assert!(!heard_twice, "attempt {attempt}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_is_away_from_the_broker_drops_what_does_not_stay() {
+        let (orders, shutdown) = (Orders::default(), Shutdown::new());
+        let this = headers("a");
+        let (mut goes, mut stays) = (Heard::default(), Heard::default());
+        stays.stays = true;
+        let waits = orders.next(&this, &mut goes, &shutdown);
+        let (order, ()) = tokio::join!(waits, async { orders.set_away(true) });
+        assert!(matches!(order, Order::Away));
+        let next = orders.next(&this, &mut stays, &shutdown);
+        assert!(futures::FutureExt::now_or_never(next).is_none());
+        orders.set_away(false);
+        let later = orders.next(&this, &mut goes, &shutdown);
+        assert!(futures::FutureExt::now_or_never(later).is_none());
     }
 
     #[tokio::test]

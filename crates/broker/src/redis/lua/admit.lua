@@ -1,79 +1,24 @@
 -- Decides for a batch of deliveries whether they may run now, and lets those that may not wait out of their queues.
 -- KEYS: worker, unacked, unacked_index, delayed, delayed:messages
--- ARGV: root, number of items, then for each: tag, id, early (1 or 0), its list, the end of its unacked entry,
---       earliest time or 0, debounce key or '', window in s, lock or '', mode (start, end or for), life of a waiting lock
---       and of one for a time in ms, join (1 or 0), number of limits, then for each: key, most, period in s or 0
+-- ARGV: root, number of items, then for each: tag, early (1 or 0), the end of its unacked entry, and what it asks for as in
+--       line.lua
 -- Returns for each: 'run', 'wait', 'lost', 'duplicate <id>' or 'joined <id>'.
-local root, now = ARGV[1], server_time()
 -- A write that needs no memory goes first: a script that has written may go on when the memory is full, and tasks that run
 -- are what makes room.
 call('ZREM', KEYS[3], '')
-local at = 3
-local function take(count)
-  at = at + count
-  return unpack(ARGV, at - count, at - 1)
-end
-
 -- Out of the queue and of everybody's hands.
 local function park(item, gate, till)
   local entry = call('HGET', KEYS[2], item.tag)
-  local raw = string.sub(entry, 2, #entry - #item.ending)
-  local message = #item.list .. ':' .. item.list .. raw
-  local member = keep(KEYS[4], KEYS[5], twins(root), item.id, item.tag, till, message)
+  set_aside(item, gate, till, string.sub(entry, 2, #entry - #item.ending))
   call('HDEL', KEYS[2], item.tag)
   call('ZREM', KEYS[3], item.tag)
-  call('HSET', gate, 'parked', member, 'at', till)
-  call('EXPIRE', gate, math.ceil(till - now) + KEEP)
   return 'wait'
 end
 
--- In the line of a key, at the place where it stood when it waits again. `most`: of how many slots, 0 for other keys.
+-- `most`: of how many slots, 0 for other keys.
 local function line_up(item, gate, key, till, most)
-  local line = root .. 'line:' .. key
-  local was = call('HMGET', gate, 'line', 'ticket', 'most')
-  if was[1] and was[1] ~= line then leave_line(root, item.id, was[1], was[3], now) end
-  local ticket = was[2]
-  if not ticket then ticket = call('INCR', root .. 'tickets') end
-  call('EXPIRE', root .. 'tickets', KEEP)
-  call('ZADD', line, ticket, item.id)
-  call('EXPIRE', line, KEEP)
-  call('SADD', root .. 'lines', key)
-  call('HSET', gate, 'line', line, 'ticket', ticket, 'most', most)
+  stand(item, gate, key, most)
   return park(item, gate, till)
-end
-
--- How many stand before it.
-local function rank(item, key)
-  local line = root .. 'line:' .. key
-  tidy(root, key, now)
-  return call('ZRANK', line, item.id) or call('ZCARD', line)
-end
-
--- The time until which it has to wait for a limit, at the latest; nothing when it may go.
-local function blocked(item, limit, before)
-  local key = root .. limit.key
-  if limit.period > 0 then
-    -- Each in front takes the place of an earlier start.
-    local turn = before % limit.most
-    local rounds = (before - turn) / limit.most
-    local start = call('LINDEX', key, limit.most - 1 - turn)
-    local free = (start and tonumber(start) + limit.period or now) + rounds * limit.period
-    if free > now then return free end
-    return nil
-  end
-  local used = call('HLEN', key)
-  if used + before >= limit.most then
-    local holders = call('HGETALL', key)
-    for i = 1, #holders, 2 do
-      if not alive(root, holders[i], holders[i + 1]) then
-        call('HDEL', key, holders[i])
-        used = used - 1
-      end
-    end
-  end
-  if used + before < limit.most then return nil end
-  -- It is woken as soon as it may go; this is for what nobody gives back.
-  return now + GRACE + before
 end
 
 local function admit(item)
@@ -90,17 +35,14 @@ local function admit(item)
   end
   if item.debounce ~= '' then
     local key = root .. item.debounce
-    local last = call('HMGET', key, 'owner', 'at')
-    local due = last[1] and tonumber(last[2]) or 0
+    local due
     if was[3] ~= item.debounce then
-      due = math.max(now + item.window, item.earliest)
-      call('HSET', key, 'owner', item.id, 'at', due)
-      call('EXPIRE', key, math.ceil(due - now) + KEEP)
-      call('HSET', gate, 'debounce', item.debounce)
-    elseif last[1] ~= item.id then
-      -- A later call took its place; one that has ended already is not known by name any more.
-      return 'duplicate ' .. (last[1] or 'a later call')
+      due = supersede(item, gate)
     else
+      local last = call('HMGET', key, 'owner', 'at')
+      -- A later call took its place; one that has ended already is not known by name any more.
+      if last[1] ~= item.id then return 'duplicate ' .. (last[1] or 'a later call') end
+      due = tonumber(last[2])
       -- It may come again much later: a retry, or its turn under a limit.
       call('EXPIRE', key, math.ceil(math.max(due, item.earliest) - now) + KEEP)
     end
@@ -120,19 +62,11 @@ local function admit(item)
     lock = false
   end
   local wait, line
+  -- What was admitted and asks again has not heard the answer.
   if item.earliest > now then
     wait = item.earliest
-  else
-    for _, limit in ipairs(item.limits) do
-      -- What was admitted and asks again has not heard the answer.
-      if was[4] ~= item.tag then
-        wait = blocked(item, limit, rank(item, limit.key))
-        if wait then
-          line = limit
-          break
-        end
-      end
-    end
+  elseif was[4] ~= item.tag then
+    line, wait = first_blocked(item)
   end
   if wait then
     if lock then
@@ -170,17 +104,10 @@ local function admit(item)
 end
 
 local answers = {}
-for i = 1, tonumber(ARGV[2]) do
-  local item, limits = { limits = {} }, nil
-  item.tag, item.id, item.early, item.list, item.ending = take(5)
-  item.earliest, item.debounce, item.window = take(3)
-  item.lock, item.mode, item.waiting, item.span, item.join, limits = take(6)
-  item.earliest, item.window = tonumber(item.earliest), tonumber(item.window)
-  item.waiting = tonumber(item.waiting)
-  for l = 1, tonumber(limits) do
-    local key, most, period = take(3)
-    item.limits[l] = { key = key, most = tonumber(most), period = tonumber(period) }
-  end
+for i = 1, tonumber(take(1)) do
+  local item = {}
+  item.tag, item.early, item.ending = take(3)
+  read_demand(item)
   answers[i] = admit(item)
 end
 return answers

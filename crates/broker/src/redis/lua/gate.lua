@@ -1,7 +1,8 @@
 -- What tasks hold, and where they wait, before they run. All keys lie under `root`:
 --   gate:<id>      hash: lock, mode, waiting (ms), debounce, slots (a line `<most> <key>` each), tag: what the task holds, and for which
---                  delivery; line, most, parked, at, ticket: where it waits, for how many slots, under which member of the
---                  delayed, until when at the latest, and since when; joined: whose result it waits for; passed: it began once
+--                  delivery; sent: the digest of the message about which was decided as it was sent; line, most, parked, at,
+--                  ticket: where it waits, for how many slots, under which member of the delayed, until when at the latest, and
+--                  since when; joined: whose result it waits for; passed: it began once
 --   unique:...     hash: owner, tag ('' while the owner's message is in nobody's hands, and always in a lock for a time), early,
 --                  ended
 --   debounce:...   hash: owner, at
@@ -55,7 +56,10 @@ end
 
 -- A line in which nobody stands is none.
 local function forget_empty(root, key)
-  if call('EXISTS', root .. 'line:' .. key) == 0 then call('SREM', root .. 'lines', key) end
+  if call('EXISTS', root .. 'line:' .. key) == 1 then return end
+  call('SREM', root .. 'lines', key)
+  -- Tickets say who came first while somebody waits.
+  if call('EXISTS', root .. 'lines') == 0 then call('DEL', root .. 'tickets') end
 end
 
 -- Takes those off the head of a line whose messages are gone.
@@ -75,21 +79,24 @@ local function tidy(root, key, now)
   if removed then forget_empty(root, key) end
 end
 
+-- Puts the message of a task that waits at the head of its queue. Where something else has taken the list's name it stays, and
+-- is tried again when its time is over.
+local function recall_parked(root, id, now)
+  local gate = root .. 'gate:' .. id
+  local parked = call('HGET', gate, 'parked')
+  if parked and call('HEXISTS', KEYS[5], parked) == 1 and move(KEYS[4], KEYS[5], twins(root), parked) then
+    call('HDEL', gate, 'parked')
+    call('HSET', gate, 'at', now)
+  end
+end
+
 -- Puts the first of a line, as many as may go, at the heads of their queues.
 local function wake(root, key, free, now)
   if free <= 0 then return end
   local line = root .. 'line:' .. key
   tidy(root, key, now)
   local ids = call('ZRANGE', line, 0, math.min(free, WOKEN_AT_ONCE) - 1)
-  for i = #ids, 1, -1 do
-    local gate = root .. 'gate:' .. ids[i]
-    local parked = call('HGET', gate, 'parked')
-    -- Where something else has taken the list's name it stays, and is tried again when its time is over.
-    if parked and call('HEXISTS', KEYS[5], parked) == 1 and move(KEYS[4], KEYS[5], twins(root), parked) then
-      call('HDEL', gate, 'parked')
-      call('HSET', gate, 'at', now)
-    end
-  end
+  for i = #ids, 1, -1 do recall_parked(root, ids[i], now) end
 end
 
 -- Takes a task out of a line; the one behind it may go where it did not.
