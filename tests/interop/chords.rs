@@ -129,3 +129,37 @@ answer([state, outcome(app.AsyncResult("second")), app.AsyncResult("second").sta
     assert_eq!((&answer[1], &answer[2]), (&second, &json!("REVOKED")));
     assert_eq!(answer[3], json!(""));
 }
+
+#[test]
+fn chords_may_stand_in_headers_and_in_bodies() {
+    let results = seen(
+        "outcome(chord([chord([add(1, 1), add(2, 2)], echo), add(3, 3)], chord([echo, echo], echo))())",
+    );
+    let inner = json!([[[[[[2, 4]], {}], 6]], {}]);
+    assert_eq!(results, json!([[[inner, inner]], {}]));
+}
+
+#[test]
+fn groups_and_chains_nest_in_each_other_and_in_chords() {
+    let results = seen(
+        "outcome((add(1, 1) | group(add(1), group(add(2), add(3) | add(4)), chord([add(5), add(6)], echo)) | echo | echo).apply_async())",
+    );
+    let header = json!([3, 4, 9, [[[7, 8]], {}]]);
+    assert_eq!(results, json!([[[[header], {}]], {}]));
+}
+
+#[test]
+fn a_failure_deep_inside_reaches_the_result_of_the_whole() {
+    let results = seen(
+        r#"outcome((chord([chord([signature("demo.fail", args=("no",), app=app), add(1, 1)], echo), add(2, 2)], echo) | echo).apply_async())"#,
+    );
+    assert_eq!(results[0], "ChordError");
+}
+
+#[test]
+fn maps_and_chunks_run_a_task_here_for_each_item() {
+    let results = seen(
+        "[outcome(signature('demo.add', app=app).starmap([(1, 2), (3, 4)]).apply_async()), outcome(signature('demo.add', app=app).chunks([(1, 2), (3, 4), (5, 6)], 2).apply_async())]",
+    );
+    assert_eq!(results, json!([[3, 7], [[3, 7], [11]]]));
+}
