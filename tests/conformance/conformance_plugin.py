@@ -1,7 +1,8 @@
 """A pytest plug-in that has the suite's worker be an external process.
 
 It takes the place of the fixture `celery_session_worker` before the suite's conftest imports that name, begins anew with
-emptied databases after each test that failed, and ends tests that take too long.
+emptied databases after each test that failed, and ends tests that take too long. The worker has the node name that the
+suite expects, that of the test process.
 """
 import json
 import os
@@ -10,7 +11,10 @@ import time
 
 import celery.contrib.pytest
 import pytest
+from celery.utils.nodenames import anon_nodename
+from mirror import Mirror
 from processes import Worker
+from redis import Redis
 
 # Some tests wait for a result without a time-out inside a subtest, which swallows one strike: it strikes again and again.
 AGAIN = 5
@@ -21,6 +25,7 @@ class Suite:
     app = None
     failed = False
     began = 0.0
+    mirror = None
 
 
 def settings():
@@ -34,6 +39,9 @@ def celery_session_worker(celery_session_app, celery_includes, celery_class_task
     for task in celery_class_tasks:
         celery_session_app.register_task(task)
     begin_anew(celery_session_app)
+    said = settings()["environment"]
+    redis = Redis(host=said["REDIS_HOST"], port=int(said["REDIS_PORT"]), socket_timeout=None)
+    Suite.mirror = Mirror(celery_session_app, redis)
     yield Suite.worker
     Suite.worker.stop()
 
@@ -48,7 +56,7 @@ def begin_anew(app):
     with app.connection_for_write() as connection:
         connection.default_channel.client.flushall()
     Suite.app, Suite.failed = app, False
-    Suite.worker = Worker(said["command"], said["environment"], said["concurrency"], said["log"])
+    Suite.worker = Worker(said["command"], said["environment"], anon_nodename(), said["concurrency"], said["log"])
     Suite.worker.start(app)
 
 
@@ -76,6 +84,13 @@ def pytest_runtest_call(item):
 def pytest_runtest_setup(item):
     if Suite.failed and Suite.app is not None:
         begin_anew(Suite.app)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if Suite.mirror is not None:
+        Suite.mirror.prepare(pyfuncitem.function)
+    return (yield)
 
 
 def pytest_runtest_logreport(report):

@@ -7,7 +7,6 @@ import subprocess
 import time
 from pathlib import Path
 
-NODE = "suite@localhost"
 QUEUE = "celery"
 PATIENCE = 30
 
@@ -50,14 +49,14 @@ class Redis:
 class Worker:
     """One worker process at a time, started from a shell command."""
 
-    def __init__(self, command, environment, concurrency, log):
+    def __init__(self, command, environment, node, concurrency, log):
         values = {"broker": environment["CELERY_BROKER_URL"], "backend": environment["CELERY_RESULT_BACKEND"],
-                  "queue": QUEUE, "nodename": NODE, "concurrency": str(concurrency)}
+                  "queue": QUEUE, "nodename": node, "concurrency": str(concurrency)}
         for name, value in values.items():
             command = command.replace("{" + name + "}", shlex.quote(value))
-        self.command, self.log, self.process = command, Path(log), None
+        self.command, self.node, self.log, self.process = command, node, Path(log), None
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("CELERY_", "LOVAGE_", "REDIS_"))}
-        self.environment = {**clean, **environment, "CELERY_SUITE_QUEUE": QUEUE, "CELERY_SUITE_NODENAME": NODE,
+        self.environment = {**clean, **environment, "CELERY_SUITE_QUEUE": QUEUE, "CELERY_SUITE_NODENAME": node,
                             "CELERY_SUITE_CONCURRENCY": str(concurrency)}
 
     def start(self, app):
@@ -66,7 +65,7 @@ class Worker:
             self.process = subprocess.Popen(f"exec {self.command}", shell=True, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=subprocess.STDOUT, env=self.environment, start_new_session=True)
         deadline = time.monotonic() + PATIENCE
-        while not app.control.ping(destination=[NODE], timeout=0.2):
+        while not app.control.ping(destination=[self.node], timeout=0.2):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the worker does not answer, see {self.log}")
 

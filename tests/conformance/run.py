@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--limit", type=float, default=60)
+    parser.add_argument("--limit", type=float, default=180)
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument("--command", default=str(suite.ROOT / "target/debug/conformance-worker"))
     parser.add_argument("--markdown", type=Path)

@@ -128,3 +128,18 @@ async fn a_failure_that_an_inner_chord_has_told_of_is_not_told_again_further_out
     stage.stop().await;
     assert!(heard.try_recv().is_err(), "it is called once");
 }
+
+#[tokio::test]
+async fn a_chord_in_a_body_that_is_a_group_is_told_by_its_own_bodys_callbacks() {
+    let (stage, mut heard) = stage().await;
+    let mut inner = chord([task("sum", vec![])], &named(task("sum", vec![]), "inner"));
+    link(&mut inner, "link_error", &[task("on_error", vec![])]).unwrap();
+    let body = group([inner, named(task("sum", vec![]), "plain")]);
+    stage
+        .client
+        .apply(&chord([task("fail", vec![])], &body))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut heard).await.task.id, "inner");
+    stage.stop().await;
+}

@@ -5,15 +5,35 @@ use std::collections::VecDeque;
 use lovage_client::canvas::{chord_parts, given, listed, steps, subtasks};
 use lovage_protocol::{Signature, TaskId, Value};
 
-/// The id under which a signature's result is found: its own, or that of a chain's last step.
+/// The id under which a signature's result is found: its own, or that of a chain's last step or a chord's body.
 pub(crate) fn result_id(of: &Signature) -> Option<TaskId> {
     if let Some(id) = given(of, "task_id").and_then(Value::as_str) {
         return Some(TaskId::from(id));
     }
     match of.subtask_type.as_deref() {
         Some("chain") => result_id(subtasks(of).ok()?.last()?),
+        Some("chord") => result_id(&chord_parts(of).ok()?.1),
         _ => None,
     }
+}
+
+/// The error callbacks of the task that has a signature's result: a chord's are those of its body, and a group's those of its
+/// members too (`celery/backends/base.py`, `_result_errbacks`).
+pub(crate) fn result_errbacks(of: &Signature) -> Vec<Signature> {
+    let mut found = listed(of, "link_error");
+    let inner = match of.subtask_type.as_deref() {
+        Some("chord") => chord_parts(of).map(|(_, body)| vec![body]),
+        Some("group") => subtasks(of),
+        _ => Ok(Vec::new()),
+    };
+    for one in inner.unwrap_or_default() {
+        for errback in result_errbacks(&one) {
+            if !found.contains(&errback) {
+                found.push(errback);
+            }
+        }
+    }
+    found
 }
 
 /// Every step that will not run when these do not, each once: a chain's and a group's members, and a chord's body, whose

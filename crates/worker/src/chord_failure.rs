@@ -7,7 +7,7 @@ use lovage_protocol::{ExceptionInfo, Message, Signature, State, TaskId, TaskMeta
 
 use crate::{
     attempt::Shared,
-    chain::{never_run, result_id},
+    chain::{never_run, result_errbacks, result_id},
     chord::End,
     errback::FailedTask,
     part::{self, Part},
@@ -115,12 +115,12 @@ impl ChordFailure {
             end.results.extend(told.results);
             end.calls.extend(told.calls);
         };
-        let of_all = listed(body, "link_error");
         if members.is_empty() {
-            return tell(body, of_all, &self.exception);
+            return tell(body, result_errbacks(body), &self.exception);
         }
+        let of_all = listed(body, "link_error");
         for member in members {
-            let mut errbacks = listed(member, "link_error");
+            let mut errbacks = result_errbacks(member);
             for more in &of_all {
                 if !errbacks.contains(more) {
                     errbacks.push(more.clone());

@@ -306,3 +306,93 @@ pub(super) fn is_group(reference: &Value) -> bool {
     let children = reference.as_list().and_then(|parts| parts.get(1));
     matches!(children, Some(Value::List(_)))
 }
+
+#[cfg(test)]
+mod tests {
+    use lovage_protocol::Map;
+
+    use super::{
+        super::parts::{chain, chord, group, leaves},
+        *,
+    };
+
+    fn task(name: &str) -> Signature {
+        Signature::new(name, Vec::new(), Map::new())
+    }
+
+    fn names(steps: &[Signature]) -> Vec<&str> {
+        steps.iter().map(|step| step.task.as_str()).collect()
+    }
+
+    #[test]
+    fn a_chain_inside_a_chain_is_spliced_and_hands_its_options_on() {
+        let mut inner = chain([chain([task("a"), task("b")]), task("c")]);
+        inner.options.insert("task_id".to_owned(), "last".into());
+        link(&mut inner, "link_error", &[task("oops")]).unwrap();
+        link(&mut inner, "link", &[task("then")]).unwrap();
+        let steps = steps(&mut chain([inner])).unwrap();
+        assert_eq!(names(&steps), ["a", "b", "c"]);
+        for step in &steps {
+            assert_eq!(names(&listed(step, "link_error")), ["oops"]);
+        }
+        assert_eq!(given(&steps[2], "task_id"), Some(&Value::from("last")));
+        assert_eq!(names(&listed(&steps[2], "link")), ["then"]);
+        assert_eq!(names(&listed(&steps[0], "link")), [""; 0]);
+    }
+
+    #[test]
+    fn the_body_of_a_chord_in_a_chain_goes_on_as_steps() {
+        let body = chain([task("b"), task("c")]);
+        let steps = steps(&mut chain([chord([task("h")], &body), task("d")])).unwrap();
+        assert_eq!(names(&steps), ["celery.chord", "c", "d"]);
+        let (_, body) = chord_parts(&steps[0]).unwrap();
+        assert_eq!(body.task.as_str(), "b");
+    }
+
+    #[test]
+    fn empty_groups_are_no_steps_but_when_they_are_all_there_is() {
+        let whole = [group([]), task("a"), group([]), task("b")];
+        assert_eq!(names(&steps(&mut chain(whole)).unwrap()), ["a", "b"]);
+        assert_eq!(
+            names(&steps(&mut chain([group([])])).unwrap()),
+            ["celery.group"]
+        );
+        assert!(steps(&mut chain([])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn frozen_twice_it_is_the_same() {
+        let header = [task("a"), chain([task("b"), group([task("c"), task("d")])])];
+        let mut whole = chain([chord(header, &task("body")), task("last")]);
+        let first = freeze(&mut whole, &Seat::default(), Value::Null).unwrap();
+        let frozen = whole.clone();
+        let again = freeze(&mut whole, &Seat::default(), Value::Null).unwrap();
+        assert_eq!((first, frozen), (again, whole));
+    }
+
+    #[test]
+    fn a_chord_waits_for_what_ends_each_member() {
+        let inner = chord([task("x"), task("y")], &group([task("p"), task("q")]));
+        let member = chain([task("a"), inner, chain([])]);
+        assert_eq!(leaves(&member).unwrap(), 2);
+        assert_eq!(leaves(&group([member, task("b"), group([])])).unwrap(), 3);
+        assert_eq!(leaves(&chain([])).unwrap(), 0);
+    }
+
+    /// As deep as a message can be nested.
+    #[test]
+    fn what_a_stranger_nests_is_no_danger_to_the_stack() {
+        let mut whole = task("a");
+        for level in 0..100 {
+            whole = match level % 3 {
+                0 => chain([whole]),
+                1 => group([whole, task("b")]),
+                _ => chord([task("h")], &whole),
+            };
+        }
+        let bytes = whole.to_value().to_json();
+        let read = Value::from_json(bytes.as_bytes()).unwrap();
+        let mut whole = Signature::from_value(read).unwrap();
+        freeze(&mut whole, &Seat::default(), Value::Null).unwrap();
+    }
+}

@@ -137,6 +137,15 @@ impl Launch<'_> {
         }
         for mut member in subtasks(of).map_err(damaged)? {
             hand_on(&mut member, &of.options);
+            for option in ["link", "link_error"] {
+                let own = listed(of, option);
+                // A group's own links stand in the place of those of its tasks.
+                if member.subtask_type.is_none() && given(of, option).is_some() {
+                    set_listed(&mut member, option, &own);
+                } else {
+                    link(&mut member, option, &own).map_err(damaged)?;
+                }
+            }
             self.send(&member, prepend, Vec::new())?;
         }
         Ok(())

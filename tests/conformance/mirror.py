@@ -1,0 +1,60 @@
+"""What the suite looks for inside its own process, where its worker would be: the signal `task_received`, and the ids of tasks
+that have succeeded. The first is sent for each message that the external worker takes, as its Redis sees it being held; the
+second are heard from events, for the tests that look there."""
+import inspect
+import json
+import re
+import threading
+from codecs import decode
+
+from celery.signals import task_received
+from celery.worker import state
+from celery.worker.request import Request
+
+TOKEN = re.compile(rb'"((?:\\.|[^"\\])*)"')
+
+
+class Mirror:
+    def __init__(self, app, redis):
+        self.app, self.redis = app, redis
+        watched = threading.Event()
+        threading.Thread(target=self.watch, args=(watched,), daemon=True).start()
+        watched.wait(10)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def watch(self, watched):
+        """Each message that is held appears in a HSET of the hash `unacked`, in a script or in a pipeline."""
+        connection = self.redis.connection_pool.get_connection()
+        connection.send_command("MONITOR")
+        while True:
+            line = connection.read_response(timeout=None)
+            watched.set()
+            if isinstance(line, str):
+                line = line.encode()
+            if b'"unacked"' not in line:
+                continue
+            words = [decode(word, "unicode_escape").encode("latin-1") for word in TOKEN.findall(line)]
+            if words[0].upper() == b"HSET" and words[1] == b"unacked":
+                for held in words[3::2]:
+                    self.received(json.loads(held)[0])
+
+    def received(self, payload):
+        name = payload.get("headers", {}).get("task")
+        if name is None:
+            return
+        with self.app.connection_for_read() as connection:
+            message = connection.default_channel.message_to_python(payload)
+            request = Request(message, app=self.app, task=self.app.tasks.get(name), hostname="suite@localhost")
+            task_received.send(sender=self, request=request)
+
+    def listen(self):
+        def succeeded(event):
+            state.successful_requests.add(event["uuid"])
+
+        with self.app.connection_for_read() as connection:
+            self.app.events.Receiver(connection, handlers={"task-succeeded": succeeded}).capture(limit=None, timeout=None)
+
+    def prepare(self, test):
+        """Events are off unless somebody wants them."""
+        if "successful_requests" in inspect.getsource(test):
+            self.app.control.enable_events()
