@@ -41,7 +41,7 @@ def celery_session_worker(celery_session_app, celery_includes, celery_class_task
     begin_anew(celery_session_app)
     said = settings()["environment"]
     redis = Redis(host=said["REDIS_HOST"], port=int(said["REDIS_PORT"]), socket_timeout=None)
-    Suite.mirror = Mirror(celery_session_app, redis)
+    Suite.mirror = Mirror(celery_session_app, redis, lambda: begin_anew(celery_session_app))
     yield Suite.worker
     Suite.worker.stop()
 

@@ -1,5 +1,5 @@
-"""What the suite looks for inside its own process, where its worker would be: the signal `task_received`, and the ids of tasks
-that have succeeded. The first is sent for each message that the external worker takes, as its Redis sees it being held; the
+"""What the suite looks for inside its own process, where its worker would be: the signal `task_received`, the ids of tasks that
+have succeeded, and the stamps that are revoked. The first is sent for each message that the external worker takes, as its Redis sees it being held; the
 second are heard from events, for the tests that look there."""
 import inspect
 import json
@@ -14,9 +14,22 @@ from celery.worker.request import Request
 TOKEN = re.compile(rb'"((?:\\.|[^"\\])*)"')
 
 
+class Forgetting(dict):
+    """The revoked stamps of a worker; when they are cleared the external worker begins anew, which knows of none."""
+
+    def __init__(self, begin_anew):
+        super().__init__()
+        self.begin_anew = begin_anew
+
+    def clear(self):
+        self.begin_anew()
+
+
 class Mirror:
-    def __init__(self, app, redis):
+    def __init__(self, app, redis, begin_anew):
         self.app, self.redis = app, redis
+        self.channel = app.connection_for_read().default_channel
+        state.revoked_stamps = Forgetting(begin_anew)
         watched = threading.Event()
         threading.Thread(target=self.watch, args=(watched,), daemon=True).start()
         watched.wait(10)
@@ -42,10 +55,9 @@ class Mirror:
         name = payload.get("headers", {}).get("task")
         if name is None:
             return
-        with self.app.connection_for_read() as connection:
-            message = connection.default_channel.message_to_python(payload)
-            request = Request(message, app=self.app, task=self.app.tasks.get(name), hostname="suite@localhost")
-            task_received.send(sender=self, request=request)
+        message = self.channel.message_to_python(payload)
+        request = Request(message, app=self.app, task=self.app.tasks.get(name), hostname="suite@localhost")
+        task_received.send(sender=self, request=request)
 
     def listen(self):
         def succeeded(event):

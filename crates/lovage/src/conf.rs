@@ -14,11 +14,32 @@ const MASK: &str = "********";
 /// Where Celery's own default is another: shown as if changed, for whoever knows Celery.
 const OUR_DEFAULTS: [&str; 2] = ["CELERY_TASK_ACKS_LATE", "CELERY_TASK_REJECT_ON_WORKER_LOST"];
 
+/// Settings of Celery that have no variable here, as they hold: programs look for them among the changed ones.
+const FACTS: [(&str, &str); 6] = [
+    ("broker_heartbeat", "0"),
+    ("deprecated_settings", ""),
+    ("enable_utc", "true"),
+    ("include", "[]"),
+    ("worker_hijack_root_logger", "false"),
+    ("worker_log_color", "false"),
+];
+/// The same of those that have one: shown though they are as they would be unset.
+const ALWAYS_SHOWN: [&str; 4] = [
+    "CELERY_ACCEPT_CONTENT",
+    "CELERY_TIMEZONE",
+    "CELERY_BROKER_URL",
+    "CELERY_RESULT_BACKEND",
+];
+
 /// The settings, those that hold and those that were changed.
 pub(crate) fn conf(settings: &Settings) -> Conf {
     let hidden = Regex::new(HIDDEN).expect("it is an expression");
     let unset = effective(&Settings::default());
     let mut conf = Conf::default();
+    for (name, fact) in FACTS {
+        conf.changed.insert(name.to_owned(), value(fact));
+        conf.all.insert(name.to_owned(), value(fact));
+    }
     for (name, text) in effective(settings) {
         let as_unset = unset
             .iter()
@@ -31,7 +52,7 @@ pub(crate) fn conf(settings: &Settings) -> Conf {
         } else {
             value(&text)
         };
-        if OUR_DEFAULTS.contains(&name) || !as_unset {
+        if OUR_DEFAULTS.contains(&name) || ALWAYS_SHOWN.contains(&name) || !as_unset {
             conf.changed.insert(key.clone(), value.clone());
         }
         conf.all.insert(key, value);
