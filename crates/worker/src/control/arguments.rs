@@ -33,20 +33,20 @@ impl Parameters {
             others,
         } = self;
         let Value::Map(given) = given else {
-            return Err(type_error(format!(
+            return Err(type_error(&format!(
                 "{function}() argument after ** must be a mapping, not {}",
                 python_type(&given)
             )));
         };
         if given.contains_key("state") {
-            return Err(type_error(format!(
+            return Err(type_error(&format!(
                 "{function}() got multiple values for argument 'state'"
             )));
         }
         let known =
             |name: &String| required.contains(&name.as_str()) || optional.contains(&name.as_str());
         if !others && let Some(name) = given.keys().find(|name| !known(name)) {
-            return Err(type_error(format!(
+            return Err(type_error(&format!(
                 "{function}() got an unexpected keyword argument {}",
                 repr::python_string(name)
             )));
@@ -58,13 +58,13 @@ impl Parameters {
             .collect();
         match missing.as_slice() {
             [] => Ok(Arguments { function, given }),
-            [one] => Err(type_error(format!(
+            [one] => Err(type_error(&format!(
                 "{function}() missing 1 required positional argument: {one}"
             ))),
-            [first, second] => Err(type_error(format!(
+            [first, second] => Err(type_error(&format!(
                 "{function}() missing 2 required positional arguments: {first} and {second}"
             ))),
-            [most @ .., last] => Err(type_error(format!(
+            [most @ .., last] => Err(type_error(&format!(
                 "{function}() missing {} required positional arguments: {}, and {last}",
                 missing.len(),
                 most.join(", ")
@@ -151,7 +151,7 @@ impl Arguments {
     }
 
     fn wrong(&self, name: &str, expected: &str, given: &Value) -> Raised {
-        type_error(format!(
+        type_error(&format!(
             "{}() argument '{name}' must be {expected}, not {}",
             self.function,
             python_type(given)
@@ -159,8 +159,8 @@ impl Arguments {
     }
 }
 
-fn type_error(text: String) -> Raised {
-    Raised::new("TypeError", &text)
+fn type_error(text: &str) -> Raised {
+    Raised::new("TypeError", text)
 }
 
 /// The name that Python has for a value's type.
