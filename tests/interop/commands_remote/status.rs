@@ -20,7 +20,11 @@ fn nobody_there_is_told_with_the_exit_code_of_celery() {
     ] {
         let told = tell(&redis, words);
         assert_eq!(told.code, Some(69), "{words}: {told:?}");
-        assert_eq!(told.err, "Error: No nodes replied within time constraint\n");
+        let expected = match words.contains("--json") {
+            true => "{\"error\":\"No nodes replied within time constraint\"}\n",
+            false => "Error: No nodes replied within time constraint\n",
+        };
+        assert_eq!(told.err, expected, "{words}");
         assert_eq!(told.out, "", "{words}");
     }
 }

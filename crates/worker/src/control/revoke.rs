@@ -23,6 +23,12 @@ impl Panel {
         let targets = ids.iter().map(|id| Target::Task(TaskId::from(id.as_str())));
         let targets: Vec<Target> = targets.collect();
         let signal = signal(arguments);
+        // Before it is said, for what is said ends them.
+        let mut here = if terminate {
+            self.known_here().await
+        } else {
+            Vec::new()
+        };
         self.record(
             targets,
             terminate.then(|| signal.clone()).and_then(Result::ok),
@@ -37,7 +43,6 @@ impl Panel {
         }
         // As in Celery the tasks are flagged all the same.
         let signal = signal?;
-        let mut here = self.known_here().await;
         here.retain(|id| ids.iter().any(|asked| asked == id.as_str()));
         here.dedup();
         if here.is_empty() {

@@ -76,7 +76,7 @@ impl Panel {
             add("timeouts", self.timeouts());
         }
         if state.kind == Kind::Prefork {
-            add("writes", self.writes(state));
+            add("writes", self.writes());
         }
         if state.abandoned > 0 {
             add("abandoned-threads", count(state.abandoned));
@@ -96,37 +96,30 @@ impl Panel {
         ])
     }
 
-    /// Celery counts what it has written to each child; here a child is given one job after the other.
-    fn writes(&self, state: &PoolState) -> Value {
-        let total: u64 = self
-            .shared
-            .catalogue
-            .accepted()
-            .iter()
-            .map(|(_, count)| count)
-            .sum();
-        let children = u64::try_from(state.processes.len()).unwrap_or(0);
-        let each = total.checked_div(children).unwrap_or(0);
-        let share = match total {
+    /// What was given to each child (`celery/concurrency/asynpool.py`, `human_write_stats`).
+    fn writes(&self) -> Value {
+        let jobs = self.shared.pool.jobs_given();
+        let total: u64 = jobs.iter().sum();
+        #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+        let share = |part: f64| match total {
             0 => "0.00".to_owned(),
-            _ => format!(
-                "{:.2}",
-                1.0 / f64::from(u32::try_from(children.max(1)).unwrap_or(1))
-            ),
+            total => format!("{:.2}", part / total as f64),
         };
-        let several = |text: &str| vec![text; state.processes.len()].join(", ");
+        #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+        let shares: Vec<String> = jobs.iter().map(|jobs| share(*jobs as f64)).collect();
+        #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+        let average = share(total as f64 / jobs.len().max(1) as f64);
+        let raw: Vec<String> = jobs.iter().map(ToString::to_string).collect();
         object([
             ("total", number(total)),
-            ("avg", share.as_str().into()),
-            ("all", several(&share).into()),
-            ("raw", several(&each.to_string()).into()),
+            ("avg", average.into()),
+            ("all", shares.join(", ").into()),
+            ("raw", raw.join(", ").into()),
             ("strategy", "fair".into()),
             (
                 "inqueues",
-                object([
-                    ("total", count(state.processes.len())),
-                    ("active", 0.into()),
-                ]),
+                // A child is given one job at a time: nothing waits in a pipe.
+                object([("total", count(jobs.len())), ("active", 0.into())]),
             ),
         ])
     }

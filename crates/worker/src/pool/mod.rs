@@ -329,6 +329,14 @@ impl Pool {
         }
     }
 
+    /// How many jobs each child process was given; nothing where there are none.
+    pub(crate) fn jobs_given(&self) -> Vec<u64> {
+        match &self.form {
+            Form::InProcess(_) => Vec::new(),
+            Form::Prefork(prefork) => prefork.jobs_given(),
+        }
+    }
+
     fn bounds(&self) -> MutexGuard<'_, Option<Autoscale>> {
         self.autoscale
             .lock()

@@ -74,7 +74,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 /// Lends one child out until its end.
 async fn live(shared: &Shared, mut child: Child) -> End {
     let pid = child.pid();
-    shared.processes().insert(pid);
+    shared.processes().insert(pid, 0);
     let end = lend(shared, &mut child).await;
     match &end {
         End::Retired => child.stop().await,
@@ -150,6 +150,9 @@ async fn lend(shared: &Shared, child: &mut Child) -> End {
                 }
             }
         };
+        if let Some(jobs) = shared.processes().get_mut(&child.pid()) {
+            *jobs += 1;
+        }
         if !work(child, assignment).await {
             return End::Gone;
         }

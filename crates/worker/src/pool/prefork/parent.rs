@@ -1,7 +1,7 @@
 //! The pool of child processes, seen by the worker: takes a free child, gives it a job, hears how it ended.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -105,11 +105,12 @@ pub(super) struct Shared {
     pub(super) generation: watch::Sender<u64>,
     /// How the first child of all fared: the reason when it could not start.
     pub(super) first: watch::Sender<Option<Result<(), String>>>,
-    processes: Mutex<BTreeSet<u32>>,
+    /// How many jobs each child was given.
+    processes: Mutex<BTreeMap<u32, u64>>,
 }
 
 impl Shared {
-    pub(super) fn processes(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+    pub(super) fn processes(&self) -> MutexGuard<'_, BTreeMap<u32, u64>> {
         self.processes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -198,7 +199,12 @@ impl Prefork {
 
     /// The ids of the children's processes, ascending.
     pub(crate) fn processes(&self) -> Vec<u32> {
-        self.shared.processes().iter().copied().collect()
+        self.shared.processes().keys().copied().collect()
+    }
+
+    /// How many jobs each child was given, in the order of [`Self::processes`].
+    pub(crate) fn jobs_given(&self) -> Vec<u64> {
+        self.shared.processes().values().copied().collect()
     }
 
     /// A child that waits, as soon as there is one.
