@@ -14,19 +14,17 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use crate::{
+    aftermath::{Aftermath, Returned, bring_about},
     attempt::{self, Shared},
-    chord,
     engine::Event,
     error::with_causes,
-    part::Part,
     policy, records,
-    workflow::Aftermath,
 };
 
 /// More than this is split; a batch of so many takes Redis some milliseconds, and others wait meanwhile.
 const BATCH: usize = 256;
 /// The longest pause between two attempts at what must be done.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Takes starts; the answer says whether the delivery is still ours.
 #[derive(Debug, Clone)]
@@ -224,125 +222,8 @@ async fn leave_only(shared: &Shared, delivery: Delivery, leave: Leave) {
     }
 }
 
-enum Returned {
-    Yes,
-    /// A cold shutdown came while the chord could not be ended.
-    Stopped,
-}
-
-/// Returns a task's parts of chords, with its results, ends the chords of which a part was the last, and calls the error
-/// callbacks that are this worker's own.
-///
-/// Only then is the message settled, by the finish that is left: a worker that dies in between leaves a message that runs
-/// again, returns its parts again and takes the claims over, rather than a chord that nobody ends. Parts are counted once.
-async fn bring_about(
-    shared: &Shared,
-    finish: &mut Finish,
-    after: Aftermath,
-) -> Result<Returned, Error> {
-    let delivery = finish.delivery.clone();
-    let mut returning = attempt::settle(delivery.clone(), Settle::Ack);
-    returning.settle = None;
-    returning.results = std::mem::take(&mut finish.results);
-    if after.parts.is_empty() {
-        // Whoever is called sees the failure stored.
-        shared.consumer.finish(vec![returning.clone()]).await?;
-    } else {
-        // It was read before, so it can be read again.
-        let Ok(message) = Message::parse_with(&delivery.raw, &shared.decode) else {
-            return Ok(Returned::Yes);
-        };
-        for part in after.parts {
-            if let Returned::Stopped = return_part(shared, &returning, part, &message).await? {
-                return Ok(Returned::Stopped);
-            }
-            returning.results.clear();
-        }
-    }
-    for call in after.calls {
-        call.call().await;
-    }
-    Ok(Returned::Yes)
-}
-
-/// Returns one part, and ends its chord when it was the last. The chords further out come first, so that a worker that dies
-/// in between leaves the claim of the inner one to whoever runs the task again.
-async fn return_part(
-    shared: &Shared,
-    returning: &Finish,
-    part: Part,
-    message: &Message,
-) -> Result<Returned, Error> {
-    let mut returning = returning.clone();
-    returning.chord = Some(part.part.clone());
-    let mut token = claim(shared, returning.clone()).await?;
-    let group = part.part.group_key.as_str();
-    let mut wait = Duration::from_millis(50);
-    let mut told = false;
-    while let Some(claimed) = token {
-        let joined = async {
-            let mut end = chord::end(shared, &part, message).await?;
-            for outer in std::mem::take(&mut end.parts) {
-                let mut plain = returning.clone();
-                plain.results.clear();
-                match Box::pin(return_part(shared, &plain, outer, message)).await? {
-                    Returned::Yes => {}
-                    Returned::Stopped => return Ok(None),
-                }
-            }
-            if !std::mem::replace(&mut told, true) {
-                for call in std::mem::take(&mut end.calls) {
-                    call.call().await;
-                }
-            }
-            chord::close(shared, &part.part, &claimed, &end)
-                .await
-                .map(Some)
-        };
-        token = match joined.await {
-            Ok(Some(true)) => None,
-            Ok(Some(false)) => {
-                warn!(group, "the claim of a chord ran out");
-                claim(shared, returning.clone()).await?
-            }
-            Ok(None) => return Ok(Returned::Stopped),
-            Err(error) if error.is_transient() => {
-                warn!(
-                    group,
-                    error = &error as &dyn std::error::Error,
-                    "a chord cannot be ended yet: trying again"
-                );
-                if stopped_within(shared, wait).await {
-                    return Ok(Returned::Stopped);
-                }
-                wait = (wait * 2).min(LONGEST_WAIT);
-                // A claim that ran out is still good while nobody else has taken it.
-                Some(claimed)
-            }
-            Err(error) => {
-                error!(
-                    group,
-                    error = &error as &dyn std::error::Error,
-                    "the chord was not joined"
-                );
-                None
-            }
-        };
-    }
-    Ok(Returned::Yes)
-}
-
-/// Records a part; the token of the claim when it was the last.
-async fn claim(shared: &Shared, returning: Finish) -> Result<Option<String>, Error> {
-    let mut ended = shared.consumer.finish(vec![returning]).await?;
-    match ended.pop() {
-        Some(Finished::Done { chord }) => Ok(chord),
-        _ => Ok(None),
-    }
-}
-
 /// Waits; true when a cold shutdown was asked for meanwhile.
-async fn stopped_within(shared: &Shared, wait: Duration) -> bool {
+pub(crate) async fn stopped_within(shared: &Shared, wait: Duration) -> bool {
     tokio::select! {
         () = tokio::time::sleep(wait) => false,
         () = shared.shutdown.asked_cold() => true,

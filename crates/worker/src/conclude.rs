@@ -9,6 +9,7 @@ use lovage_protocol::{Body, ExceptionInfo, Message, State, TaskMeta, Value};
 use tracing::{debug, info, warn};
 
 use crate::{
+    aftermath::Aftermath,
     announce::{self, Report, Tiding, exception_text},
     attempt::{self, Shared},
     catalogue::Registered,
@@ -20,7 +21,7 @@ use crate::{
     pool::KillSignal,
     records, retrying,
     rules::Rules,
-    workflow::{self, Aftermath},
+    workflow,
 };
 
 /// What becomes of a message, and what is told of it once that is recorded.

@@ -28,6 +28,7 @@
 //! | `retrying` | pure decisions about retries: which errors, and after how long |
 //! | `workflow`, `chain` | what follows a task, and what never will |
 //! | `part`, `chord`, `chord_failure` | parts of chords, and their ends |
+//! | `aftermath` | what an end brings about before its one step |
 //! | `errback` | error callbacks that are called here |
 //! | `builtin` | Celery's own tasks |
 //! | `records`, `obituary` | the stored result of each state, and of a task that its workers died of |
@@ -38,6 +39,7 @@
 //! | `shutdown`, `drain` | how to stop: what is asked for, and what it does |
 
 mod absence;
+mod aftermath;
 mod announce;
 mod attempt;
 mod bridge;

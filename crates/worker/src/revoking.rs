@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::{
+    aftermath::Aftermath,
     announce::Tiding,
     attempt::{self, Shared},
     conclude::Conclusion,
@@ -24,7 +25,6 @@ use crate::{
     records,
     revoked::{News, Revoked},
     shutdown::Shutdown,
-    workflow::Aftermath,
 };
 
 /// A broadcast that was missed is made good after at most so long.

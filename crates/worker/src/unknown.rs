@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::{
+    aftermath::Aftermath,
     announce,
     attempt::{Shared, settle},
     conclude::Conclusion,
@@ -200,7 +201,7 @@ fn give_up(shared: &Shared, delivery: Delivery, message: &Arc<Message>) -> Concl
     if errors || message.headers.ignore_result != Some(true) {
         finish.results.extend(shared.results.encode(&meta));
     }
-    let mut after = workflow::Aftermath::default();
+    let mut after = Aftermath::default();
     if let Ok(body) = message.decode_body(&shared.decode) {
         let record = policy::Record {
             state: State::Failure,

@@ -10,7 +10,6 @@ use crate::{
     chain::never_run,
     errback::{ErrorCall, FailedTask},
     outcome::traceback,
-    part::Part,
     policy::Record,
     records,
 };
@@ -25,21 +24,6 @@ pub(crate) enum Refused {
     /// The client refused it.
     #[error(transparent)]
     Client(#[from] lovage_client::Error),
-}
-
-/// What an end brings about beside its one step: parts of chords, which are returned before it, and error callbacks of this
-/// worker's own, which are called before it.
-#[derive(Debug, Default)]
-pub(crate) struct Aftermath {
-    pub(crate) parts: Vec<Part>,
-    pub(crate) calls: Vec<ErrorCall>,
-}
-
-impl Aftermath {
-    /// Nothing, for most tasks.
-    pub(crate) fn boxed(self) -> Option<Box<Self>> {
-        (!self.parts.is_empty() || !self.calls.is_empty()).then(|| Box::new(self))
-    }
 }
 
 /// Publishes callbacks and the next step, and gives the references that make them children of the task.
