@@ -10,7 +10,7 @@ use lovage_protocol::Value;
 pub trait ControlHandler: Send + Sync + 'static {
     /// Does what a command asks. `arguments` is an object where the asker knows what he does.
     ///
-    /// Begun in the order in which requests come; several may be under way while they wait for something.
+    /// One after the other in the order in which requests come; only one that takes long goes on beside the next.
     async fn handle(&self, method: &str, arguments: Value) -> Result<Answer, Raised>;
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{
-    FutureExt, StreamExt,
+    StreamExt,
     stream::{BoxStream, FuturesUnordered},
 };
 use lovage_broker::{Broadcast, Broker, Destination, Error, Publish};
@@ -22,6 +22,8 @@ use crate::{
 
 /// So many requests are under way at once; the others wait where they are.
 const MOST_AT_ONCE: usize = 64;
+/// So long the next request waits for the one before.
+const LONG: Duration = Duration::from_millis(100);
 /// A request of which more bytes than this come is not read.
 const LARGEST: usize = 16 << 20;
 /// The pause before an unreachable broker is tried again.
@@ -75,7 +77,9 @@ impl Mailbox {
                 request = requests.next(), if under_way.len() < MOST_AT_ONCE => {
                     let Some(request) = request else { return };
                     let mut obeyed = Box::pin(self.obey(handler, request.payload));
-                    if obeyed.as_mut().now_or_never().is_none() {
+                    // One after the other, as a Celery worker does it: who revokes and then asks what is revoked is told so.
+                    // Only what takes long goes on beside the next.
+                    if tokio::time::timeout(LONG, &mut obeyed).await.is_err() {
                         under_way.push(obeyed);
                     }
                 }

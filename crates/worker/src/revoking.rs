@@ -218,12 +218,8 @@ async fn mark(shared: &Shared, ids: &[TaskId]) {
     if ids.is_empty() {
         return;
     }
-    let running = shared.pool.running(ids).await;
-    let ids: Vec<TaskId> = ids
-        .iter()
-        .filter(|id| !running.contains(id))
-        .cloned()
-        .collect();
+    let waiting = ids.iter().filter(|id| !shared.running.has(id));
+    let ids: Vec<TaskId> = waiting.cloned().collect();
     let stored = async {
         for ids in ids.chunks(500) {
             let states = shared.results.load_many(ids).await?;

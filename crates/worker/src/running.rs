@@ -6,6 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lovage_broker::DeliveryTag;
+use lovage_protocol::TaskId;
 
 use crate::context::Context;
 
@@ -74,6 +75,14 @@ impl Running {
         }
         all.sort_by(|a, b| a.since.total_cmp(&b.since));
         all
+    }
+
+    /// Whether a task runs.
+    pub(crate) fn has(&self, id: &TaskId) -> bool {
+        self.lists.iter().any(|list| {
+            let list = list.lock().unwrap_or_else(PoisonError::into_inner);
+            list.iter().any(|runs| runs.context.task_id() == id)
+        })
     }
 
     /// How many run.

@@ -18,6 +18,8 @@ use crate::wait::within;
 
 /// The rate limit of `chaos.limited`, in each worker.
 const RATE: usize = 40;
+/// A turn is given by the worker and a begin is noted by the task: on a busy machine some begins of one moment are noted in another.
+const LAG: usize = RATE / 5;
 /// A task may be so late: each worker that dies with it costs a lease of two seconds, two looks and its turn in the queue, and
 /// with a death every half second among three workers some tasks meet several, one after the other.
 const LATE: Duration = Duration::from_secs(20);
@@ -59,7 +61,7 @@ pub fn rate_limited(extent: Extent) -> Outcome {
     let (world, tally) = storm(extent, Recipe::default(), mix);
     let busiest = busiest_second(&world.ledger.runs());
     assert!(
-        busiest <= RATE + 2,
+        busiest <= RATE + LAG,
         "a worker began {busiest} tasks within a second, {RATE} were allowed"
     );
     Outcome::new(format!("{} × kill -9", extent.rounds), tally).remark(format!(

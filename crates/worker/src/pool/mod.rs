@@ -299,11 +299,6 @@ impl Pool {
         self.orders.set_away(away);
     }
 
-    /// Those of these tasks that run here now.
-    pub(crate) async fn running(&self, ids: &[TaskId]) -> Vec<TaskId> {
-        self.orders.running(ids).await
-    }
-
     /// How tasks are run.
     pub(crate) fn kind(&self) -> Kind {
         self.kind

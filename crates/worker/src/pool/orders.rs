@@ -2,7 +2,6 @@
 //! here; the others wait on one common bell, so that an ordinary task costs no entry in any table. It rings rarely.
 
 use std::{
-    collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,8 +21,6 @@ const HEARING: Duration = Duration::from_secs(2);
 /// How long a wish stands that nobody waits for: for an attempt that had passed its last check when the wish came, and begins
 /// to listen only now.
 const STANDS: Duration = Duration::from_secs(60);
-/// How long attempts have to answer that they run.
-const ROLL_CALL: Duration = Duration::from_millis(50);
 
 /// What came of an order to end a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +71,6 @@ struct Said {
     /// The number of the last wish.
     last: u64,
     wishes: Vec<Wish>,
-    /// Who is asked whether it runs, and whether it said yes.
-    called: HashMap<TaskId, bool>,
 }
 
 #[derive(Debug)]
@@ -150,15 +145,6 @@ impl Orders {
         });
     }
 
-    /// Those of these tasks that run here now.
-    pub(crate) async fn running(&self, ids: &[TaskId]) -> Vec<TaskId> {
-        self.say(|said| said.called = ids.iter().map(|id| (id.clone(), false)).collect());
-        tokio::time::sleep(ROLL_CALL).await;
-        let answers = std::mem::take(&mut self.said().called);
-        let running = answers.into_iter().filter(|(_, yes)| *yes);
-        running.map(|(id, _)| id).collect()
-    }
-
     /// Waits for an order to the task with these headers. Dropping it costs nothing.
     pub(crate) async fn next(
         &self,
@@ -204,9 +190,6 @@ impl Said {
     }
 
     fn order(&mut self, headers: &Headers, heard: &mut Heard) -> Option<Order> {
-        if let Some(runs) = self.called.get_mut(&headers.id) {
-            *runs = true;
-        }
         let at = self.wishes.iter().position(|wish| {
             wish.number > heard.number && wish.stands() && carries(headers, &wish.target)
         })?;
@@ -292,17 +275,5 @@ mod tests {
         orders.set_away(false);
         let later = orders.next(&this, &mut goes, &shutdown);
         assert!(futures::FutureExt::now_or_never(later).is_none());
-    }
-
-    #[tokio::test]
-    async fn who_runs_answers_the_roll() {
-        let (orders, shutdown) = (Orders::default(), Shutdown::new());
-        let (this, mut heard) = (headers("a"), Heard::default());
-        let asked = ["a".into(), "b".into()];
-        let running = tokio::select! {
-            _ = orders.next(&this, &mut heard, &shutdown) => panic!("nothing was ordered"),
-            running = orders.running(&asked) => running,
-        };
-        assert_eq!(running, [TaskId::from("a")]);
     }
 }
