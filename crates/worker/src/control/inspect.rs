@@ -119,7 +119,11 @@ impl Panel {
         Value::List(ids.iter().map(|id| id.as_str().into()).collect())
     }
 
-    pub(super) async fn query_task(&self, arguments: &Arguments) -> Value {
+    pub(super) async fn query_task(&self, arguments: &Arguments) -> Result<Value, Raised> {
+        if arguments.get("ids").is_null() {
+            let text = "'NoneType' object is not iterable";
+            return Err(Raised::new("TypeError", text));
+        }
         let mut ids = arguments.texts("ids");
         ids.truncate(MOST_QUERIED);
         let mut found = Vec::new();
@@ -149,7 +153,7 @@ impl Panel {
                 answer.entry(id.as_str().to_owned()).or_insert(entry);
             }
         }
-        Value::Map(answer)
+        Ok(Value::Map(answer))
     }
 
     pub(super) fn registered(&self, arguments: &Arguments) -> Value {

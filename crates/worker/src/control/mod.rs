@@ -187,7 +187,7 @@ impl ControlHandler for Panel {
             "registered" => self.registered(&arguments),
             "active_queues" => self.queues.active(),
             "conf" => self.settings(arguments.truth("with_defaults")),
-            "query_task" => self.query_task(&arguments).await,
+            "query_task" => self.query_task(&arguments).await?,
             "report" => return Ok(Answer::ok(self.report())),
             "hello" => self.hello(&arguments).await?,
             "memsample" => Value::Str(process::amount(process::memory())),
