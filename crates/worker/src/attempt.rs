@@ -7,23 +7,22 @@ use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
 use lovage_client::Client;
 use lovage_flower_compat::machine;
-use lovage_protocol::{
-    Body, DecodeOptions, Embed, Map, Message, RECEIVED_MARK, State, Value, mark_received,
-};
+use lovage_protocol::{Body, DecodeOptions, Embed, Map, Message, State, Value};
 use lovage_results::ResultStore;
 use lovage_settings::Settings;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::{
     announce::{Announcer, Tiding},
+    aside::{accepted, delay, receive, wait_for_turn},
     catalogue::{Catalogue, Registered},
     chord::Joiner,
     commit::{self, Starter, Ticket},
     conclude::{self, Conclusion},
     context::{Context, Outlet, in_chord},
     dedup,
-    engine::{EngineLine, Event, Slot},
+    engine::{EngineLine, Slot},
     gate::{self, Gatekeeper, Passed},
     handler::Call,
     intake::{self, Intake},
@@ -157,104 +156,6 @@ pub(crate) async fn live(
     if let Some(report) = report {
         shared.announcer.tell(&report, &recorded);
     }
-}
-
-/// The message whose task is going to run.
-fn accepted(intake: &Intake) -> Option<&Arc<Message>> {
-    match intake {
-        Intake::Run(job) => Some(&job.message),
-        Intake::Delay(_, message) => Some(message),
-        _ => None,
-    }
-}
-
-/// Tells of a message's reception, unless it was told before it waited at the broker.
-fn receive(shared: &Shared, message: &Message, at: f64) {
-    let info = &message.properties.delivery_info;
-    if !info.extra.contains_key(RECEIVED_MARK) {
-        shared.announcer.received(message, at);
-    }
-}
-
-/// A message that is to run later.
-pub(crate) struct Later {
-    until: f64,
-    message: Arc<Message>,
-}
-
-impl Later {
-    /// Keeps it at the broker until its time.
-    pub(crate) async fn wait(self, shared: &Shared, delivery: Delivery, ticket: Ticket) {
-        delay(shared, delivery, ticket, self.until, &self.message).await;
-    }
-}
-
-/// Looks at a message that has to wait for a slot: its reception is told. Gives the time of one that is to run later.
-pub(crate) fn look(shared: &Shared, delivery: &Delivery) -> Option<Later> {
-    let now = shared.client.clock().now();
-    let intake = intake::read(shared, delivery, now);
-    if shared.announcer.tells_all()
-        && let Some(message) = accepted(&intake)
-    {
-        receive(shared, message, intake::unix(now));
-    }
-    match intake {
-        Intake::Delay(until, message) => Some(Later { until, message }),
-        _ => None,
-    }
-}
-
-/// Keeps a message at the broker until a time.
-async fn delay(shared: &Shared, delivery: Delivery, ticket: Ticket, until: f64, message: &Message) {
-    // It comes back as a new delivery, which is not to be told as another reception.
-    let told = shared.announcer.tells_all();
-    let payload = told.then(|| mark_received(&delivery.raw)).flatten();
-    let payload = payload.map(Into::into);
-    let finish = settle(delivery, Settle::Delay { until, payload });
-    commit::finish(shared, Box::new(finish), None).await;
-    drop(ticket);
-    revoking::recall_if_revoked(shared, &message.headers).await;
-}
-
-/// Waits for the task's rate limit, in nobody's way: the message is then in the engine's line again. At a shutdown it goes back
-/// like all that has not begun.
-async fn wait_for_turn(
-    shared: &Shared,
-    mut delivery: Delivery,
-    task: &Registered,
-    engine: &mpsc::UnboundedSender<Event>,
-) {
-    let turn = async {
-        tokio::select! {
-            biased;
-            () = shared.shutdown.asked() => None,
-            token = task.bucket.wait() => Some(token),
-        }
-    };
-    let back = async {
-        if delivery.started {
-            shared.consumer.unstart(vec![delivery.tag]).await
-        } else {
-            Ok(())
-        }
-    };
-    shared.turns.waits(&delivery);
-    // The place in the line is taken first.
-    let (token, waits) = tokio::join!(turn, back);
-    shared.turns.has_waited(delivery.tag);
-    match waits {
-        Ok(()) => delivery.started = false,
-        Err(error) => debug!(
-            error = &error as &dyn std::error::Error,
-            "a message that waited counts as started"
-        ),
-    }
-    let Some(token) = token else {
-        return;
-    };
-    shared.turns.grant(delivery.tag, token);
-    // An engine that has ended gives back what has not begun.
-    let _ = engine.send(Event::Turned(delivery));
 }
 
 /// A finish that only settles.

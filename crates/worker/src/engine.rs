@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use crate::{
-    attempt::{self, Later, Shared},
+    aside::{self, Later},
+    attempt::{self, Shared},
     commit::Ticket,
     drain,
     error::Error,
@@ -305,7 +306,7 @@ impl Engine {
             self.unseen.get_or_insert_with(Instant::now);
         } else {
             told = true;
-            if let Some(later) = attempt::look(&self.shared, &delivery) {
+            if let Some(later) = aside::look(&self.shared, &delivery) {
                 return self.set_aside(delivery, later);
             }
         }

@@ -17,6 +17,7 @@
 //! | `unknown` | messages whose task is not registered here |
 //! | `attempt`, `conclude` | one message's life; what its outcome leads to |
 //! | `announce`, `running` | what is told of tasks; which run now |
+//! | `aside` | what does not run now: looked at, kept for its time, or waiting for its turn |
 //! | `dedup` | redelivered tasks that have succeeded before |
 //! | `pool` | where tasks run: executor, threads, child processes; limits and size |
 //! | `handle` | what can be asked and told while it runs |
@@ -41,6 +42,7 @@
 mod absence;
 mod aftermath;
 mod announce;
+mod aside;
 mod attempt;
 mod bridge;
 mod builtin;
