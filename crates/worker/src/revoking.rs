@@ -167,6 +167,9 @@ async fn apply(shared: &Shared, news: News) {
         // Without an engine there is nothing that waits.
         shared.line.tell(Event::Revoked);
     }
+    // Before they are ended: who is ended says so himself.
+    let waiting = news.ids.iter().filter(|id| !shared.running.has(id));
+    let waiting: Vec<TaskId> = waiting.cloned().collect();
     if !news.terminated.is_empty() {
         shared.pool.terminate_all(orders(news.terminated));
     }
@@ -189,7 +192,7 @@ async fn apply(shared: &Shared, news: News) {
             "revoked tasks that are delayed could not be called back"
         ),
     }
-    mark(shared, &news.ids).await;
+    mark(shared, &waiting).await;
 }
 
 /// A name that is no signal ends the task all the same: somebody wants it to end.
@@ -218,8 +221,6 @@ async fn mark(shared: &Shared, ids: &[TaskId]) {
     if ids.is_empty() {
         return;
     }
-    let waiting = ids.iter().filter(|id| !shared.running.has(id));
-    let ids: Vec<TaskId> = waiting.cloned().collect();
     let stored = async {
         for ids in ids.chunks(500) {
             let states = shared.results.load_many(ids).await?;
