@@ -10,6 +10,7 @@ use lovage_broker::{Broadcast, Broker};
 use lovage_client::Revocation;
 use lovage_protocol::Value;
 use lovage_protocol::event::{EXCHANGE, Event};
+use lovage_worker::layer::WorkerMetrics;
 use lovage_worker::{KillSignal, Module, RawTask, TaskOptions, signal};
 use tokio::sync::Semaphore;
 
@@ -393,4 +394,49 @@ async fn sending_is_told_where_that_is_asked_for() {
     let retries: Vec<String> = sent.iter().map(|event| field(event, "retries")).collect();
     assert_eq!(retries, ["0", "1", "2"], "a retry is sent too");
     stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_beyond_the_cap_is_lost_and_counted() {
+    let settings = [ON, ("LOVAGE_EVENTS_MAX_RATE", "2")];
+    let stage = Stage::with(&settings, Module::new("events")).await;
+    for _ in 0..5 {
+        let sent = stage.client.send_task("sum").await.unwrap();
+        sent.wait(PATIENCE).await.unwrap();
+    }
+    let lost = stage.handle.events_lost();
+    assert!(lost > 0, "fifteen events within a moment, two were allowed");
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = WorkerMetrics::new(stage.handle.clone());
+    registry.register_collector(Box::new(metrics));
+    let mut page = String::new();
+    prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+    let counted = page
+        .lines()
+        .find_map(|line| line.strip_prefix("lovage_events_lost_total "));
+    let counted: u64 = counted.expect("the count is told").parse().unwrap();
+    assert!(counted >= lost, "{page}");
+    assert!(page.contains("lovage_slots 4"), "{page}");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn texts_of_arguments_and_results_are_as_long_as_is_asked_for() {
+    let echo = || RawTask::new("echo", |call| async move { Ok(call.args[0].clone()) });
+    for (limit, longest) in [("20", 40), ("5000", 3_100)] {
+        let settings = [ON, ("LOVAGE_REPR_LIMIT", limit)];
+        let stage = Stage::with(&settings, module(echo())).await;
+        let mut ear = Ear::on(&stage).await;
+        let long = "x".repeat(3_000);
+        stage.client.send_task("echo").args((long,)).await.unwrap();
+        let heard = ear.until("task-succeeded").await;
+        for text in [heard[0].text("args"), heard[2].text("result")] {
+            let length = text.unwrap().len();
+            assert!(
+                (longest / 3..=longest).contains(&length),
+                "{limit}: {length}"
+            );
+        }
+        stage.stop().await;
+    }
 }

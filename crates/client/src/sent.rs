@@ -1,9 +1,8 @@
 //! The event `task-sent` (`CELERY_TASK_SEND_SENT_EVENT`; `celery/app/amqp.py`, `send_task_message`): who sends a task says so, right
 //! after the message, in an event of its own.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use lovage_broker::{Broker, Destination, Publish};
+use lovage_flower_compat::machine;
 use lovage_protocol::{
     Lamport, Message,
     event::{self, EventText, Origin},
@@ -23,13 +22,11 @@ pub(crate) struct Sent {
 impl Sent {
     /// For a process that signs as `origin`, `gen<pid>@<host>`.
     pub(crate) fn new(origin: &str) -> Self {
-        let local = chrono::Local::now();
         Self {
             origin: Origin {
                 hostname: origin.to_owned(),
                 pid: std::process::id(),
-                // -0.0 would be written with its sign.
-                utcoffset: 0.0 - f64::from(local.offset().local_minus_utc()) / 3600.0,
+                utcoffset: machine::utcoffset(),
             },
             clock: Lamport::default(),
         }
@@ -76,8 +73,7 @@ impl Sent {
         event.text("queue", queue);
         event.text("exchange", &info.exchange);
         event.text("routing_key", &info.routing_key);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        event.end(now.unwrap_or_default().as_secs_f64(), KIND);
+        event.end(machine::now(), KIND);
         let routing_key = event::routing_key(KIND);
         Some(Publish {
             payload: event::envelope(&self.origin, &routing_key, &body).into(),

@@ -7,11 +7,9 @@ use std::{
 };
 
 use chrono::Utc;
-use lovage_broker::{Ask, Broker, Delivery, Destination, Enough, Finish, Publish, Settle};
-use lovage_protocol::{
-    Message, QueueName, State, Value,
-    control::{self, Reply, Request},
-};
+use lovage_broker::{Broker, Delivery, Destination, Finish, Publish, Settle};
+use lovage_flower_compat::Control;
+use lovage_protocol::{Message, QueueName, State, Value};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
@@ -114,20 +112,8 @@ impl Unknown {
 
     /// The names of our own workers, from their leases, and of Python workers, by remote control.
     async fn ask_peers(&self) -> HashSet<String> {
-        let request = Request::new("registered");
-        let ask = Ask {
-            exchange: control::EXCHANGE.to_owned(),
-            payload: request
-                .to_json(1, unix_now() + REPLY_WAIT.as_secs_f64())
-                .into(),
-            reply_exchange: control::REPLY_EXCHANGE.to_owned(),
-            reply_key: request.reply_key.clone(),
-            reply_queue: QueueName::parse(&request.reply_queue())
-                .expect("a UUID and a constant make a name"),
-            wait: REPLY_WAIT,
-            enough: Enough::Everybody,
-        };
-        let (ours, theirs) = tokio::join!(self.broker.peers(), self.broker.ask(ask));
+        let asked = Control::new(Arc::clone(&self.broker)).ask("registered");
+        let (ours, theirs) = tokio::join!(self.broker.peers(), asked.wait(REPLY_WAIT).send());
         let complain = |error: &lovage_broker::Error| {
             warn!(
                 error = error as &dyn std::error::Error,
@@ -137,19 +123,12 @@ impl Unknown {
         let ours = ours.inspect_err(complain).unwrap_or_default();
         let mut names: HashSet<String> = ours.into_iter().flat_map(|peer| peer.tasks).collect();
         for reply in theirs.inspect_err(complain).unwrap_or_default() {
-            if let Ok(Reply { value, .. }) = Reply::parse(&reply) {
-                let listed = value
-                    .as_list()
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(Value::as_str);
-                // Python adds attributes behind the name: `name [rate_limit=2/s]`.
-                names.extend(
-                    listed
-                        .filter_map(|task| task.split(' ').next())
-                        .map(str::to_owned),
-                );
-            }
+            let listed = reply.value.as_list().unwrap_or_default().iter();
+            // Attributes may stand behind the name: `name [rate_limit=2/s]`.
+            let listed = listed
+                .filter_map(Value::as_str)
+                .filter_map(|task| task.split(' ').next());
+            names.extend(listed.map(str::to_owned));
         }
         names
     }
@@ -226,8 +205,4 @@ fn give_up(shared: &Shared, delivery: Delivery, message: &Arc<Message>) -> Concl
 )]
 pub(crate) fn unix(at: chrono::DateTime<Utc>) -> f64 {
     at.timestamp_micros() as f64 / 1_000_000.0
-}
-
-fn unix_now() -> f64 {
-    unix(Utc::now())
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 
 #[derive(JsonSchema)]
-#[allow(dead_code, reason = "only its schema is of interest")]
+#[expect(dead_code, reason = "only its schema is of interest")]
 struct Address {
     street: String,
     /// Where the door is.
@@ -17,7 +17,7 @@ struct Address {
 }
 
 #[derive(JsonSchema)]
-#[allow(dead_code, reason = "only its schema is of interest")]
+#[expect(dead_code, reason = "only its schema is of interest")]
 struct Order {
     number: u64,
     to: Address,
@@ -27,14 +27,14 @@ struct Order {
 }
 
 #[derive(JsonSchema)]
-#[allow(dead_code, reason = "only its schema is of interest")]
+#[expect(dead_code, reason = "only its schema is of interest")]
 enum Paid {
     Yes,
     No,
 }
 
 #[derive(JsonSchema)]
-#[allow(dead_code, reason = "only its schema is of interest")]
+#[expect(dead_code, reason = "only its schema is of interest")]
 enum Shape {
     Circle { radius: f64 },
     Named(String),
