@@ -1,0 +1,1 @@
+//! SeaORM entities, and the only queries anyone may run.

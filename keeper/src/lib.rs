@@ -1,0 +1,1 @@
+//! Keeps the database: records history, relays the outbox, copies dead letters, prunes.
