@@ -16,6 +16,7 @@
 //! | `annotation`, `rate` | what holds for tasks by name, and rate limits |
 //! | `serializer` | the names of serializers |
 //! | `worker` | concurrency, pool, leases, poison |
+//! | `database`, `database_url` | the database, and how long what is in it is kept |
 //! | `telemetry` | the log |
 //! | `url`, `redis_url` | what a broker or result URL may look like |
 //! | `lookup`, `parse` | typed reads of one variable |
@@ -38,6 +39,8 @@
 mod annotation;
 mod broker;
 mod complete;
+mod database;
+mod database_url;
 mod event;
 mod fault;
 mod known;
@@ -64,6 +67,8 @@ mod worker;
 
 pub use annotation::{Annotation, Annotations};
 pub use broker::BrokerSettings;
+pub use database::{DatabaseSettings, RetentionSettings};
+pub use database_url::{DatabaseUrl, PostgresUrl};
 pub use event::EventSettings;
 pub use fault::{Fault, Faults, Warning};
 pub use rate::RateLimit;

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::{
-    BrokerUrl, RedisUrl, ResultUrl, Settings,
+    BrokerUrl, DatabaseUrl, RedisUrl, ResultUrl, Settings,
     lookup::Lookup,
-    variable::{BROKER_URL, REDIS_URL, RESULT_BACKEND, Variable},
+    variable::{BROKER_URL, DATABASE_URL, REDIS_URL, RESULT_BACKEND, Variable},
 };
 
 /// What stands wherever a secret would.
@@ -71,27 +71,40 @@ pub(crate) fn refuse_weak(settings: &Settings, lookup: &mut Lookup) {
     if let Some(ResultUrl::Redis(urls)) = &settings.results.url {
         refuse_weak_of(&RESULT_BACKEND, urls, lookup);
     }
+    if let DatabaseUrl::Postgres(url) = &settings.database.url {
+        refuse_weak_password(&DATABASE_URL, url.password(), url, lookup);
+    }
 }
 
 fn refuse_weak_of(variable: &'static Variable, urls: &[RedisUrl], lookup: &mut Lookup) {
     for url in urls {
-        let Some(password) = url.password.as_ref().map(Secret::expose) else {
-            continue;
-        };
-        let problem = if WELL_KNOWN.contains(&password.to_ascii_lowercase().as_str()) {
-            "has a password that comes with examples"
-        } else if password.chars().count() < SHORTEST {
-            "has a password of fewer than 8 characters"
-        } else {
-            continue;
-        };
-        lookup.push_fault(
-            variable.name,
-            url.to_string(),
-            problem,
-            "a long random password in production",
-        );
+        let password = url.password.as_ref().map(Secret::expose);
+        refuse_weak_password(variable, password, url, lookup);
     }
+}
+
+fn refuse_weak_password(
+    variable: &'static Variable,
+    password: Option<&str>,
+    url: &impl fmt::Display,
+    lookup: &mut Lookup,
+) {
+    let Some(password) = password else {
+        return;
+    };
+    let problem = if WELL_KNOWN.contains(&password.to_ascii_lowercase().as_str()) {
+        "has a password that comes with examples"
+    } else if password.chars().count() < SHORTEST {
+        "has a password of fewer than 8 characters"
+    } else {
+        return;
+    };
+    lookup.push_fault(
+        variable.name,
+        url.to_string(),
+        problem,
+        "a long random password in production",
+    );
 }
 
 #[cfg(test)]

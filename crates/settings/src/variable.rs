@@ -195,6 +195,23 @@ variables! {
         WORKER_POOL_RESTARTS = "CELERY_WORKER_POOL_RESTARTS", "false", "yes or no",
             "Obey pool_restart: the child processes are replaced.";
     }
+    "Database" {
+        DATABASE_URL = "DATABASE_URL", "sqlite://data/lovage.db", "URL",
+            "Where the tables of every role but worker are: sqlite://PATH (a third slash makes it absolute) or postgres://user:password@host[:port]/name, for a socket postgres:///name?host=/folder&user=user.", secret;
+        DATABASE_POOL = "LOVAGE_DATABASE_POOL", "10", "number", "Connections that one process opens at most.";
+        DATABASE_TIMEOUT = "LOVAGE_DATABASE_TIMEOUT", "10s", "duration",
+            "How long connecting, waiting for a free connection, or for another writer of a SQLite file may take.";
+        DATABASE_STATEMENT_TIMEOUT = "LOVAGE_DATABASE_STATEMENT_TIMEOUT", "60s", "duration",
+            "PostgreSQL ends a statement after so long; migrations excepted.";
+        DATABASE_SLOW = "LOVAGE_DATABASE_SLOW", "1s", "duration", "A statement that takes longer is a warning in the log.";
+        KEEP_TASKS = "LOVAGE_KEEP_TASKS", "30d", "duration or forever", "How long task runs are kept after their last change.";
+        KEEP_MAX_TASKS = "LOVAGE_KEEP_MAX_TASKS", "1000000", "number or unlimited",
+            "How many task runs are kept; the oldest go first.";
+        KEEP_EVENTS = "LOVAGE_KEEP_EVENTS", "7d", "duration or forever",
+            "How long the events of tasks are kept; on PostgreSQL they go by whole days.";
+        KEEP_MAIL = "LOVAGE_KEEP_MAIL", "30d", "duration or forever", "How long mails are kept that were sent or given up.";
+        KEEP_AUDIT = "LOVAGE_KEEP_AUDIT", "365d", "duration or forever", "How long the audit log is kept.";
+    }
     "Log and time" {
         LOG = "LOVAGE_LOG", "info", "level", "debug, info, warning, error, or a list such as info,lovage_worker=debug.";
         LOG_FORMAT = "LOVAGE_LOG_FORMAT", "text", "text or json", "How lines are written; always to standard error.";

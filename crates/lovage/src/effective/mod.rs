@@ -2,6 +2,8 @@
 
 mod written;
 
+use std::time::Duration;
+
 use lovage_settings::{BrokerUrl, Environment, ResultUrl, Settings};
 
 use self::written::{
@@ -15,6 +17,7 @@ pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     rows.extend(tasks(settings));
     rows.extend(worker(settings));
     rows.extend(events(settings));
+    rows.extend(database(settings));
     rows
 }
 
@@ -244,6 +247,32 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn database(settings: &Settings) -> Vec<(&'static str, String)> {
+    let database = &settings.database;
+    let kept = |length: Option<Duration>| length.map_or_else(|| "forever".to_owned(), with_unit);
+    let retention = &database.retention;
+    vec![
+        ("DATABASE_URL", database.url.to_string()),
+        ("LOVAGE_DATABASE_POOL", database.pool.to_string()),
+        ("LOVAGE_DATABASE_TIMEOUT", with_unit(database.timeout)),
+        (
+            "LOVAGE_DATABASE_STATEMENT_TIMEOUT",
+            with_unit(database.statement_timeout),
+        ),
+        ("LOVAGE_DATABASE_SLOW", with_unit(database.slow)),
+        ("LOVAGE_KEEP_TASKS", kept(retention.tasks)),
+        (
+            "LOVAGE_KEEP_MAX_TASKS",
+            retention
+                .max_tasks
+                .map_or_else(|| "unlimited".to_owned(), |most| most.to_string()),
+        ),
+        ("LOVAGE_KEEP_EVENTS", kept(retention.events)),
+        ("LOVAGE_KEEP_MAIL", kept(retention.mail)),
+        ("LOVAGE_KEEP_AUDIT", kept(retention.audit)),
+    ]
+}
+
 fn events(settings: &Settings) -> Vec<(&'static str, String)> {
     let events = &settings.events;
     vec![
@@ -339,6 +368,11 @@ mod tests {
             ),
             ("CELERY_TASK_QUEUES", "q1,q2"),
             ("CELERY_TASK_ACKS_LATE", "no"),
+            ("DATABASE_URL", "sqlite:///srv/tasks.db"),
+            ("LOVAGE_DATABASE_POOL", "3"),
+            ("LOVAGE_KEEP_TASKS", "36h"),
+            ("LOVAGE_KEEP_MAX_TASKS", "unlimited"),
+            ("LOVAGE_KEEP_AUDIT", "forever"),
             ("CELERY_TASK_TIME_LIMIT", "2.5"),
             ("CELERY_WORKER_CONCURRENCY", "7"),
             ("CELERY_WORKER_POOL", "prefork"),
