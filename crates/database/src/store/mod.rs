@@ -1,0 +1,10 @@
+//! The queries, one file per aggregate. Each takes a connection, or a caller's transaction, and gives domain values.
+
+pub mod dead_letter;
+pub mod lease;
+pub mod outbox;
+mod pattern;
+pub mod retention;
+pub mod task_event;
+pub mod task_run;
+pub mod worker;
