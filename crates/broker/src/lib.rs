@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `transport` | the seam: traits and plain data |
 //! | `admission` | what a delivery needs before it runs, as plain data |
+//! | `relay` | what is published once by any number of relays, as plain data |
 //! | `revocation` | the seam of what is not to be run |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
@@ -50,6 +51,7 @@ mod priority;
 mod redis;
 #[cfg(feature = "testing")]
 pub mod redis_server;
+mod relay;
 pub mod revocation;
 mod rotation;
 mod topology;
@@ -65,6 +67,7 @@ pub use self::{
     error::{Cause, Error},
     memory::{Contents, Held, MemoryBroker, MemoryResults},
     redis::{Choice, RedisBroker, Servers},
+    relay::{Relay, Relayed},
     revocation::{Recorded, Revocations, Revoke, Target},
     topology::{BadQueue, Place, Topology},
     transport::{

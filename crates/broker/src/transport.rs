@@ -12,7 +12,9 @@ use futures::stream::BoxStream;
 use lovage_protocol::{NodeName, QueueName, TaskId};
 use lovage_settings::ExchangeType;
 
-use crate::{Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Revocations};
+use crate::{
+    Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Relay, Relayed, Revocations,
+};
 
 /// One broker: where messages are published, and from where consumers take them.
 #[async_trait]
@@ -31,6 +33,11 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
         publish: &Publish,
         entry: &Entry,
     ) -> Result<Option<String>, Error>;
+
+    /// Publishes messages of which each is to be published once, although who hands them over may die at any point and
+    /// another may hand them over again: what was published leaves a mark in the same step. A broadcast leaves its mark too, but
+    /// goes out before the step.
+    async fn relay(&self, relay: &Relay) -> Result<Relayed, Error>;
 
     /// The keys for which tasks wait outside of their queues, see [`Admitted::Waits`].
     async fn lines(&self) -> Result<Vec<Line>, Error>;

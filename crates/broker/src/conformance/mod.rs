@@ -15,6 +15,7 @@ pub mod finishing;
 pub mod letters;
 pub mod limits;
 pub mod locks;
+pub mod relaying;
 pub mod revocations;
 mod stage;
 pub mod starting;
@@ -48,6 +49,7 @@ macro_rules! conformance_suite {
             }
             delays: { a_delayed_message_is_away_until_it_is_due, the_payload_can_be_replaced, the_last_to_close_gives_delayed_messages_back }
             letters: { a_letter_can_be_listed_shown_replayed_and_discarded }
+            relaying: { what_is_handed_over_twice_is_published_once, who_was_taken_over_publishes_nothing }
             deaths: {
                 the_dead_workers_messages_come_back_in_order, only_started_messages_count_deaths,
                 a_message_that_kills_is_given_up, the_death_of_one_process_counts_while_its_worker_lives, success_forgets_deaths, a_suspect_is_told_apart

@@ -11,6 +11,7 @@ mod gate;
 mod inspect;
 mod letters;
 mod lists;
+mod relay;
 mod results;
 mod revocation;
 mod settle;
@@ -30,7 +31,8 @@ use tokio::sync::Notify;
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Destination, Enough, Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, envelope,
+    Destination, Enough, Entry, Error, Line, Peer, Publish, Relay, Relayed, ResultPlace,
+    Revocations, envelope,
 };
 
 pub use self::{
@@ -141,6 +143,17 @@ impl Broker for MemoryBroker {
         drop(state);
         self.inner.arrived.notify_waiters();
         Ok(())
+    }
+
+    async fn relay(&self, relay: &Relay) -> Result<Relayed, Error> {
+        let mut state = self.inner.lock();
+        let (relayed, published) = state.relay(relay);
+        for publish in published {
+            self.inner.tell_listeners(publish);
+        }
+        drop(state);
+        self.inner.arrived.notify_waiters();
+        Ok(relayed)
     }
 
     async fn publish_gated(

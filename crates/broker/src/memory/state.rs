@@ -14,6 +14,7 @@ use super::{
     chord::Chords,
     gate::{Gates, Tag},
     lists::Lists,
+    relay::Relays,
 };
 use crate::{
     Binding, ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, Target,
@@ -40,6 +41,7 @@ pub(super) struct State {
     pub(super) journal: Option<Vec<Publish>>,
     delays: u64,
     pub(super) gates: Gates,
+    pub(super) relays: Relays,
     pub(super) revoked: Vec<(Target, f64)>,
     pub(super) terminated: Vec<(Target, String, f64)>,
 }

@@ -119,6 +119,16 @@ impl Keys {
         format!("{}lovage:", self.prefix)
     }
 
+    /// Sorted set: marks of what was relayed, by the time it was.
+    pub(crate) fn relayed(&self, scope: &str) -> String {
+        format!("{}lovage:relayed:{scope}", self.prefix)
+    }
+
+    /// The highest number of a relay that was seen.
+    pub(crate) fn relay_fence(&self, scope: &str) -> String {
+        format!("{}lovage:relayed:{scope}:fence", self.prefix)
+    }
+
     /// One dead letter.
     pub(crate) fn letter(&self, id: &str) -> String {
         format!("{}{id}", self.letter_prefix())

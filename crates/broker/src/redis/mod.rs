@@ -27,6 +27,7 @@ mod orphans;
 mod parked;
 mod publish;
 mod reaper;
+mod relay;
 mod reply;
 mod restore;
 mod revocation;
@@ -52,7 +53,7 @@ use self::{
 };
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, binding::Member,
+    Entry, Error, Line, Peer, Publish, Relay, Relayed, ResultPlace, Revocations, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -203,6 +204,10 @@ impl Broker for RedisBroker {
         entry: &Entry,
     ) -> Result<Option<String>, Error> {
         gate::publish_gated(&self.core, publish, entry).await
+    }
+
+    async fn relay(&self, relay: &Relay) -> Result<Relayed, Error> {
+        relay::relay(&self.core, relay).await
     }
 
     async fn lines(&self) -> Result<Vec<Line>, Error> {

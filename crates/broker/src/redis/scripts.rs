@@ -99,6 +99,10 @@ pub(crate) static RESTORE_FOREIGN: LazyLock<Script> =
 pub(crate) static LETTER: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/letter.lua")));
 
+/// Publishes what was not published before.
+pub(crate) static RELAY: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/relay.lua")));
+
 /// Takes or renews a lease.
 pub(crate) static RENEW: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/renew.lua")));
