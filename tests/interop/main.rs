@@ -39,6 +39,7 @@ mod exchanges;
 mod failures;
 mod flower;
 mod hostile_control;
+mod outbox;
 mod own_tasks;
 mod retries;
 mod revokes;

@@ -14,6 +14,7 @@ mod encryption;
 mod fleet_limits;
 mod hostile_input;
 mod limits;
+mod outbox;
 mod pools;
 mod promises;
 mod queues;

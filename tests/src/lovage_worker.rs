@@ -262,7 +262,7 @@ fn command(program: PathBuf, variables: &[(String, String)]) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
-        if ["CELERY_", "LOVAGE_", "REDIS_", "MAIL_"]
+        if ["CELERY_", "LOVAGE_", "REDIS_", "DATABASE_", "MAIL_"]
             .iter()
             .any(|prefix| name_text.starts_with(prefix))
         {

@@ -8,8 +8,8 @@ use lovage_worker::Module;
 
 use crate::{
     command::{
-        call, completions, config, control, dlq, events, inspect, list, pool_child, purge, queue,
-        result, revoke, status, stubs, up, worker,
+        call, completions, config, control, dlq, events, inspect, list, migrate, pool_child, purge,
+        queue, result, revoke, status, stubs, up, worker,
     },
     failure::Failure,
     output,
@@ -62,6 +62,8 @@ enum Command {
     Queue(queue::QueueCommand),
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    #[command(subcommand)]
+    Migrate(migrate::MigrateCommand),
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(completions::CompletionsArgs),
@@ -120,6 +122,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Purge(args) => once(purge::run(args, &settings()?)),
         Command::Queue(command) => once(queue::run(command, &settings()?)),
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
+        Command::Migrate(command) => once(migrate::run(command, &settings()?)),
         Command::Config(command) => config::run(&command),
         Command::Completions(args) => completions::run(&args),
         Command::PoolChild(args) => pool_child::run(args, modules),
@@ -199,6 +202,8 @@ mod tests {
         check("lovage result 0a8a3b9e --traceback");
         check("lovage purge -f -Q a,b -X b");
         check("lovage queue release-eta -f --json");
+        check("lovage migrate up --steps 2 --json");
+        check("lovage migrate down --force");
         check("lovage stubs python --out src --package rust_tasks --json");
         check("lovage revoke 0a8a3b9e 7c1e4c83 -t -s KILL");
         check("lovage revoke --stamp customer=acme --stamp day=monday");
@@ -245,6 +250,7 @@ mod tests {
         check("lovage call demo.add --count=0", "0");
         check("lovage call demo.add --timeout=3", "--wait");
         check("lovage dlq discard", "ID");
+        check("lovage migrate up --steps 0", "0");
         check("lovage revoke", "ID");
         check("lovage stubs python --package a-b", "Python package");
         check("lovage revoke 1 --stamp customer", "HEADER=VALUE");

@@ -155,6 +155,30 @@ impl From<lovage_results::Error> for Failure {
     }
 }
 
+impl From<lovage_database::Error> for Failure {
+    fn from(error: lovage_database::Error) -> Self {
+        Self::failed(chain(&error))
+    }
+}
+
+impl From<lovage_migrations::Error> for Failure {
+    fn from(error: lovage_migrations::Error) -> Self {
+        Self::failed(chain(&error))
+    }
+}
+
+impl From<lovage_keeper::outbox::Error> for Failure {
+    fn from(error: lovage_keeper::outbox::Error) -> Self {
+        Self::failed(chain(&error))
+    }
+}
+
+impl From<lovage_keeper::dead_letters::Error> for Failure {
+    fn from(error: lovage_keeper::dead_letters::Error) -> Self {
+        Self::failed(chain(&error))
+    }
+}
+
 impl From<lovage_client::Error> for Failure {
     fn from(error: lovage_client::Error) -> Self {
         match error {

@@ -1,6 +1,8 @@
 //! `lovage dlq`: messages that could not be run.
 
-use std::sync::Arc;
+mod stored;
+
+use std::{path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, SubsecRound, Utc};
@@ -20,13 +22,16 @@ const SHOWN: usize = 5;
 /// Messages that could not be run: look at them, send them again, delete them.
 ///
 /// A message comes here byte for byte when it cannot be read, when no worker knows its task, when it cost too many
-/// workers, or when a task rejected it.
+/// workers, or when a task rejected it. With a database they are moved there, and can be searched and edited; what is
+/// replayed goes through its outbox.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
   lovage dlq list
   lovage dlq show ID
-  lovage dlq replay --all      after the missing worker was started")]
+  lovage dlq replay --all                     after the missing worker was started
+  lovage dlq replay --all --task 'app.add'    those of one task; needs a database
+  lovage dlq edit ID < message.json           what is to be sent instead; needs a database")]
 pub(crate) enum DlqCommand {
     /// List them, the newest first
     List(ListArgs),
@@ -34,13 +39,50 @@ pub(crate) enum DlqCommand {
     Show(ShowArgs),
     /// Send them again, to the end of the queues they came from
     Replay(ChoiceArgs),
+    /// Set what is sent instead of one's message; needs a database
+    Edit(EditArgs),
     /// Delete them for good
     Discard(DiscardArgs),
+}
+
+/// Which ones, where a database can be searched. Each may be given several times.
+#[derive(Debug, Args, Default, PartialEq)]
+pub(crate) struct SearchArgs {
+    /// Only those with this reason, such as unknown-task
+    #[arg(long, value_name = "WORD")]
+    code: Vec<String>,
+    /// Only those of this task
+    #[arg(long, value_name = "NAME")]
+    task: Vec<String>,
+    /// Only those from this queue
+    #[arg(long, value_name = "NAME")]
+    queue: Vec<String>,
+    /// Only those with this in their task, id, detail or traceback
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+}
+
+/// What is sent instead.
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// Its id
+    id: String,
+    /// The file that holds the message; else standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Which part of the list.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    #[command(flatten)]
+    search: SearchArgs,
+    /// Also those that were replayed or discarded and are still known; needs a database
+    #[arg(long)]
+    resolved: bool,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
@@ -68,9 +110,11 @@ pub(crate) struct ChoiceArgs {
     /// Their ids, as `lovage dlq list` prints them
     #[arg(value_name = "ID", required_unless_present = "all")]
     ids: Vec<String>,
-    /// All there are now
+    /// All there are now (that match)
     #[arg(long, conflicts_with = "ids")]
     all: bool,
+    #[command(flatten)]
+    search: SearchArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -86,11 +130,36 @@ pub(crate) struct DiscardArgs {
     force: bool,
 }
 
+const NEEDS_DATABASE: &str =
+    "searching and editing need a database; set DATABASE_URL and run `lovage migrate up`";
+
+impl DlqCommand {
+    /// Without a database nothing can be searched.
+    fn refuse_search(&self) -> Result<(), Failure> {
+        let (search, resolved) = match self {
+            Self::List(args) => (&args.search, args.resolved),
+            Self::Replay(choice) => (&choice.search, false),
+            Self::Discard(args) => (&args.choice.search, false),
+            Self::Show(_) | Self::Edit(_) => return Ok(()),
+        };
+        if *search == SearchArgs::default() && !resolved {
+            Ok(())
+        } else {
+            Err(Failure::usage(NEEDS_DATABASE))
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) async fn run(command: DlqCommand, settings: &Settings) -> Result<u8, Failure> {
     let broker = connect::broker(settings).await?;
+    if let Some(database) = stored::database(settings).await? {
+        return stored::run(command, settings, database, broker).await;
+    }
     let letters = broker.dead_letters();
+    command.refuse_search()?;
     match command {
+        DlqCommand::Edit(_) => Err(Failure::usage(NEEDS_DATABASE)),
         DlqCommand::List(args) => list(&args, letters).await,
         DlqCommand::Show(args) => {
             let letter = find(&args.id, letters).await?;

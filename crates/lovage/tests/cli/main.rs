@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is the failed test")]
 
 mod alone;
+mod database;
 mod flower;
 mod messages;
 mod program;

@@ -21,7 +21,7 @@ pub(crate) fn command(words: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lovage"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if ["CELERY_", "LOVAGE_", "REDIS_"]
+        if ["CELERY_", "LOVAGE_", "REDIS_", "DATABASE_"]
             .iter()
             .any(|prefix| text.starts_with(prefix))
         {
