@@ -32,6 +32,7 @@ mod chords;
 mod client;
 mod commands_remote;
 mod control;
+mod doctor;
 mod encodings;
 mod encryption;
 mod events;

@@ -20,8 +20,10 @@ pub struct Follow {
     pub chain: Vec<Signature>,
     /// Group and index, unless the signature has a group already.
     pub group: Option<(String, i64)>,
-    /// The priority of the task it follows, when it is to be inherited.
+    /// The priority of the task it follows, when it is to be inherited: it stands above the signature's own.
     pub priority: Option<i64>,
+    /// The priority of the task that sends it, when it is to be inherited: for a signature that has none.
+    pub default_priority: Option<i64>,
 }
 
 /// Options that say how Celery's own producer works, and nothing about the message.
@@ -86,9 +88,8 @@ pub fn outgoing(signature: &Signature, follow: Follow) -> Result<Outgoing, Error
     if let Some(root_id) = follow.root_id {
         call.root_id = Some(root_id);
     }
-    if let Some(priority) = follow.priority {
-        call.priority = Some(priority);
-    }
+    let own = call.priority.or(follow.default_priority);
+    call.priority = follow.priority.or(own);
     if let Some((group, index)) = follow.group
         && call.group.is_none()
     {

@@ -21,6 +21,8 @@ pub(crate) struct Joiner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) client: Client,
     pub(crate) results: Arc<dyn ResultStore>,
+    /// A body without a priority has that of the member that finished last, which sends it.
+    pub(crate) inherit_priority: bool,
 }
 
 /// Why a chord could not be joined.
@@ -123,9 +125,10 @@ impl Joiner {
             .broker
             .chord_members(&part.place, &part.group_key)
             .await?;
+        // Each is forgotten as it is read: there may be a hundred thousand.
         let members: Vec<Member> = members
-            .iter()
-            .map(|raw| Member::read(raw))
+            .into_iter()
+            .map(|raw| Member::read(&raw))
             .collect::<Result<_, _>>()?;
         let failed = members
             .iter()
@@ -144,6 +147,7 @@ impl Joiner {
         let root = given(body, "root_id").and_then(Value::as_str);
         let start = Start {
             parent_id: Some(message.headers.id.clone()),
+            default_priority: self.inherit_priority.then_some(message.properties.priority),
             root_id: Some(root.map_or_else(|| workflow::root(message), TaskId::from)),
             prepend: Some(values),
             ..Start::default()

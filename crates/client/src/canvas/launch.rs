@@ -24,8 +24,12 @@ pub struct Start {
     pub prepend: Option<Value>,
     /// What comes after the whole, reversed as on the wire.
     pub chain: Vec<Signature>,
-    /// The priority of the task that it follows, when it is to be inherited.
+    /// The priority of the task that it follows, when it is to be inherited: it stands above those of the parts
+    /// (`celery/app/trace.py`).
     pub priority: Option<i64>,
+    /// The priority of the task that sends it, when it is to be inherited: for parts that have none (`celery/app/base.py`,
+    /// `send_task`).
+    pub default_priority: Option<i64>,
 }
 
 pub(super) fn plan(client: &Client, canvas: &Signature, start: &Start) -> Result<Plan, Error> {
@@ -89,6 +93,7 @@ impl Launch<'_> {
             chain: rest,
             group: None,
             priority: self.start.priority,
+            default_priority: self.start.default_priority,
         };
         let call = signature::outgoing(of, follow)?;
         let prepared = self.client.prepare(&call)?;

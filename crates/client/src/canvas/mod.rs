@@ -78,7 +78,7 @@ impl Client {
                 .as_ref()
                 .and_then(|sending| sending.parent_id.clone()),
             root_id: sending.as_ref().and_then(|sending| sending.root_id.clone()),
-            priority: sending.as_ref().and_then(|sending| sending.priority),
+            default_priority: sending.as_ref().and_then(|sending| sending.priority),
             ..Start::default()
         };
         let plan = self.plan(canvas, &start)?;
