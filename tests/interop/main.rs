@@ -28,6 +28,7 @@ macro_rules! in_fleet {
 use in_fleet;
 
 mod calls;
+mod canvas;
 mod chords;
 mod client;
 mod commands_remote;

@@ -3,6 +3,7 @@
 mod admission;
 mod builtins;
 mod canvas;
+mod canvas_results;
 mod chords;
 mod controls;
 mod endings;

@@ -8,16 +8,17 @@
 
 mod freeze;
 mod launch;
-mod parts;
+mod typed;
 
 use lovage_broker::{Publish, ResultWrite};
 use lovage_protocol::{Signature, SignatureError, TaskId, Value};
 
 pub use launch::Start;
-pub use parts::{
+pub use lovage_protocol::composed::{
     Header, chain, chord, chord_parts, given, group, leaves, link, listed, set_listed,
     set_subtasks, subtasks,
 };
+pub use typed::Awaited;
 
 use crate::{Client, Error, Prepared, context::Sending};
 
@@ -54,7 +55,7 @@ impl Plan {
 /// When one of them is no signature.
 pub fn steps(of: &Signature) -> Result<Vec<Signature>, SignatureError> {
     // Spliced into another, its own options come where they belong.
-    freeze::steps(&mut parts::chain([of.clone()]))
+    freeze::steps(&mut chain([of.clone()]))
 }
 
 impl Client {
