@@ -92,7 +92,7 @@ struct Names(HashMap<String, usize>);
 impl Names {
     fn message(&mut self, mut message: Value) -> Value {
         let body = STANDARD.decode(message["body"].as_str().expect("a body"));
-        let body = serde_json::from_slice(&body.expect("base64")).expect("JSON");
+        let body: Value = serde_json::from_slice(&body.expect("base64")).expect("JSON");
         let mut headers = message["headers"].take();
         let mut properties = message["properties"].take();
         let of = |object: &mut Value, name: &str| {
