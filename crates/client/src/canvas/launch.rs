@@ -163,6 +163,7 @@ impl Launch<'_> {
                     link(&mut member, option, &own).map_err(damaged)?;
                 }
             }
+            not_a_child(&mut member);
             self.send(&member, prepend, Vec::new())?;
         }
         Ok(())
@@ -222,6 +223,10 @@ impl Launch<'_> {
         self.freezer
             .freeze(&mut body, &seat, Value::Null)
             .map_err(damaged)?;
+        if body.subtask_type.as_deref() == Some("group") {
+            body.options
+                .insert("group_id".to_owned(), group.as_str().into());
+        }
         let mut members = flat(header.members).map_err(damaged)?;
         if members.is_empty() {
             let nothing = Value::List(Vec::new());
@@ -258,8 +263,9 @@ impl Launch<'_> {
             ));
         }
         self.count(&group, size, references).map_err(&invalid)?;
-        for member in &members {
-            self.send(member, prepend, Vec::new())?;
+        for mut member in members {
+            not_a_child(&mut member);
+            self.send(&member, prepend, Vec::new())?;
         }
         Ok(())
     }
@@ -293,6 +299,16 @@ impl Launch<'_> {
             place,
         });
         Ok(())
+    }
+}
+
+/// The children of who sends a group are its members, and not in turn what a chord among them ends with (`group._apply_tasks`); a
+/// chord's options are its body's.
+fn not_a_child(member: &mut Signature) {
+    if member.subtask_type.as_deref() == Some("chord") {
+        member
+            .options
+            .insert("add_to_parent".to_owned(), false.into());
     }
 }
 
