@@ -3,7 +3,7 @@
 use lovage_broker::ResultWrite;
 use lovage_protocol::{
     Map, Signature, SignatureError, TaskId, Value,
-    composed::{chord_parts, given, leaves, link, listed, set_listed, subtasks},
+    composed::{chord_parts, given, leaves, link, listed, set_listed, set_subtasks, subtasks},
 };
 
 use super::{
@@ -224,6 +224,14 @@ impl Launch<'_> {
             .freeze(&mut body, &seat, Value::Null)
             .map_err(damaged)?;
         if body.subtask_type.as_deref() == Some("group") {
+            // Celery's producer names the header's group in a group that is the body, and in its tasks.
+            let mut members = subtasks(&body).map_err(damaged)?;
+            for member in members.iter_mut().filter(|one| one.subtask_type.is_none()) {
+                member
+                    .options
+                    .insert("group_id".to_owned(), group.as_str().into());
+            }
+            set_subtasks(&mut body, &members);
             body.options
                 .insert("group_id".to_owned(), group.as_str().into());
         }
