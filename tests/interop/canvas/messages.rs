@@ -136,6 +136,10 @@ impl Names {
                 if let Some(Value::Object(options)) = members.get_mut("options") {
                     // Null is "not given"; where results go is the sender's own.
                     options.retain(|name, value| !value.is_null() && name != "reply_to");
+                    // A task of a group that is yet to be sent gets its group when it is; ours may say it already.
+                    if !options.contains_key("chord") {
+                        options.remove("group_id");
+                    }
                 }
                 if let Some(Value::Array(stamps)) = members.get_mut("stamped_headers") {
                     // A set, in Python.

@@ -33,7 +33,8 @@
 //! let add = |x: i64, y: i64| signature("proj.add").args((x, y)).returning::<i64>();
 //! let total = chord(group![add(1, 1), add(2, 2)], signature("proj.sum").returning::<i64>());
 //! let whole = chain![total, signature("proj.report").queue("reports")];
-//! assert_eq!(whole.to_signature()?.subtask_type.as_deref(), Some("chain"));
+//! // As in Celery, what follows a chord follows its body.
+//! assert_eq!(whole.to_signature()?.subtask_type.as_deref(), Some("chord"));
 //! # Ok::<(), lovage_protocol::canvas::CanvasError>(())
 //! ```
 
