@@ -36,6 +36,7 @@
 //! ```
 
 mod annotation;
+mod beat;
 mod broker;
 mod complete;
 mod event;
@@ -63,9 +64,11 @@ mod variable;
 mod worker;
 
 pub use annotation::{Annotation, Annotations};
+pub use beat::BeatSettings;
 pub use broker::BrokerSettings;
 pub use event::EventSettings;
 pub use fault::{Fault, Faults, Warning};
+pub use parse::parse_duration;
 pub use rate::RateLimit;
 pub use redis_tls::{CertReqs, RedisTls};
 pub use redis_url::{RedisAddress, RedisUrl};

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, env, ffi::OsString, io, path::Path};
 use chrono_tz::Tz;
 
 use crate::{
-    BrokerSettings, EventSettings, Faults, ResultSettings, TaskSettings, TelemetrySettings,
-    Warning, WorkerSettings, known,
+    BeatSettings, BrokerSettings, EventSettings, Faults, ResultSettings, TaskSettings,
+    TelemetrySettings, Warning, WorkerSettings, known,
     lookup::Lookup,
     parse::Problem,
     secret,
@@ -28,6 +28,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// Events and remote control.
     pub events: EventSettings,
+    /// The periodic scheduler.
+    pub beat: BeatSettings,
     /// The log.
     pub telemetry: TelemetrySettings,
     /// `CELERY_TIMEZONE`, an IANA name; default UTC.
@@ -84,6 +86,7 @@ impl Settings {
             tasks: TaskSettings::read(lookup),
             worker: WorkerSettings::read(lookup),
             events: EventSettings::read(lookup),
+            beat: BeatSettings::read(lookup),
             telemetry: TelemetrySettings::read(lookup),
             timezone: lookup.parsed(&TIMEZONE, timezone).unwrap_or_default(),
         };

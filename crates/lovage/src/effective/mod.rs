@@ -15,6 +15,7 @@ pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     rows.extend(tasks(settings));
     rows.extend(worker(settings));
     rows.extend(events(settings));
+    rows.extend(beat(settings));
     rows
 }
 
@@ -267,6 +268,26 @@ fn events(settings: &Settings) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn beat(settings: &Settings) -> Vec<(&'static str, String)> {
+    let beat = &settings.beat;
+    let file = beat.schedule_file.as_ref();
+    vec![
+        ("LOVAGE_BEAT_LEASE", with_unit(beat.lease)),
+        (
+            "LOVAGE_SCHEDULE_FILE",
+            optional(file.map(|path| path.display().to_string())),
+        ),
+        (
+            "CELERY_BEAT_CRON_STARTING_DEADLINE",
+            optional(beat.cron_starting_deadline.map(seconds)),
+        ),
+        (
+            "CELERY_BEAT_ENABLE_REMOTE_CONTROL",
+            beat.remote_control.to_string(),
+        ),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -348,6 +369,9 @@ mod tests {
             ("CELERY_TASK_RETRY_ON_WORKER_LOST", "yes"),
             ("LOVAGE_LEASE", "2500ms"),
             ("LOVAGE_UNKNOWN_GRACE", "10m"),
+            ("LOVAGE_BEAT_LEASE", "12s"),
+            ("LOVAGE_SCHEDULE_FILE", "/etc/lovage/schedule.toml"),
+            ("CELERY_BEAT_CRON_STARTING_DEADLINE", "300"),
             ("LOVAGE_LOG", "info,lovage_worker=debug"),
             ("CELERY_TIMEZONE", "Europe/Zurich"),
         ]);
