@@ -10,6 +10,7 @@
 //! | `transport` | the seam: traits and plain data |
 //! | `admission` | what a delivery needs before it runs, as plain data |
 //! | `revocation` | the seam of what is not to be run |
+//! | [`timetable`] | the seam of periodic schedules |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
 //! | `topology` | the queues of the settings, and the exchanges they hang on |
@@ -52,6 +53,7 @@ mod redis;
 pub mod redis_server;
 pub mod revocation;
 mod rotation;
+pub mod timetable;
 mod topology;
 mod transport;
 
@@ -66,6 +68,7 @@ pub use self::{
     memory::{Contents, Held, MemoryBroker, MemoryResults},
     redis::{Choice, RedisBroker, Servers},
     revocation::{Recorded, Revocations, Revoke, Target},
+    timetable::Timetable,
     topology::{BadQueue, Place, Topology},
     transport::{
         Binding, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,

@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use lovage_protocol::{NodeName, QueueName, TaskId};
 use lovage_settings::ExchangeType;
 
-use crate::{Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Revocations};
+use crate::{Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Revocations, Timetable};
 
 /// One broker: where messages are published, and from where consumers take them.
 #[async_trait]
@@ -81,6 +81,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// What is not to be run.
     fn revocations(&self) -> &dyn Revocations;
+
+    /// The schedules that are kept here.
+    fn timetable(&self) -> &dyn Timetable;
 
     /// Puts every delayed message at the head of its queue, due or not, and tells how many they were. A worker of ours
     /// that consumes the queue delays them again.

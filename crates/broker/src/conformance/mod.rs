@@ -18,6 +18,7 @@ pub mod locks;
 pub mod revocations;
 mod stage;
 pub mod starting;
+pub mod timetable;
 pub mod waiting;
 
 pub use stage::{MemoryStage, RedisStage, Stage};
@@ -78,6 +79,10 @@ macro_rules! conformance_suite {
             revocations: {
                 what_was_revoked_is_known_to_who_asks_later, the_oldest_revocations_make_room, a_revocation_is_heard,
                 delayed_messages_of_a_task_are_recalled, delayed_messages_are_recalled_by_what_they_contain
+            }
+            timetable: {
+                one_leads_until_its_lease_is_over, a_tick_and_its_messages_are_one_step, who_leads_no_more_does_nothing,
+                changes_are_told_in_their_order
             }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
             exchanges: {

@@ -15,6 +15,7 @@ mod results;
 mod revocation;
 mod settle;
 mod state;
+mod timetable;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,7 +31,8 @@ use tokio::sync::Notify;
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Destination, Enough, Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, envelope,
+    Destination, Enough, Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, Timetable,
+    envelope,
 };
 
 pub use self::{
@@ -251,6 +253,10 @@ impl Broker for MemoryBroker {
     }
 
     fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    fn timetable(&self) -> &dyn Timetable {
         self
     }
 

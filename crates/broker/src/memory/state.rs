@@ -14,6 +14,7 @@ use super::{
     chord::Chords,
     gate::{Gates, Tag},
     lists::Lists,
+    timetable::Entries,
 };
 use crate::{
     Binding, ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, Target,
@@ -42,6 +43,7 @@ pub(super) struct State {
     pub(super) gates: Gates,
     pub(super) revoked: Vec<(Target, f64)>,
     pub(super) terminated: Vec<(Target, String, f64)>,
+    pub(super) timetable: Entries,
 }
 
 /// A consumer, alive or dead.

@@ -34,6 +34,7 @@ mod scripts;
 mod sentinel;
 mod server;
 mod servers;
+mod timetable;
 mod waiter;
 
 use std::{sync::Arc, time::Duration};
@@ -52,7 +53,7 @@ use self::{
 };
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, binding::Member,
+    Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, Timetable, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -257,6 +258,10 @@ impl Broker for RedisBroker {
     }
 
     fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    fn timetable(&self) -> &dyn Timetable {
         self
     }
 
