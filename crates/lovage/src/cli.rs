@@ -8,8 +8,8 @@ use lovage_worker::Module;
 
 use crate::{
     command::{
-        call, completions, config, control, dlq, events, inspect, list, pool_child, purge, queue,
-        result, revoke, status, stubs, up, worker,
+        beat, call, completions, config, control, dlq, events, inspect, list, pool_child, purge,
+        queue, result, revoke, schedule, status, stubs, up, worker,
     },
     failure::Failure,
     output,
@@ -47,6 +47,7 @@ Exit codes: 0 done, 1 failed, 2 called wrongly, 69 no worker answered, 73 alread
 enum Command {
     Up(up::UpArgs),
     Worker(worker::WorkerArgs),
+    Beat(beat::BeatArgs),
     Call(call::CallArgs),
     Result(result::ResultArgs),
     Revoke(revoke::RevokeArgs),
@@ -62,6 +63,8 @@ enum Command {
     Queue(queue::QueueCommand),
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(completions::CompletionsArgs),
@@ -102,6 +105,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
     match command {
         Command::Up(args) => up::run(args, settings()?, modules),
         Command::Worker(args) => worker::run(args, settings()?, modules),
+        Command::Beat(args) => beat::run(args, settings()?, modules),
         Command::Call(args) => once(call::run(args, &settings()?, &modules)),
         Command::Result(args) => once(result::run(args, &settings()?)),
         Command::Revoke(args) => once(revoke::run(args, &settings()?)),
@@ -120,6 +124,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Purge(args) => once(purge::run(args, &settings()?)),
         Command::Queue(command) => once(queue::run(command, &settings()?)),
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
+        Command::Schedule(command) => once(schedule::run(command, &settings()?, modules)),
         Command::Config(command) => config::run(&command),
         Command::Completions(args) => completions::run(&args),
         Command::PoolChild(args) => pool_child::run(args, modules),
@@ -144,7 +149,7 @@ fn settings() -> Result<Settings, Failure> {
 }
 
 /// Runs a command that asks a few things and ends: one thread will do.
-fn once(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+pub(crate) fn once(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -210,6 +215,14 @@ mod tests {
         check("lovage control -d w1@h rate_limit t.add 10/m");
         check("lovage control time_limit t.add 120 180 --destination=w1@h");
         check("lovage control shutdown");
+        check(
+            "lovage -A proj beat -l info -s /run/beat-schedule --max-interval 5 --pidfile /run/beat.pid",
+        );
+        check("lovage schedule add x demo.add --every 5m --args [1,2] --timezone Europe/Zurich");
+        check(
+            "lovage schedule add x demo.add --solar sunset,-33.9,18.4 --missed all --max-missed 5",
+        );
+        check("lovage schedule preview nightly -n 3 --json");
         check("lovage events --dump");
         check("lovage events -d -A proj");
         check("lovage events --json --enable --count=3 --duration=2.5 --max-tasks=100");
@@ -257,5 +270,20 @@ mod tests {
         check("lovage control add_consumer", "QUEUE");
         check("lovage events --dump --json", "cannot be used with");
         check("lovage events --count=0", "0");
+        check("lovage schedule add x t --every 300", "unit");
+        check(
+            "lovage schedule add x t --every 5m --at 2030-01-01T00:00:00Z",
+            "cannot be used with",
+        );
+        check(
+            "lovage schedule add x t --solar sunset",
+            "EVENT,LATITUDE,LONGITUDE",
+        );
+        check("lovage schedule add x t --every 5m --missed never", "once");
+        check(
+            "lovage schedule run x --from 2030-01-01T00:00:00Z",
+            "--until",
+        );
+        check("lovage schedule preview --crontab * --count 0", "0");
     }
 }

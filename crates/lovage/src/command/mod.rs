@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod beat;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -14,6 +15,7 @@ pub(crate) mod queue;
 mod remote;
 pub(crate) mod result;
 pub(crate) mod revoke;
+pub(crate) mod schedule;
 pub(crate) mod status;
 pub(crate) mod stubs;
 pub(crate) mod up;

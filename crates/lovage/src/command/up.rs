@@ -9,6 +9,8 @@ use std::{
 use clap::Args;
 use lovage_settings::{BrokerUrl, Environment, Settings, start_tracing};
 use lovage_worker::Module;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     command::worker::{Plan, RunArgs, in_runtime, listen, serve},
@@ -24,7 +26,7 @@ use crate::{
 const SENDER: &str = "examples/python/send.py";
 const PYTHON: &str = ".venv/bin/python";
 
-/// Try it: a Redis of its own, a worker with the demo tasks, and Flower to watch them.
+/// Try it: a Redis of its own, a worker with the demo tasks, a beat, and Flower to watch them.
 ///
 /// A redis-server is started on a free port of this machine, unless CELERY_BROKER_URL is set; its data stays under
 /// data/redis for the next time. Flower is started on this machine's port 5555 if it is installed, with a password that
@@ -96,6 +98,7 @@ async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8,
         None => None,
     };
     let flower = flower.and_then(|flower| start_flower(flower, &data, &plan));
+    let beat = Beating::begin(&plan)?;
     // Written once everything is there to be used, or on its way; a closed pipe is no reason to stop.
     let _ = output::line(Welcome {
         settings: &plan.settings,
@@ -114,6 +117,7 @@ async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8,
             ))),
         },
     };
+    beat.end().await;
     if let Some(flower) = flower {
         flower.stop().await;
     }
@@ -121,6 +125,35 @@ async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8,
         redis.stop().await;
     }
     served.map(|()| 0)
+}
+
+/// The beat beside the worker.
+struct Beating {
+    stop: CancellationToken,
+    running: Option<JoinHandle<Result<(), Failure>>>,
+}
+
+impl Beating {
+    /// Begins it, where there is a broker that it can share with the worker.
+    fn begin(plan: &Plan) -> Result<Self, Failure> {
+        let stop = CancellationToken::new();
+        let shared = !matches!(plan.settings.broker.url, None | Some(BrokerUrl::Memory));
+        let running = match shared {
+            true => Some(tokio::spawn(plan.beat()?.run(stop.clone()))),
+            false => None,
+        };
+        Ok(Self { stop, running })
+    }
+
+    /// Ends it; the lead is free then.
+    async fn end(self) {
+        self.stop.cancel();
+        if let Some(running) = self.running
+            && let Ok(Err(failure)) = running.await
+        {
+            failure.warn("beat has ended");
+        }
+    }
 }
 
 /// Starts Flower beside the worker. Without it everything else works, so what is in its way is only told.
