@@ -70,7 +70,7 @@ impl Interval {
         } else if self.every >= TimeDelta::minutes(1) {
             Unit::Minute
         } else {
-            return last.checked_add_signed(self.every);
+            Unit::Second
         };
         let end = last.checked_add_signed(self.every)?;
         if unit == Unit::Day {
@@ -112,14 +112,16 @@ enum Unit {
     Day,
     Hour,
     Minute,
+    Second,
 }
 
 impl Unit {
     fn round(self, time: NaiveDateTime) -> Option<NaiveDateTime> {
-        let time = time.with_nanosecond(0)?.with_second(0)?;
+        let time = time.with_nanosecond(0)?;
         match self {
-            Self::Minute => Some(time),
-            Self::Hour => time.with_minute(0),
+            Self::Second => Some(time),
+            Self::Minute => time.with_second(0),
+            Self::Hour => time.with_second(0)?.with_minute(0),
             Self::Day => Some(time.date().and_time(NaiveTime::MIN)),
         }
     }
