@@ -27,11 +27,13 @@ macro_rules! in_fleet {
 
 use in_fleet;
 
+mod beat;
 mod calls;
 mod chords;
 mod client;
 mod commands_remote;
 mod control;
+mod crontabs;
 mod encodings;
 mod encryption;
 mod events;

@@ -3,6 +3,7 @@
 mod absence;
 mod acks;
 mod bad_messages;
+mod beats;
 mod children;
 mod commands;
 mod concurrency;

@@ -9,6 +9,7 @@
 //! * [`python`] — an interpreter with Celery that runs snippets and answers with JSON
 //! * [`python_worker`] — `celery worker` on the application in `interop/python/app.py`
 //! * [`lovage_worker`] — the `lovage` binary: workers and commands
+//! * [`beat`] — `lovage beat`
 //! * [`stage`] — the three together
 //! * [`peer`], [`cast`] — a worker of either kind, and a fleet of them with somebody who asks
 //! * [`flower`], [`http`] — Flower, and how it is asked
@@ -28,6 +29,7 @@
 //! Python's Celery too. A missing tool fails the test and says what to run.
 
 pub mod authority;
+pub mod beat;
 pub mod cast;
 pub mod chaos;
 pub mod child;
@@ -60,6 +62,8 @@ pub mod wire;
 mod guides {
     #[doc = include_str!("../../docs/testing.md")]
     struct Testing;
+    #[doc = include_str!("../../docs/beat.md")]
+    struct Beat;
     #[doc = include_str!("../../docs/signals.md")]
     struct Signals;
 }
