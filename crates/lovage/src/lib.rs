@@ -13,6 +13,7 @@
 //! | `banner` | what a worker says at its start |
 //! | `nodename` | node names and their `%` signs |
 //! | `pidfile` | one process per pid file |
+//! | `api_beside` | the HTTP API that `lovage up` serves |
 //! | `redis_child`, `flower_child` | the Redis and the Flower that `lovage up` starts |
 //! | `guard` | that what was started ends, too |
 //! | `stubs` | the tasks as a typed Python package |
@@ -30,6 +31,7 @@
 //! }
 //! ```
 
+mod api_beside;
 mod banner;
 mod cli;
 mod command;

@@ -4,7 +4,7 @@ mod written;
 
 use std::time::Duration;
 
-use lovage_settings::{BrokerUrl, Environment, ResultUrl, Settings};
+use lovage_settings::{BrokerUrl, Environment, ResultUrl, Secret, Settings};
 
 use self::written::{
     annotations, optional, queues, result_options, routes, seconds, size, transport_options,
@@ -17,6 +17,7 @@ pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     rows.extend(tasks(settings));
     rows.extend(worker(settings));
     rows.extend(events(settings));
+    rows.extend(http(settings));
     rows.extend(database(settings));
     rows
 }
@@ -293,6 +294,29 @@ fn events(settings: &Settings) -> Vec<(&'static str, String)> {
             "CELERY_WORKER_POOL_RESTARTS",
             events.pool_restarts.to_string(),
         ),
+    ]
+}
+
+fn http(settings: &Settings) -> Vec<(&'static str, String)> {
+    let http = &settings.http;
+    let secret = |secret: &Option<Secret>| optional(secret.as_ref().map(Secret::to_string));
+    vec![
+        ("LOVAGE_API_BIND", http.bind.to_string()),
+        ("LOVAGE_API_CORS_ORIGINS", http.cors_origins.join(",")),
+        ("LOVAGE_API_MAX_BODY", size(http.max_body)),
+        ("LOVAGE_API_DRAIN_TIMEOUT", with_unit(http.drain_timeout)),
+        ("SECRET_KEY", secret(&http.secret_key)),
+        ("JWT_SECRET_KEY", secret(&http.jwt_secret_key)),
+        (
+            "LOVAGE_ACCESS_TOKEN_LIFE",
+            with_unit(http.access_token_life),
+        ),
+        (
+            "LOVAGE_REFRESH_TOKEN_LIFE",
+            with_unit(http.refresh_token_life),
+        ),
+        ("LOVAGE_ADMIN_EMAIL", optional(http.admin_email.clone())),
+        ("LOVAGE_ADMIN_PASSWORD", secret(&http.admin_password)),
     ]
 }
 
