@@ -13,6 +13,7 @@
 //! | `banner` | what a worker says at its start |
 //! | `nodename` | node names and their `%` signs |
 //! | `pidfile` | one process per pid file |
+//! | `platform` | which of the platform's own tasks there are |
 //! | `redis_child`, `flower_child` | the Redis and the Flower that `lovage up` starts |
 //! | `guard` | that what was started ends, too |
 //! | `stubs` | the tasks as a typed Python package |
@@ -42,6 +43,7 @@ mod guard;
 mod nodename;
 mod output;
 mod pidfile;
+mod platform;
 mod redis_child;
 mod signals;
 mod stubs;

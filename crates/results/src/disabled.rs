@@ -36,6 +36,14 @@ impl ResultStore for DisabledStore {
         Ok(None)
     }
 
+    async fn save_group(&self, _: &str, _: &Value) -> Result<(), Error> {
+        Err(Error::Disabled)
+    }
+
+    async fn forget_group(&self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn place(&self) -> Option<ResultPlace> {
         None
     }

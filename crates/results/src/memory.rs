@@ -88,6 +88,17 @@ impl ResultStore for MemoryStore {
             .transpose()
     }
 
+    async fn save_group(&self, group_id: &str, reference: &Value) -> Result<(), Error> {
+        self.table
+            .set(&self.records.write_group(group_id, reference));
+        Ok(())
+    }
+
+    async fn forget_group(&self, group_id: &str) -> Result<(), Error> {
+        self.table.remove(&self.records.group_key(group_id));
+        Ok(())
+    }
+
     fn place(&self) -> Option<ResultPlace> {
         Some(ResultPlace::Memory)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lovage_broker::{ResultPlace, ResultWrite};
 use lovage_protocol::{
-    Compression, Serializer, State, TaskId, TaskMeta, Value, WriteError, compress_result,
+    Compression, Map, Serializer, State, TaskId, TaskMeta, Value, WriteError, compress_result,
     group_key, result_key, saferepr,
 };
 use lovage_settings::ResultSettings;
@@ -54,6 +54,11 @@ impl Records {
             compression: None,
             ..self
         }
+    }
+
+    #[cfg(feature = "database")]
+    pub(crate) fn serializer(&self) -> Serializer {
+        self.serializer
     }
 
     pub(crate) fn place(&self) -> &ResultPlace {
@@ -133,6 +138,17 @@ impl Records {
             id: id.clone(),
             source: Cause::from(source),
         })
+    }
+
+    /// The record of a saved group.
+    pub(crate) fn write_group(&self, group_id: &str, reference: &Value) -> ResultWrite {
+        let fields = [("result".to_owned(), reference.clone())];
+        ResultWrite {
+            key: self.group_key(group_id),
+            value: self.encode_value(&Value::Map(Map::from_iter(fields))),
+            expires: self.expires,
+            place: self.place.clone(),
+        }
     }
 }
 

@@ -74,6 +74,12 @@ impl RedisStore {
         })
     }
 
+    async fn remove(&self, key: String) -> Result<(), Error> {
+        let mut pipeline = Pipeline::new();
+        pipeline.del(key).ignore();
+        self.link.run::<()>(&pipeline).await
+    }
+
     async fn write_chunk(&self, writes: &[ResultWrite]) -> Result<(), Error> {
         let plain = vec![None; writes.len()];
         let answers = self.run_script(writes, &plain).await?;
@@ -153,9 +159,7 @@ impl ResultStore for RedisStore {
     }
 
     async fn forget(&self, id: &TaskId) -> Result<(), Error> {
-        let mut pipeline = Pipeline::new();
-        pipeline.del(self.records.key(id)).ignore();
-        self.link.run::<()>(&pipeline).await
+        self.remove(self.records.key(id)).await
     }
 
     async fn watch(&self, id: &TaskId) -> Result<Watch, Error> {
@@ -180,6 +184,15 @@ impl ResultStore for RedisStore {
         record
             .map(|record| read_group(group_key, &record))
             .transpose()
+    }
+
+    async fn save_group(&self, group_id: &str, reference: &Value) -> Result<(), Error> {
+        self.write(&[self.records.write_group(group_id, reference)])
+            .await
+    }
+
+    async fn forget_group(&self, group_id: &str) -> Result<(), Error> {
+        self.remove(self.records.group_key(group_id)).await
     }
 
     fn place(&self) -> Option<ResultPlace> {

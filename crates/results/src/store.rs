@@ -58,9 +58,22 @@ pub trait ResultStore: fmt::Debug + Send + Sync + 'static {
     /// The reference of a saved group, by its key; `None` for a group that nobody saved.
     async fn load_group(&self, group_key: &str) -> Result<Option<Value>, Error>;
 
+    /// Keeps the reference of a group, `[[id, parent], [references]]`, so that its id is enough to find its tasks (Celery's
+    /// `GroupResult.save`).
+    async fn save_group(&self, group_id: &str, reference: &Value) -> Result<(), Error>;
+
+    /// Deletes a saved group; the results of its tasks stay.
+    async fn forget_group(&self, group_id: &str) -> Result<(), Error>;
+
+    /// Deletes what has been kept for long enough, and tells how much. Nothing to do where results end by themselves.
+    async fn cleanup(&self) -> Result<u64, Error> {
+        Ok(0)
+    }
+
     /// Where the records are, so that a broker can tell whether it may write them itself.
     fn place(&self) -> Option<ResultPlace>;
 
-    /// The key of a group, `celery-taskset-meta-<group id>` with the store's prefix; a chord's keys append a suffix.
+    /// The key of a group, `celery-taskset-meta-<group id>` with the store's prefix; a chord's keys append a suffix. In a
+    /// database it is the id.
     fn group_key(&self, group_id: &str) -> String;
 }

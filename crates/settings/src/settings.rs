@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, env, ffi::OsString, io, path::Path};
 use chrono_tz::Tz;
 
 use crate::{
-    BrokerSettings, DatabaseSettings, EventSettings, Faults, ResultSettings, TaskSettings,
-    TelemetrySettings, Warning, WorkerSettings, known,
+    BrokerSettings, DatabaseSettings, EventSettings, Faults, MailSettings, ResultSettings,
+    TaskSettings, TelemetrySettings, Warning, WorkerSettings, known,
     lookup::Lookup,
     parse::Problem,
     secret,
@@ -30,6 +30,8 @@ pub struct Settings {
     pub events: EventSettings,
     /// The database.
     pub database: DatabaseSettings,
+    /// Mails.
+    pub mail: MailSettings,
     /// The log.
     pub telemetry: TelemetrySettings,
     /// `CELERY_TIMEZONE`, an IANA name; default UTC.
@@ -87,6 +89,7 @@ impl Settings {
             worker: WorkerSettings::read(lookup),
             events: EventSettings::read(lookup),
             database: DatabaseSettings::read(lookup),
+            mail: MailSettings::read(lookup, production),
             telemetry: TelemetrySettings::read(lookup),
             timezone: lookup.parsed(&TIMEZONE, timezone).unwrap_or_default(),
         };

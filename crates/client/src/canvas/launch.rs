@@ -1,12 +1,13 @@
 //! The messages that begin a frozen canvas.
 
-use lovage_broker::ResultWrite;
+use lovage_broker::{ResultPlace, ResultWrite};
 use lovage_protocol::{Map, Signature, SignatureError, TaskId, Value};
 
 use super::{
     Plan,
     freeze::{SEAT, Seat, flat, freeze, is_group, reference, upgrade},
     parts::{chord_parts, given, leaves, link, listed, set_listed, subtasks},
+    unlock,
 };
 use crate::{
     Client, Error,
@@ -234,22 +235,41 @@ impl Launch<'_> {
                 Value::List(references.clone()),
             ));
         }
-        self.count(&group, size, references).map_err(&invalid)?;
+        self.wait_for(&group, size, references, &body)?;
         for member in &members {
             self.send(member, prepend, Vec::new())?;
         }
         Ok(())
     }
 
+    /// What will see that a header has ended: the broker that counts its parts, or a task that asks for them.
+    fn wait_for(
+        &mut self,
+        group: &str,
+        size: usize,
+        members: Vec<Value>,
+        body: &Signature,
+    ) -> Result<(), Error> {
+        match self.client.results().place() {
+            Some(place) if self.client.broker().shares_server_with(&place) => {
+                self.count(group, size, members, place);
+                Ok(())
+            }
+            Some(ResultPlace::Tables) => {
+                let unlock = unlock::unlock(self.client, self.start, group, members, body)?;
+                self.plan.messages.push(unlock);
+                Ok(())
+            }
+            _ => {
+                let problem = "a chord needs results on the broker's server, or in a database";
+                Err(Error::invalid(&body.task, problem.to_owned()))
+            }
+        }
+    }
+
     /// What is stored of a chord before its header is sent: how many parts end it, and how its results are nested when they are.
-    fn count(&mut self, group: &str, size: usize, members: Vec<Value>) -> Result<(), String> {
+    fn count(&mut self, group: &str, size: usize, members: Vec<Value>, place: ResultPlace) {
         let results = self.client.results();
-        let broker = self.client.broker();
-        let place = results
-            .place()
-            .filter(|place| broker.shares_server_with(place));
-        let place =
-            place.ok_or("a chord whose results are not on the broker's server is not supported")?;
         let key = results.group_key(group);
         let expires = self.client.chord_expires();
         if members.iter().any(is_group) {
@@ -269,7 +289,6 @@ impl Launch<'_> {
             expires,
             place,
         });
-        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod dead_letter;
 pub mod lease;
+pub mod mail;
 pub mod outbox;
 mod pattern;
 pub mod retention;

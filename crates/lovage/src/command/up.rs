@@ -16,6 +16,7 @@ use crate::{
     failure::Failure,
     flower_child::{Access, Flower, FlowerChild, Watched},
     output::{self, FAINT, HEADING, NAME},
+    platform,
     redis_child::RedisChild,
     stubs::{PACKAGE, Package},
 };
@@ -56,7 +57,7 @@ impl UpArgs {
 pub(crate) fn run(
     args: UpArgs,
     mut settings: Settings,
-    modules: Vec<Module>,
+    mut modules: Vec<Module>,
 ) -> Result<u8, Failure> {
     if settings.environment == Environment::Production {
         return Err(Failure::settings(
@@ -64,6 +65,7 @@ pub(crate) fn run(
         ));
     }
     settings.worker.demo_tasks = true;
+    modules.extend(platform::printed_mail(&settings));
     // Whoever tries it wants to see it.
     settings.events.task_events = true;
     let plan = Plan::new(args.run, settings, modules)?;
