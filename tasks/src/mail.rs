@@ -102,23 +102,21 @@ async fn send(
     let last_try = context::current().is_some_and(|running| running.retries() >= MAX_RETRIES);
     match verdict {
         Verdict::Sent(answer) => {
-            record(async || mail::sent(writer, id, &answer).await).await?;
+            record(database, id, MailState::Sent, &answer).await?;
             Ok(answer)
         }
         Verdict::Later(why) if !last_try => {
-            record(async || mail::later(writer, id, &why).await).await?;
+            record(database, id, MailState::Queued, &why).await?;
             let cause = ExceptionInfo::new("smtplib", "SMTPException", vec![Value::Str(why)]);
             Err(signal::retry_because(cause, None))
         }
         Verdict::Later(why) | Verdict::Refused(why) => {
-            record(async || mail::failed(writer, id, &why).await).await?;
-            Err(signal::reject(
-                format!("the mail {id} is not sent: {why}"),
-                false,
-            ))
+            record(database, id, MailState::Failed, &why).await?;
+            let text = format!("the mail {id} is not sent: {why}");
+            Err(signal::reject(text, false))
         }
         Verdict::Uncertain(why) => {
-            record(async || mail::uncertain(writer, id, &why).await).await?;
+            record(database, id, MailState::Uncertain, &why).await?;
             let text = format!(
                 "the mail {id} may have arrived ({why}): only a person can have it sent again"
             );
@@ -138,14 +136,24 @@ fn away(error: lovage_database::Error) -> TaskError {
     signal::raise("RuntimeError", text)
 }
 
-/// Records the end of a mail, for as long as it makes sense.
+/// Records what became of a mail, for as long as it makes sense.
 async fn record(
-    end: impl AsyncFn() -> Result<(), lovage_database::Error>,
+    database: &Database,
+    id: Uuid,
+    state: MailState,
+    answer: &str,
 ) -> Result<(), TaskError> {
+    let writer = database.writer();
     let mut pause = Duration::from_millis(100);
     let mut tries = 1;
     loop {
-        match end().await {
+        let recorded = match state {
+            MailState::Sent => mail::sent(writer, id, answer).await,
+            MailState::Failed => mail::failed(writer, id, answer).await,
+            MailState::Uncertain => mail::uncertain(writer, id, answer).await,
+            MailState::Queued | MailState::Sending => mail::later(writer, id, answer).await,
+        };
+        match recorded {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() && tries < RECORD_TRIES => {
                 tokio::time::sleep(pause).await;

@@ -1,6 +1,6 @@
 //! Mails: their texts in French and English, how they are written, and how a mail server takes them.
 //!
-//! A mail is [`post`]ed in the transaction of whatever it is about: its row and the task that sends it are written together. The
+//! A mail is [posted](post()) in the transaction of whatever it is about: its row and the task that sends it are written together. The
 //! task `mail.send`, which is not here, hands it to a server by a [`Mailer`], which says exactly what is known of it afterwards.
 //!
 //! | module | knows |

@@ -29,7 +29,7 @@ async fn fail(database: &Database, id: &str, at: DateTime<Utc>) {
     change.name = Some("app.t".to_owned());
     change.exception = Some("ValueError('boom')".to_owned());
     change.finished_at = Some(at);
-    record(database.writer(), &[change]).await.unwrap();
+    record(database, [change]).await.unwrap();
 }
 
 async fn mails(database: &Database) -> Vec<StoredMail> {

@@ -88,8 +88,8 @@ fn told(run: &TaskRun) -> String {
 on_both! {
     async fn what_failed_within_a_time_is_told(database: Database) {
         let failures = [change("a", "FAILURE", 1), change("b", "FAILURE", 2), change("c", "FAILURE", 3)];
-        record(database.writer(), &failures).await.unwrap();
-        record(database.writer(), &[change("d", "SUCCESS", 2)]).await.unwrap();
+        record(&database, failures).await.unwrap();
+        record(&database, [change("d", "SUCCESS", 2)]).await.unwrap();
         let told = failed(database.reader(), time(1), time(3), 1).await.unwrap();
         let last: Vec<&str> = told.last.iter().map(|run| run.task_id.as_str()).collect();
         assert_eq!((told.total, last), (2, vec!["c"]));
