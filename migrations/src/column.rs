@@ -48,7 +48,7 @@ pub(crate) fn index<const N: usize>(
 ) -> IndexCreateStatement {
     let mut index = Index::create();
     index
-        .name(format!("{table}_by_{}", columns.join("_")))
+        .name(format!("{table}_by_{}", columns.join("_and_")))
         .table(table);
     for column in columns {
         index.col(column.into_iden());

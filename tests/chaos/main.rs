@@ -96,3 +96,13 @@ fn no_more_run_than_a_limit_allows_and_nothing_is_stuck_while_workers_are_killed
 fn nothing_is_lost_beside_python_workers_when_redis_restarts() {
     play_briefly("mixed-redis-restart");
 }
+
+#[test]
+fn bodies_and_last_steps_are_sent_once_while_workers_are_killed() {
+    play_briefly("workflows");
+}
+
+#[test]
+fn the_body_of_a_large_chord_runs_once_while_workers_are_killed_between_its_members() {
+    play_briefly("large-chord");
+}

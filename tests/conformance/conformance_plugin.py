@@ -26,7 +26,6 @@ class Suite:
     app = None
     failed = False
     began = 0.0
-    mirror = None
 
 
 def settings():
@@ -42,7 +41,7 @@ def celery_session_worker(celery_session_app, celery_includes, celery_class_task
     begin_anew(celery_session_app)
     said = settings()["environment"]
     redis = Redis(host=said["REDIS_HOST"], port=int(said["REDIS_PORT"]), socket_timeout=None)
-    Suite.mirror = Mirror(celery_session_app, redis, lambda: begin_anew(celery_session_app))
+    Mirror(celery_session_app, redis, lambda: begin_anew(celery_session_app))
     yield Suite.worker
     Suite.worker.stop()
 
@@ -59,6 +58,8 @@ def begin_anew(app):
     Suite.app, Suite.failed = app, False
     Suite.worker = Worker(said["command"], said["environment"], anon_nodename(), said["concurrency"], said["log"])
     Suite.worker.start(app)
+    # The mirror hears of successes by them.
+    app.control.enable_events()
 
 
 def strike(_signal, _frame):
@@ -85,13 +86,6 @@ def pytest_runtest_call(item):
 def pytest_runtest_setup(item):
     if Suite.failed and Suite.app is not None:
         begin_anew(Suite.app)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem):
-    if Suite.mirror is not None:
-        Suite.mirror.prepare(pyfuncitem.function)
-    return (yield)
 
 
 def pytest_runtest_logreport(report):

@@ -1,8 +1,12 @@
-"""What the suite looks for inside its own process, where its worker would be: the signal `task_received`, the ids of tasks that
-have succeeded, and the stamps that are revoked. The first is sent for each message that the external worker takes, as its Redis sees it being held; the
-second are heard from events, for the tests that look there."""
+"""What the suite looks for inside its own process, where it expects its worker to be. Without this a test that looks there would
+say nothing of the worker, whatever that does. Everything here is made from what the worker really did:
+
+* the signal `task_received`: sent for each message that Redis sees the worker take, with the request that stock Celery makes of
+  the very bytes that the worker holds;
+* `state.successful_requests`: the ids in the worker's own `task-succeeded` events;
+* `state.revoked_stamps.clear()`: has a worker begin anew that knows of none.
+"""
 import functools
-import inspect
 import json
 import re
 import threading
@@ -18,7 +22,7 @@ TOKEN = re.compile(rb'"((?:\\.|[^"\\])*)"')
 
 
 class Forgetting(dict):
-    """The revoked stamps of a worker; when they are cleared the external worker begins anew, which knows of none."""
+    """Stands for the stamps that are revoked in the worker: the suite only ever clears them."""
 
     def __init__(self, begin_anew):
         super().__init__()
@@ -90,8 +94,3 @@ class Mirror:
 
         with self.app.connection_for_read() as connection:
             self.app.events.Receiver(connection, handlers={"task-succeeded": succeeded}).capture(limit=None, timeout=None)
-
-    def prepare(self, test):
-        """Events are off unless somebody wants them."""
-        if "successful_requests" in inspect.getsource(test):
-            self.app.control.enable_events()

@@ -37,12 +37,14 @@ def play(said, ids, folder, label):
         settings = {"command": said.command, "environment": environment, "concurrency": said.concurrency,
                     "limit": said.limit, "log": str(folder / f"{label}-worker.log"), "report": str(report)}
         checkout = suite.fetch()
+        # Some tests run the command line of the client's Celery.
+        programs = Path(sys.executable).parent
         command = [sys.executable, "-m", "pytest", "-q", "-o", "python_classes=test_*",
                    "-o", "addopts=", "--rootdir", str(checkout), "-p", "celery.contrib.pytest", "-p", "conformance_plugin",
                    "-p", "no:cacheprovider", "--disable-warnings", *ids]
         with output.open("wb") as log:
             subprocess.run(command, cwd=checkout, stdout=log, stderr=subprocess.STDOUT, env={
-                **os.environ, **environment, "TEST_BROKER": redis.url, "TEST_BACKEND": redis.url,
+                **os.environ, **environment, "PATH": f"{programs}:{os.environ['PATH']}", "TEST_BROKER": redis.url, "TEST_BACKEND": redis.url,
                 "PYTHONPATH": f"{HERE}:{checkout}", "PYTHONDONTWRITEBYTECODE": "1",
                 "CONFORMANCE_SETTINGS": json.dumps(settings)}, check=False)
     finally:

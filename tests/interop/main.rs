@@ -28,11 +28,13 @@ macro_rules! in_fleet {
 use in_fleet;
 
 mod calls;
+mod canvas;
 mod chords;
 mod client;
 mod commands_remote;
 mod control;
 mod database_results;
+mod doctor;
 mod encodings;
 mod encryption;
 mod events;

@@ -105,6 +105,7 @@ async fn a_chord_whose_worker_died_with_the_claim_is_ended_by_the_next() {
         group_key: "celery-taskset-meta-g4".to_owned(),
         task_id: "a".into(),
         member: r#"[1, "a", "SUCCESS", 2]"#.into(),
+        body: r#"{"task": "total"}"#.into(),
         index: Some(0.0),
         more: 0,
         expires: None,

@@ -143,3 +143,24 @@ async fn a_chord_in_a_body_that_is_a_group_is_told_by_its_own_bodys_callbacks() 
     assert_eq!(next(&mut heard).await.task.id, "inner");
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_sent_for_a_failed_chord_is_a_child_of_its_body() {
+    let (stage, _heard) = stage().await;
+    let told = named(task("sum", vec![]), "told");
+    let mut body = named(task("sum", vec![]), "body");
+    link(&mut body, "link_error", &[told]).unwrap();
+    let whole = chord([task("fail", vec![]), task("sum", vec![])], &body);
+    stage.client.apply(&whole).await.unwrap();
+    let body = stage.client.handle::<Value>("body");
+    body.get(PATIENCE).await.unwrap_err();
+    let meta = body.meta().await.unwrap().unwrap();
+    let children = meta.children.unwrap();
+    let [group] = children.as_slice() else {
+        panic!("it has one child, the group of what is sent: {children:?}");
+    };
+    let members = group.as_list().unwrap()[1].as_list().unwrap();
+    let member = members[0].as_list().unwrap()[0].as_list().unwrap();
+    assert_eq!(member[0], Value::from("told"));
+    stage.stop().await;
+}

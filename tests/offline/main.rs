@@ -1,14 +1,18 @@
 //! The worker and the client in one process on the memory broker: what needs neither Redis nor Python.
 
 mod admission;
+mod builtins;
 mod canvas;
+mod canvas_results;
 mod chords;
 mod controls;
 mod endings;
 mod errbacks;
 mod events;
+mod inheriting;
 mod kit;
 mod layers;
+mod legacy;
 mod modules;
 mod outcomes;
 mod replacing;

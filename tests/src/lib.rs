@@ -23,13 +23,15 @@
 //! * [`processes`] — who runs beside and below
 //! * [`chaos`] — workers and servers that are killed, and the account of what became of every task
 //! * [`conformance_tasks`] — the tasks of Celery's own integration suite, for `conformance-worker`
-//! * [`gated_tasks`], [`peer_tasks`] — tasks that are unique or limited, and tasks that Python has too, for `test-tasks`
+//! * [`gated_tasks`], [`peer_tasks`], [`canvas_tasks`] — tasks that are unique or limited, tasks that Python has too, and
+//!   typed ones for canvases, for `test-tasks`
 //! * [`child`], [`log`], [`wait`], [`place`] — what the others are built from
 //!
 //! The test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` and `chaos`
 //! Python's Celery too. A missing tool fails the test and says what to run.
 
 pub mod authority;
+pub mod canvas_tasks;
 pub mod cast;
 pub mod chaos;
 pub mod child;
@@ -64,6 +66,8 @@ pub mod wire;
 mod guides {
     #[doc = include_str!("../../docs/testing.md")]
     struct Testing;
+    #[doc = include_str!("../../docs/canvas.md")]
+    struct Canvas;
     #[doc = include_str!("../../docs/signals.md")]
     struct Signals;
 }

@@ -54,6 +54,7 @@ pub mod redis_server;
 mod relay;
 pub mod revocation;
 mod rotation;
+mod survey;
 mod topology;
 mod transport;
 
@@ -69,6 +70,7 @@ pub use self::{
     redis::{Choice, RedisBroker, Servers},
     relay::{Relay, Relayed},
     revocation::{Recorded, Revocations, Revoke, Target},
+    survey::{Kept, OpenChord, Spot, Survey},
     topology::{BadQueue, Place, Topology},
     transport::{
         Binding, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,

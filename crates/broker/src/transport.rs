@@ -13,7 +13,7 @@ use lovage_protocol::{NodeName, QueueName, TaskId};
 use lovage_settings::ExchangeType;
 
 use crate::{
-    Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Relay, Relayed, Revocations,
+    Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Relay, Relayed, Revocations, Survey,
 };
 
 /// One broker: where messages are published, and from where consumers take them.
@@ -88,6 +88,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// What is not to be run.
     fn revocations(&self) -> &dyn Revocations;
+
+    /// All that it keeps, for operators.
+    fn survey(&self) -> &dyn Survey;
 
     /// Puts every delayed message at the head of its queue, due or not, and tells how many they were. A worker of ours
     /// that consumes the queue delays them again.
@@ -425,6 +428,8 @@ pub struct ChordPart {
     pub task_id: TaskId,
     /// The member to record: `[1, id, state, result]` as JSON.
     pub member: Bytes,
+    /// The signature of the body as JSON, kept until the chord is ended: when all of its messages are gone, nobody else knows it.
+    pub body: Bytes,
     /// `group_index`; `None` sorts last.
     pub index: Option<f64>,
     /// So many parts more are waited for from now on; counted once, with the part.

@@ -7,7 +7,7 @@ use lovage_protocol::{Embed, QueueName, Signature, TaskId, Value};
 use serde::Serialize;
 
 use crate::{
-    Client, Error, Moment, Outgoing, TaskHandle,
+    AsyncResult, Client, Error, Moment, Outgoing,
     composer::{as_args, as_kwargs},
     context::Sending,
 };
@@ -219,7 +219,7 @@ fn encode(call: &Outgoing, value: &impl Serialize) -> Result<Value, Error> {
 }
 
 impl<R: 'static> IntoFuture for SendBuilder<R> {
-    type Output = Result<TaskHandle<R>, Error>;
+    type Output = Result<AsyncResult<R>, Error>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {

@@ -11,7 +11,7 @@ use lovage_results::ResultStore;
 use lovage_settings::{RevokeSettings, Settings, TaskSettings};
 
 use crate::{
-    Composer, Error, Outgoing, Prepared, PublishLayer, PublishPolicy, SendBuilder, TaskHandle,
+    AsyncResult, Composer, Error, Outgoing, Prepared, PublishLayer, PublishPolicy, SendBuilder,
     context::Sending,
     layer::PublishLayers,
     publisher::Publisher,
@@ -204,7 +204,7 @@ impl Client {
     pub async fn send_many<R>(
         &self,
         calls: impl IntoIterator<Item = SendBuilder<R>>,
-    ) -> Result<Vec<TaskHandle<R>>, Error> {
+    ) -> Result<Vec<AsyncResult<R>>, Error> {
         let sending = Sending::current();
         let prepared = calls
             .into_iter()
@@ -223,7 +223,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Duplicate`] when it is the duplicate of another, and as the call's own [`SendBuilder`].
-    pub async fn send_outgoing<R>(&self, mut call: Outgoing) -> Result<TaskHandle<R>, Error> {
+    pub async fn send_outgoing<R>(&self, mut call: Outgoing) -> Result<AsyncResult<R>, Error> {
         let sending = Sending::current();
         if let Some(sending) = &sending {
             sending.apply(&mut call);
@@ -382,8 +382,8 @@ impl Client {
     }
 
     /// The result of a task sent before, perhaps by another process.
-    pub fn handle<R>(&self, id: impl Into<TaskId>) -> TaskHandle<R> {
-        TaskHandle::new(Arc::clone(&self.inner.results), id.into(), false)
+    pub fn handle<R>(&self, id: impl Into<TaskId>) -> AsyncResult<R> {
+        AsyncResult::new(self.clone(), id.into())
     }
 
     /// Where messages are written.
@@ -416,11 +416,7 @@ impl Client {
         &self.inner.results
     }
 
-    fn handle_of<R>(&self, prepared: &Prepared) -> TaskHandle<R> {
-        TaskHandle::new(
-            Arc::clone(&self.inner.results),
-            prepared.id.clone(),
-            prepared.ignores_result,
-        )
+    fn handle_of<R>(&self, prepared: &Prepared) -> AsyncResult<R> {
+        AsyncResult::new(self.clone(), prepared.id.clone()).with_ignored(prepared.ignores_result)
     }
 }

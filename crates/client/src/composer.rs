@@ -242,7 +242,8 @@ impl Composer {
             return Ok((Address(to), None));
         }
         // The route's priority holds for an explicit queue too, as in `Router.route`.
-        let routed = self.router.route(outgoing.task.as_str());
+        let name = outgoing.route_name.as_ref().unwrap_or(&outgoing.task);
+        let routed = self.router.route(name.as_str());
         let (mut target, priority) = match (&outgoing.queue, routed) {
             (Some(queue), routed) => {
                 let target = Target {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lovage_protocol::{BindError, EncodeError, TaskId};
+use lovage_protocol::{BindError, EncodeError, TaskId, canvas::CanvasError};
 
 /// A task that could not be sent, or whose result is not a value.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,12 @@ pub enum Error {
         #[source]
         source: BindError,
     },
+    /// A graph was asked for, and part of it has not ended.
+    #[error("{id} has not ended, and what it leads to is not known before")]
+    Incomplete {
+        /// The task or group.
+        id: TaskId,
+    },
     /// The bridge to rusty-celery could not be set up or used.
     #[error("the bridge to rusty-celery failed while {doing}")]
     Bridge {
@@ -112,8 +118,18 @@ impl Error {
         match self {
             Self::Broker(error) => error.is_transient(),
             Self::Results(error) => error.is_transient(),
-            Self::Unanswered { .. } | Self::TimedOut { .. } => true,
+            Self::Unanswered { .. } | Self::TimedOut { .. } | Self::Incomplete { .. } => true,
             _ => false,
+        }
+    }
+}
+
+impl From<CanvasError> for Error {
+    fn from(error: CanvasError) -> Self {
+        match error {
+            CanvasError::Encode { task, source } => Self::Encode { task, source },
+            CanvasError::Invalid { task, problem } => Self::Invalid { task, problem },
+            other => Self::invalid("a canvas", other.to_string()),
         }
     }
 }

@@ -1,16 +1,19 @@
 //! Sends tasks and gives back a handle to their results.
 //!
 //! A call becomes an [`Outgoing`], the [`Composer`] writes it as the message a Python producer would send, the broker
-//! takes it, and a [`TaskHandle`] waits for its result without polling. The same composer writes what a worker sends:
+//! takes it, and a [`AsyncResult`] waits for its result without polling. The same composer writes what a worker sends:
 //! retries, callbacks, the next step of a chain.
 //!
-//! This crate knows no Redis, runs no task, and sends no chains, groups or chords as a whole.
+//! Chains, groups and chords are sent as the messages that begin them, and waited for in the same way ([`canvas`]).
+//!
+//! This crate knows no Redis and runs no task.
 //!
 //! | module | knows |
 //! |---|---|
 //! | `client` | the [`Client`] and what it is made of |
 //! | `builder` | one call, option by option |
-//! | `handle` | waiting for and reading a result |
+//! | `result` | waiting for and reading results |
+//! | [`canvas`] | chains, groups and chords |
 //! | `outgoing`, `moment` | a call as plain data |
 //! | `composer` | a call as the bytes of its message |
 //! | `router` | which queue, when nobody says |
@@ -50,11 +53,11 @@ mod client;
 mod composer;
 pub mod context;
 mod error;
-mod handle;
 mod layer;
 mod moment;
 mod outgoing;
 mod publisher;
+mod result;
 pub mod retry;
 mod revoke;
 mod router;
@@ -66,10 +69,10 @@ pub use builder::SendBuilder;
 pub use client::{Client, ClientOptions, DemandOf, OwnOptions};
 pub use composer::Composer;
 pub use error::Error;
-pub use handle::TaskHandle;
 pub use layer::PublishLayer;
 pub use moment::Moment;
 pub use outgoing::{Outgoing, Prepared};
 pub use publisher::PublishPolicy;
+pub use result::{AsyncResult, DependencyGraph, GroupResult, ResultNode, ResultSet};
 pub use revoke::Revocation;
 pub use router::{BadRoute, Router, Target};

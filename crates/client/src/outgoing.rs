@@ -25,6 +25,8 @@ pub struct Outgoing {
     pub exchange: Option<String>,
     /// The routing key for `exchange`; without one it has no effect, as in Celery with direct exchanges.
     pub routing_key: Option<String>,
+    /// The task whose route it takes; by default its own.
+    pub route_name: Option<TaskName>,
     /// On Redis 0 is served first; sent as it is given.
     pub priority: Option<i64>,
     /// Not to be run before.
@@ -81,6 +83,7 @@ impl Outgoing {
             queue: None,
             exchange: None,
             routing_key: None,
+            route_name: None,
             priority: None,
             eta: None,
             expires: None,

@@ -2,7 +2,7 @@
 //!
 //! `celery/canvas.py`, `Signature._merge` and `apply_async`.
 
-use lovage_protocol::{Embed, Map, QueueName, Serializer, Signature, TaskId, Value};
+use lovage_protocol::{Embed, Map, QueueName, Serializer, Signature, TaskId, TaskName, Value};
 
 use crate::{Composer, Error, Moment, Outgoing, Prepared};
 
@@ -20,19 +20,20 @@ pub struct Follow {
     pub chain: Vec<Signature>,
     /// Group and index, unless the signature has a group already.
     pub group: Option<(String, i64)>,
-    /// The priority of the task it follows, when it is to be inherited.
+    /// The priority of the task it follows, when it is to be inherited: it stands above the signature's own.
     pub priority: Option<i64>,
+    /// The priority of the task that sends it, when it is to be inherited: for a signature that has none.
+    pub default_priority: Option<i64>,
 }
 
 /// Options that say how Celery's own producer works, and nothing about the message.
-const PRODUCER_OPTIONS: [&str; 16] = [
+const PRODUCER_OPTIONS: [&str; 15] = [
     "producer",
     "connection",
     "publisher",
     "router",
     "result_cls",
     "add_to_parent",
-    "route_name",
     "task_type",
     "retry",
     "retry_policy",
@@ -80,15 +81,17 @@ pub fn outgoing(signature: &Signature, follow: Follow) -> Result<Outgoing, Error
     .read(&signature.options)
     .map_err(invalid)?;
 
+    if call.route_name.is_none() {
+        call.route_name = inner_task(signature);
+    }
     if let Some(parent_id) = follow.parent_id {
         call.parent_id = Some(parent_id);
     }
     if let Some(root_id) = follow.root_id {
         call.root_id = Some(root_id);
     }
-    if let Some(priority) = follow.priority {
-        call.priority = Some(priority);
-    }
+    let own = call.priority.or(follow.default_priority);
+    call.priority = follow.priority.or(own);
     if let Some((group, index)) = follow.group
         && call.group.is_none()
     {
@@ -99,6 +102,16 @@ pub fn outgoing(signature: &Signature, follow: Follow) -> Result<Outgoing, Error
         call.embed = call.embed.with_chain(&follow.chain);
     }
     Ok(call)
+}
+
+/// A task that runs another one goes where that one would (`celery/canvas.py`, `_basemap`). Celery's own workers forget it when
+/// such a task is a later step of a chain.
+fn inner_task(of: &Signature) -> Option<TaskName> {
+    if !["celery.map", "celery.starmap"].contains(&of.task.as_str()) {
+        return None;
+    }
+    let inner = of.kwargs.get("task")?.get("task")?;
+    inner.as_str().map(TaskName::from)
 }
 
 fn stamp_names(options: &Map) -> Vec<String> {
@@ -141,6 +154,7 @@ impl Options<'_> {
             "group_id" => call.group = Some(text(value)?),
             "group_index" => call.group_index = Some(int(value)?),
             "reply_to" => call.reply_to = Some(text(value)?),
+            "route_name" => call.route_name = Some(text(value)?.into()),
             "shadow" => call.shadow = Some(text(value)?),
             "origin" => call.origin = Some(text(value)?),
             "compression" => call.compression = Some(text(value)?),

@@ -13,7 +13,7 @@ use lovage_broker::{
     Want, redis_server::RedisServer,
 };
 use lovage_client::{
-    Client, ClientOptions, DemandOf, Error, OwnOptions, TaskHandle,
+    AsyncResult, Client, ClientOptions, DemandOf, Error, OwnOptions,
     context::{SENDING, Sending},
     rusty,
 };
@@ -168,7 +168,7 @@ async fn what_cannot_be_sent_is_told_when_it_is_awaited() {
 #[tokio::test]
 async fn failures_are_errors_that_tell_why() {
     let bench = Bench::new(Vec::new()).await;
-    let get = |handle: TaskHandle<i64>| async move { handle.get(SOON).await.unwrap_err() };
+    let get = |handle: AsyncResult<i64>| async move { handle.get(SOON).await.unwrap_err() };
 
     let handle = bench.client.send(tasks::add::new(1, 1)).await.unwrap();
     bench

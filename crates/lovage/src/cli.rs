@@ -8,8 +8,8 @@ use lovage_worker::Module;
 
 use crate::{
     command::{
-        call, completions, config, control, dlq, events, inspect, list, migrate, pool_child, purge,
-        queue, result, revoke, status, stubs, up, worker,
+        call, completions, config, control, dlq, doctor, events, inspect, list, migrate,
+        pool_child, purge, queue, result, revoke, status, stubs, up, worker,
     },
     failure::Failure,
     output,
@@ -66,6 +66,7 @@ enum Command {
     Migrate(migrate::MigrateCommand),
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     PoolChild(pool_child::PoolChildArgs),
@@ -123,6 +124,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Queue(command) => once(queue::run(command, &settings()?)),
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
         Command::Migrate(command) => once(migrate::run(command, &settings()?)),
+        Command::Doctor(args) => once(doctor::run(args, &settings()?)),
         Command::Config(command) => config::run(&command),
         Command::Completions(args) => completions::run(&args),
         Command::PoolChild(args) => pool_child::run(args, modules),

@@ -52,9 +52,9 @@ mod table;
 use std::process::ExitCode;
 
 pub use connect::{ConnectError, connect};
-pub use lovage_client::{self as client, Client};
+pub use lovage_client::{self as client, AsyncResult, Client, GroupResult, ResultNode};
 pub use lovage_macros::task;
-pub use lovage_protocol as protocol;
+pub use lovage_protocol::{self as protocol, canvas, chain, group};
 #[doc(hidden)]
 pub use lovage_registry::__macro;
 pub use lovage_registry::{By, Debounce, Described, Limit, RateLimit, State, Unique, schemars};
@@ -62,7 +62,7 @@ pub use lovage_settings as settings;
 #[cfg(feature = "testing")]
 pub use lovage_testing as testing;
 pub use lovage_worker::{
-    Context, Failed, FailedTask, KillSignal, Layer, Module, NoChord, Outcome, PoolState,
+    AddError, Context, Failed, FailedTask, KillSignal, Layer, Module, Outcome, PoolState,
     RateLimits, RawCall, RawTask, RetryChanges, SoftLimit, Started, TaskOptions, Terminated,
     WorkerHandle, context, layer, signal,
 };

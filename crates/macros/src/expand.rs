@@ -6,6 +6,7 @@ use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{Expr, ItemFn, Lit, LitStr, Result, Visibility};
 
+use crate::calls::Calls;
 use crate::function::{Function, Kind, Parameter};
 use crate::options::Options;
 use crate::rescope::one_module_down;
@@ -176,6 +177,11 @@ impl ToTokens for Expansion {
         let module = format_ident!("__lovage_{}", task, span = Span::call_site());
         let celery_task = self.celery_task();
         let described = self.described();
+        let calls = Calls {
+            task,
+            visibility: inner_visibility(visibility),
+            parameters: &function.parameters,
+        };
         // Given a name of its own, the arguments' type is meant to be used, though not everywhere.
         let params_type = options.params_type.as_ref().map(|ident| {
             quote! {
@@ -208,6 +214,7 @@ impl ToTokens for Expansion {
                 missing_docs,
                 non_camel_case_types,
                 non_local_definitions,
+                private_interfaces,
                 unreachable_pub,
                 unused_braces,
                 unused_imports,
@@ -218,6 +225,7 @@ impl ToTokens for Expansion {
                 use super::*;
                 #celery_task
                 #described
+                #calls
             }
 
             #[doc = #type_doc]

@@ -14,8 +14,10 @@
 //! | `function` | what a task function may look like, and its parameters |
 //! | `rescope` | how a path changes when its tokens move into a nested module |
 //! | `expand` | the code that is generated |
+//! | `calls` | the part of it that makes a task part of canvases |
 
 mod admission;
+mod calls;
 mod expand;
 mod function;
 mod options;
@@ -38,6 +40,9 @@ use proc_macro::TokenStream;
 /// name, which is what modules register (`.task::<add>()`) and clients send (`add::new(2, 3)`). The crate that uses the
 /// attribute needs direct dependencies on `celery` (default features off, feature `codegen`) and `serde`, because
 /// rusty-celery's own macro names them. It works at module level, not inside a function body.
+///
+/// For canvases the type has Celery's functions, with the parameters of the function: `add::s(2, 3)`, `add::si(2, 3)`,
+/// `add::partial(3)` (the first argument is the result of what it follows), `add::map`, `add::starmap`, `add::chunks`.
 ///
 /// # The function
 ///

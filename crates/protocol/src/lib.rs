@@ -12,7 +12,8 @@
 //! | `message` | the envelope: [`Message`], [`Headers`], [`Properties`]; protocol 1 too |
 //! | `redeliver` | marking a raw envelope that is put back |
 //! | `body` | arguments and follow-ups: [`Body`], [`Embed`] |
-//! | `signature` | tasks to be sent later |
+//! | `signature`, [`composed`] | tasks to be sent later, one or several |
+//! | [`canvas`] | the same with Rust's types in them |
 //! | `result` | stored results, exceptions, and their keys |
 //! | `state` | the names of states |
 //! | [`value`], [`typed`] | kombu's JSON data model, and Rust types for what serde lacks |
@@ -43,7 +44,9 @@
 //! ```
 
 mod body;
+pub mod canvas;
 mod clock;
+pub mod composed;
 mod compression;
 mod content;
 pub mod control;

@@ -64,6 +64,10 @@ pub use state::{MissingState, State, StateMap};
 /// What the expansion of `#[lovage::task]` names. Not for use by hand: it changes with the macro.
 #[doc(hidden)]
 pub mod __macro {
+    pub use lovage_protocol::canvas::{
+        Call, Canvas, Complete, Each, First, FirstOfAny, Immutable, One,
+    };
+
     pub use crate::admission::{By, Debounce, Unique};
     pub use crate::defaults::RateLimit;
     pub use crate::limit::Limit;

@@ -1,5 +1,7 @@
 //! Results in this process, beside the memory broker.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -64,6 +66,16 @@ impl ResultStore for MemoryStore {
                     .transpose()
             })
             .collect()
+    }
+
+    async fn of_groups(&self, groups: &HashSet<String>) -> Result<Vec<TaskMeta>, Error> {
+        let beginning = self.records.key(&TaskId::from(""));
+        let keys = self.table.keys(&beginning, "").into_iter();
+        let records = keys.filter_map(|key| {
+            let id = key.strip_prefix(&beginning).map(TaskId::from)?;
+            Some((id, self.table.get(&key)?))
+        });
+        Ok(self.records.in_groups(records, groups))
     }
 
     async fn forget(&self, id: &TaskId) -> Result<(), Error> {

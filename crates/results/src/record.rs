@@ -1,6 +1,6 @@
 //! How a result is written down: key, life, compression (wire 5.1, 5.2 and 2.9).
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use lovage_broker::{ResultPlace, ResultWrite};
@@ -131,6 +131,22 @@ impl Records {
                 .unwrap_or_else(|_| value.to_json().into_bytes())
                 .into(),
         }
+    }
+
+    /// Reads those records that can be read and whose task belonged to one of these groups.
+    pub(crate) fn in_groups(
+        &self,
+        records: impl IntoIterator<Item = (TaskId, Bytes)>,
+        groups: &HashSet<String>,
+    ) -> Vec<TaskMeta> {
+        let of_them = |meta: &TaskMeta| {
+            let group = meta.group_id.as_ref();
+            group.is_some_and(|id| groups.contains(id))
+        };
+        let read = records
+            .into_iter()
+            .filter_map(|(id, record)| self.read(&id, &record).ok());
+        read.filter(of_them).collect()
     }
 
     pub(crate) fn read(&self, id: &TaskId, record: &[u8]) -> Result<TaskMeta, Error> {

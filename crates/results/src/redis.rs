@@ -5,6 +5,7 @@ mod mailbox;
 mod watcher;
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -158,6 +159,28 @@ impl ResultStore for RedisStore {
             .collect()
     }
 
+    async fn of_groups(&self, groups: &HashSet<String>) -> Result<Vec<TaskMeta>, Error> {
+        let beginning = self.records.key(&TaskId::from(""));
+        let (mut cursor, mut found) = (0_u64, Vec::new());
+        loop {
+            let mut pipeline = Pipeline::new();
+            let scan = pipeline.cmd("SCAN").arg(cursor);
+            scan.arg("MATCH").arg(format!("{}*", literal(&beginning)));
+            scan.arg("COUNT").arg(CHUNK);
+            let ((next, keys),): ((u64, Vec<String>),) = self.link.run(&pipeline).await?;
+            let stored = fetch(&self.link, &keys).await?;
+            let records = keys.iter().zip(stored).filter_map(|(key, record)| {
+                let id = key.strip_prefix(&beginning).map(TaskId::from)?;
+                Some((id, record?))
+            });
+            found.extend(self.records.in_groups(records, groups));
+            if next == 0 {
+                return Ok(found);
+            }
+            cursor = next;
+        }
+    }
+
     async fn forget(&self, id: &TaskId) -> Result<(), Error> {
         self.remove(self.records.key(id)).await
     }
@@ -214,6 +237,18 @@ async fn fetch(link: &Link, keys: &[String]) -> Result<Vec<Option<Bytes>>, Error
         found.extend(records);
     }
     Ok(found)
+}
+
+/// A text that stands for itself in a pattern.
+fn literal(text: &str) -> String {
+    let mut literal = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            literal.push('\\');
+        }
+        literal.push(character);
+    }
+    literal
 }
 
 fn place_of(url: &RedisUrl) -> ResultPlace {

@@ -1,6 +1,6 @@
 //! The seam: what every result store can do.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -46,6 +46,12 @@ pub trait ResultStore: fmt::Debug + Send + Sync + 'static {
 
     /// Several results in one round trip, in the order asked for.
     async fn load_many(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskMeta>>, Error>;
+
+    /// The results of tasks that belonged to one of these groups, in no order; a store that cannot tell finds none. The whole
+    /// store is gone through: for operators. What cannot be read is left out.
+    async fn of_groups(&self, _groups: &HashSet<String>) -> Result<Vec<TaskMeta>, Error> {
+        Ok(Vec::new())
+    }
 
     /// Deletes a result.
     async fn forget(&self, id: &TaskId) -> Result<(), Error>;

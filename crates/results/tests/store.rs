@@ -95,6 +95,37 @@ async fn stores_loads_and_forgets() {
 }
 
 #[tokio::test]
+async fn results_are_found_by_the_group_that_their_tasks_belonged_to() {
+    let settings = ResultSettings {
+        global_keyprefix: "app[1]*".to_owned(),
+        ..ResultSettings::default()
+    };
+    check(settings, |store| async move {
+        for (id, group) in [
+            ("a", Some("g")),
+            ("b", Some("h")),
+            ("c", None),
+            ("d", Some("g")),
+        ] {
+            let mut written = meta(id, State::Success, 5);
+            written.group_id = group.map(str::to_owned);
+            store.store(&written).await.unwrap();
+        }
+        let of = async |groups: &[&str]| {
+            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+            let found = store.of_groups(&groups).await.unwrap();
+            let mut ids: Vec<String> = found.iter().map(|one| one.task_id.to_string()).collect();
+            ids.sort();
+            ids
+        };
+        assert_eq!(of(&["g"]).await, ["a", "d"]);
+        assert_eq!(of(&["g", "h"]).await, ["a", "b", "d"]);
+        assert_eq!(of(&["nobody"]).await, Vec::<String>::new());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_success_stays() {
     check(ResultSettings::default(), |store| async move {
         let id = TaskId::from("a");

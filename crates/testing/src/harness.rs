@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use celery::task::{Signature, Task};
 use chrono::{DateTime, Utc};
 use lovage_broker::{Broker, DeadLetter, MemoryBroker};
-use lovage_client::{Client, SendBuilder, TaskHandle};
+use lovage_client::{AsyncResult, Client, SendBuilder};
 use lovage_protocol::{TaskId, TaskMeta};
 use lovage_registry::TaskSpec;
 use lovage_worker::{Module, Shutdown, Summary, WorkerHandle};
@@ -182,7 +182,7 @@ impl Harness {
     /// When it failed or was revoked.
     pub async fn result<R: DeserializeOwned>(
         &self,
-        handle: &TaskHandle<R>,
+        handle: &AsyncResult<R>,
     ) -> Result<Option<R>, Error> {
         match self.meta(handle.id()).await? {
             Some(meta) if meta.status.is_ready() => {

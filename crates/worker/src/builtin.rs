@@ -224,7 +224,18 @@ fn accumulate(mut call: Call) -> Ended {
     match index {
         Value::Null => Ok(Value::List(arguments.args)),
         index => {
-            let place = index.as_i64().and_then(|index| usize::try_from(index).ok());
+            let Some(index) = index.as_i64() else {
+                let text = format!(
+                    "tuple indices must be integers or slices, not {}",
+                    index.kind()
+                );
+                return Err(raised("TypeError", &text));
+            };
+            // As in Python, those below zero count from the end.
+            let before = if index < 0 { arguments.args.len() } else { 0 };
+            let place = i64::try_from(before)
+                .ok()
+                .and_then(|before| usize::try_from(before + index).ok());
             let found = place.and_then(|place| arguments.args.into_iter().nth(place));
             found.ok_or_else(|| raised("IndexError", "tuple index out of range"))
         }

@@ -26,6 +26,8 @@ pub(crate) struct Joiner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) client: Client,
     pub(crate) results: Arc<dyn ResultStore>,
+    /// A body without a priority has that of the member that finished last, which sends it.
+    pub(crate) inherit_priority: bool,
 }
 
 /// Why a chord could not be joined.
@@ -115,17 +117,21 @@ pub(crate) async fn close(
 pub(crate) fn unlocked(shared: &Shared, message: &Message, unlocked: Unlocked) -> End {
     let Unlocked { body, header } = unlocked;
     let failure = match header {
-        Header::Succeeded(values) => match begun(&shared.client, message, &body, values) {
-            Ok(end) => return end,
-            Err(error) => {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "the body of a chord cannot be sent: it fails"
-                );
-                let text = format!("Callback error: {error}");
-                ChordFailure::own(workflow::chord_failed(&text))
+        Header::Succeeded(values) => {
+            let inherits = shared.joiner.inherit_priority;
+            let priority = inherits.then_some(message.properties.priority);
+            match begun(&shared.client, message, &body, values, priority) {
+                Ok(end) => return end,
+                Err(error) => {
+                    error!(
+                        error = &error as &dyn std::error::Error,
+                        "the body of a chord cannot be sent: it fails"
+                    );
+                    let text = format!("Callback error: {error}");
+                    ChordFailure::own(workflow::chord_failed(&text))
+                }
             }
-        },
+        }
         Header::Failed { member, recorded } => ChordFailure::of_member(&member, &recorded),
         Header::GivenUp(exception) => ChordFailure::own(Header::given_up(&exception)),
     };
@@ -138,11 +144,13 @@ fn begun(
     message: &Message,
     body: &Signature,
     values: Value,
+    priority: Option<i64>,
 ) -> Result<End, JoinError> {
     // A body whose options name the first task of its workflow keeps it.
     let root = given(body, "root_id").and_then(Value::as_str);
     let start = Start {
         parent_id: Some(message.headers.id.clone()),
+        default_priority: priority,
         root_id: Some(root.map_or_else(|| workflow::root(message), TaskId::from)),
         prepend: Some(values),
         ..Start::default()
@@ -174,9 +182,10 @@ impl Joiner {
             .broker
             .chord_members(&part.place, &part.group_key)
             .await?;
+        // Each is forgotten as it is read: there may be a hundred thousand.
         let members: Vec<Member> = members
-            .iter()
-            .map(|raw| Member::read(raw))
+            .into_iter()
+            .map(|raw| Member::read(&raw))
             .collect::<Result<_, _>>()?;
         let failed = members
             .iter()
@@ -191,7 +200,8 @@ impl Joiner {
             Some(group) => self.structured(&group, members).await?,
             None => Value::List(members.into_iter().map(|member| member.result).collect()),
         };
-        begun(&self.client, message, body, values).map(Joined::Yes)
+        let priority = self.inherit_priority.then_some(message.properties.priority);
+        begun(&self.client, message, body, values, priority).map(Joined::Yes)
     }
 
     /// The results in the shape of a header that has groups inside, which its producer saved for this.

@@ -1,6 +1,6 @@
 //! A chord whose header failed: its body, what was to follow it, and who is told.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use lovage_client::canvas::{given, listed, subtasks};
 use lovage_protocol::{ExceptionInfo, Message, Signature, State, TaskId, TaskMeta, Value, time};
@@ -63,9 +63,10 @@ impl ChordFailure {
             Some("group") => subtasks(body).unwrap_or_default(),
             _ => Vec::new(),
         };
-        if !self.told {
-            self.tell(shared, message, body, &members, &mut end);
-        }
+        let mut children = match self.told {
+            true => HashMap::new(),
+            false => self.tell(shared, message, body, &members, &mut end),
+        };
         let with_cause: HashSet<TaskId> = members.iter().filter_map(result_id).collect();
         let never = never_run(vec![body.clone()]);
         let ids = never
@@ -81,7 +82,7 @@ impl ChordFailure {
                 status: State::Failure,
                 result: exception.to_value(),
                 traceback: None,
-                children: Some(Vec::new()),
+                children: Some(children.remove(&id).unwrap_or_default()),
                 date_done: Some(time::format_iso(shared.client.clock().now())),
                 group_id: None,
                 parent_id: None,
@@ -92,6 +93,8 @@ impl ChordFailure {
         end
     }
 
+    /// Tells the error callbacks; gives those that are sent, as the children of whose failure they are told of
+    /// (`celery/backends/base.py`, `chord_error_from_stack`).
     fn tell(
         &self,
         shared: &Shared,
@@ -99,11 +102,12 @@ impl ChordFailure {
         body: &Signature,
         members: &[Signature],
         end: &mut End,
-    ) {
+    ) -> HashMap<TaskId, Vec<Value>> {
+        let mut children = HashMap::new();
         let mut tell = |of: &Signature, errbacks, exception: &ExceptionInfo| {
             let Some(id) = result_id(of) else { return };
             let failed = FailedTask {
-                id,
+                id: id.clone(),
                 name: of.task.clone(),
                 root_id: workflow::root(message),
                 parent_id: Some(message.headers.id.clone()),
@@ -114,9 +118,11 @@ impl ChordFailure {
             end.publishes.extend(told.publishes);
             end.results.extend(told.results);
             end.calls.extend(told.calls);
+            children.insert(id, told.children);
         };
         if members.is_empty() {
-            return tell(body, result_errbacks(body), &self.exception);
+            tell(body, result_errbacks(body), &self.exception);
+            return children;
         }
         let of_all = listed(body, "link_error");
         for member in members {
@@ -128,6 +134,7 @@ impl ChordFailure {
             }
             tell(member, errbacks, &self.cause);
         }
+        children
     }
 }
 

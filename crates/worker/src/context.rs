@@ -7,7 +7,10 @@ use std::sync::{
 
 use chrono::{DateTime, Utc};
 use lovage_client::Client;
-use lovage_protocol::{Embed, Map, Message, QueueName, Signature, State, TaskId, TaskMeta, Value};
+use lovage_protocol::{
+    Embed, Map, Message, QueueName, Signature, State, TaskId, TaskMeta, Value,
+    canvas::{CanvasError, IntoCanvas, Starts},
+};
 use lovage_results::ResultStore;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -289,12 +292,16 @@ impl Context {
     /// a message that comes twice adds once.
     ///
     /// # Errors
-    /// When the task is no member of a chord.
-    pub fn add_to_chord(&self, signature: Signature) -> Result<(), NoChord> {
+    /// When the task is no member of a chord, or an argument has no JSON form.
+    pub fn add_to_chord<C>(&self, canvas: C) -> Result<(), AddError>
+    where
+        C: IntoCanvas,
+        C::Takes: Starts,
+    {
         if !self.inner.in_chord {
-            return Err(NoChord);
+            return Err(AddError::NoChord);
         }
-        self.add_members(vec![signature]);
+        self.add_members(vec![canvas.into_canvas().into_signature()?]);
         Ok(())
     }
 
@@ -330,10 +337,17 @@ impl Context {
     }
 }
 
-/// The task is no member of a chord.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the task is not a member of any chord")]
-pub struct NoChord;
+/// Why nothing was added to a chord.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// The task is no member of a chord.
+    #[error("the task is not a member of any chord")]
+    NoChord,
+    /// What was to be added cannot be written.
+    #[error(transparent)]
+    Canvas(#[from] CanvasError),
+}
 
 /// Why an event was not sent.
 #[derive(Debug, thiserror::Error)]

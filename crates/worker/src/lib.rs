@@ -93,7 +93,7 @@ mod worker;
 mod workflow;
 
 pub use catalogue::Catalogue;
-pub use context::{Context, NoChord};
+pub use context::{AddError, Context};
 pub use engine::Summary;
 pub use errback::{Failed, FailedTask};
 pub use error::{BuildError, ChildError, ControlError, Error};

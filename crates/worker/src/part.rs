@@ -106,6 +106,7 @@ fn part(
         group_key: shared.results.group_key(group),
         task_id: id.clone(),
         member: shared.results.encode_value(&member),
+        body: body.to_value().to_json().into(),
         // Group indexes are small; one beyond 2^53 would sort with its neighbours.
         index: index
             .and_then(|index| i32::try_from(index).ok())

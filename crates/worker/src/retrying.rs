@@ -122,25 +122,36 @@ pub(crate) fn arguments(
 ) -> (Option<Vec<Value>>, Option<Map>) {
     let names = || spec.params.iter().map(|param| param.name.as_str());
     let (mut args, mut kwargs) = (changes.args.clone(), changes.kwargs.clone());
-    if let Some(args) = &args {
-        let kept = kwargs.get_or_insert_with(|| body.kwargs.clone());
-        for name in names().take(args.len()) {
-            kept.shift_remove(name);
-        }
-    } else if let (Some(kwargs), Value::List(before)) = (&mut kwargs, &body.args) {
-        let mut before = before.clone();
-        for (place, name) in before.iter_mut().zip(names()) {
-            if let Some(value) = kwargs.shift_remove(name) {
-                *place = value;
+    match (&args, &mut kwargs) {
+        (Some(args), None) => {
+            let mut kept = body.kwargs.clone();
+            for name in names().take(args.len()) {
+                kept.shift_remove(name);
             }
+            return (Some(args.clone()), Some(kept));
         }
-        args = Some(before);
+        (None, Some(kwargs)) => {
+            let Value::List(before) = &body.args else {
+                return (None, Some(kwargs.clone()));
+            };
+            let mut before = before.clone();
+            for (place, name) in before.iter_mut().zip(names()) {
+                if let Some(value) = kwargs.shift_remove(name) {
+                    *place = value;
+                }
+            }
+            args = Some(before);
+        }
+        // What was said in full is not touched.
+        _ => {}
     }
     (args, kwargs)
 }
 
 #[cfg(test)]
 mod tests {
+    use lovage_registry::Param;
+
     use super::*;
 
     fn failure(module: &str, class: &str) -> Failure {
@@ -180,6 +191,60 @@ mod tests {
         check(&["LookupError"], "builtins", "KeyError", true);
         check(&["Exception"], "app", "Anything", true);
         check(&["builtins.OSError"], "builtins", "TimeoutError", true);
+    }
+
+    fn object(json: &str) -> Map {
+        match Value::from_json(json.as_bytes()) {
+            Ok(Value::Map(map)) => map,
+            other => panic!("{other:?} is no object"),
+        }
+    }
+
+    /// The arguments of `task(a, b, c)` as JSON, called with `args` and `kwargs` and retried with the others.
+    fn merged(
+        args: &str,
+        kwargs: &str,
+        new_args: Option<&str>,
+        new_kwargs: Option<&str>,
+    ) -> String {
+        let list = |json: &str| match Value::from_json(json.as_bytes()) {
+            Ok(Value::List(items)) => items,
+            other => panic!("{other:?} is no list"),
+        };
+        let mut spec = TaskSpec::variadic("t");
+        spec.params = ["a", "b", "c"]
+            .map(|name| Param::new(name, true.into()))
+            .into();
+        let changes = RetryChanges {
+            args: new_args.map(list),
+            kwargs: new_kwargs.map(object),
+            ..RetryChanges::default()
+        };
+        let body = Body::new(list(args), object(kwargs));
+        let (args, kwargs) = arguments(&spec, &body, &changes);
+        let args = args.map(Value::List).map(|args| args.to_json());
+        let kwargs = kwargs.map(Value::Map).map(|kwargs| kwargs.to_json());
+        format!(
+            "{} {}",
+            args.as_deref().unwrap_or("-"),
+            kwargs.as_deref().unwrap_or("-")
+        )
+    }
+
+    #[test]
+    fn new_arguments_take_the_place_of_those_of_the_same_name() {
+        let changed = r#"[10] {"b": 2}"#;
+        assert_eq!(
+            merged("[]", r#"{"a": 1, "b": 2}"#, Some("[10]"), None),
+            changed
+        );
+        let named = merged("[1, 2]", "{}", None, Some(r#"{"b": 20, "c": 30}"#));
+        assert_eq!(named, r#"[1, 20] {"c": 30}"#);
+        let other = merged("[1]", r#"{"b": 2}"#, None, Some(r#"{"c": 30}"#));
+        assert_eq!(other, r#"[1] {"c": 30}"#);
+        let both = merged("[1]", r#"{"b": 2}"#, Some("[5]"), Some(r#"{"a": 6}"#));
+        assert_eq!(both, r#"[5] {"a": 6}"#, "what was said in full stays so");
+        assert_eq!(merged("[1]", r#"{"b": 2}"#, None, None), "- -");
     }
 
     #[test]

@@ -18,7 +18,10 @@ use std::time::Duration;
 
 use celery::error::TaskError;
 use lovage_client::canvas;
-use lovage_protocol::{ExceptionInfo, Signature, Value};
+use lovage_protocol::{
+    ExceptionInfo, Signature, Value,
+    canvas::{IntoCanvas, Starts},
+};
 
 use crate::{context, outcome::RetryChanges};
 
@@ -110,7 +113,28 @@ pub fn retry_with(
 /// Ends the task by having another one, or a canvas, take its place: its id, its place in a group, chord and chain, its
 /// callbacks. Nothing is stored for the task itself, and what replaces it is sent in the step that ends it. The result of a
 /// group is the list of its members' results.
-pub fn replace(by: Signature) -> TaskError {
+///
+/// It takes a typed canvas, `signal::replace(chain![add::s(1, 2), double::partial()])`, or a signature of the wire. Whether the
+/// canvas gives what the task was to return is not checked.
+pub fn replace<C>(by: C) -> TaskError
+where
+    C: IntoCanvas,
+    C::Takes: Starts,
+{
+    match by.into_canvas().into_signature() {
+        Ok(by) => replace_by(by),
+        Err(error) => raise("ValueError", told(&error)),
+    }
+}
+
+/// An error and what caused it, in one line.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+fn replace_by(by: Signature) -> TaskError {
     let refused = |text: &str| {
         let arguments = vec![Value::Str(text.to_owned())];
         let class = "ImproperlyConfigured";

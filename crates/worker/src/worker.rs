@@ -284,6 +284,7 @@ impl Worker {
             broker: Arc::clone(&broker),
             client: client.clone(),
             results: Arc::clone(&results),
+            inherit_priority: settings.tasks.inherit_parent_priority,
         };
         // Settings were checked when they were read: a name that is none was refused there.
         let forward = settings

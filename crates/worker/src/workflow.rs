@@ -104,6 +104,7 @@ fn start(
         prepend,
         chain,
         priority: inherit.then_some(message.properties.priority),
+        default_priority: None,
     }
 }
 
@@ -262,6 +263,8 @@ pub(crate) fn after_failure(
 pub(crate) struct Told {
     pub(crate) publishes: Vec<Publish>,
     pub(crate) results: Vec<ResultWrite>,
+    /// References to the error callbacks that are sent.
+    pub(crate) children: Vec<Value>,
     pub(crate) calls: Vec<ErrorCall>,
 }
 
@@ -304,6 +307,7 @@ pub(crate) fn tell_of_failure(
     Told {
         publishes: sent.publishes,
         results: sent.results,
+        children: sent.children,
         calls,
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use celery::error::TaskError;
 use celery::task::TaskResult;
-use lovage::{Module, State};
+use lovage::canvas::{Canvas, Complete, One, group_of};
+use lovage::{Module, State, chain};
 
 /// What the tasks share: how often each guest was here. A database pool or a mailer would stand here in earnest.
 #[derive(Debug, Default)]
@@ -49,12 +50,39 @@ pub fn bill(
     Ok(f64::from(nights) * price)
 }
 
+/// Adds up bills.
+#[lovage::task(name = "hotel.total")]
+pub fn total(bills: Vec<f64>) -> TaskResult<f64> {
+    Ok(bills.iter().sum())
+}
+
+/// Writes an invoice.
+#[lovage::task(name = "hotel.invoice")]
+pub fn invoice(amount: f64, company: String) -> TaskResult<String> {
+    Ok(format!("{company} owes {amount:.2}"))
+}
+
+/// What a company owes for its guests: their stays are billed side by side, the bills added up, the sum invoiced.
+pub fn company_invoice(
+    company: &str,
+    nights: impl IntoIterator<Item = u32>,
+) -> Canvas<Complete, One<String>> {
+    let stays = group_of(nights.into_iter().map(|nights| bill::s(nights, 90.0)));
+    chain![
+        stays,
+        total::partial(),
+        invoice::partial(company.to_owned())
+    ]
+}
+
 /// Everything that a worker needs to run them.
 pub fn hotel() -> Module {
     Module::new("hotel")
         .state(GuestBook::default())
         .task::<greet>()
         .task::<bill>()
+        .task::<total>()
+        .task::<invoice>()
 }
 
 #[cfg(test)]

@@ -34,4 +34,11 @@ fn the_reception_sends_and_the_hotel_answers() {
     let complained = String::from_utf8_lossy(&sent.stderr);
     assert_eq!(said, "Welcome, Ada! That is 270.\n", "{complained}");
     assert!(sent.status.success());
+    let invoiced = Command::new(env!("CARGO_BIN_EXE_reception"))
+        .args(["Analytical", "3", "2", "2"])
+        .env("CELERY_BROKER_URL", &url)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&invoiced.stdout);
+    assert_eq!(said, "Analytical owes 630.00.\n");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lovage::testing::Harness;
-use own_tasks::{bill, greet, hotel};
+use own_tasks::{bill, company_invoice, greet, hotel};
 
 #[tokio::test]
 async fn a_guest_is_known_on_the_second_visit() {
@@ -40,4 +40,18 @@ async fn the_bill_of_tomorrow_comes_tomorrow() {
     assert_eq!(harness.result(&tomorrow).await.unwrap(), None);
     harness.run_for(day / 2).await.unwrap();
     assert_eq!(harness.result(&tomorrow).await.unwrap(), Some(270.0));
+}
+
+#[tokio::test]
+async fn a_company_gets_one_invoice_for_all_its_guests() {
+    let harness = Harness::start(hotel()).await.unwrap();
+    let sent = harness
+        .client()
+        .apply_async(company_invoice("Analytical", [3, 2, 2]))
+        .await
+        .unwrap();
+    harness.run_until_idle().await.unwrap();
+    assert_eq!(harness.sent::<bill>().len(), 3);
+    let invoice = harness.result(&sent).await.unwrap();
+    assert_eq!(invoice.as_deref(), Some("Analytical owes 630.00"));
 }

@@ -1,7 +1,9 @@
 """The tasks that Lovage's test worker has, for a Python worker beside it: the same names, arguments and ends."""
+import json
 import os
 import time
 
+from celery import chain
 from celery.exceptions import Ignore, Reject
 
 from app import Refused, app
@@ -109,3 +111,55 @@ def turn():
 @app.task(name="test.exit")
 def leave(code):
     os._exit(code)
+
+
+@app.task(name="canvas.add")
+def canvas_add(x, y):
+    return x + y
+
+
+@app.task(name="canvas.mul")
+def canvas_mul(x, y):
+    return x * y
+
+
+@app.task(name="canvas.sum")
+def canvas_sum(numbers):
+    return sum(numbers)
+
+
+@app.task(name="canvas.echo")
+def canvas_echo(it):
+    return it
+
+
+@app.task(name="canvas.fail")
+def canvas_fail(why):
+    raise ValueError(why)
+
+
+@app.task(name="canvas.note")
+def canvas_note(it, *, path):
+    with open(path, "a") as file:
+        file.write(json.dumps(it) + "\n")
+
+
+@app.task(name="canvas.replaced", bind=True)
+def canvas_replaced(self, x):
+    raise self.replace(chain(canvas_add.s(x, 1), canvas_mul.s(2)))
+
+
+@app.task(name="canvas.joins", bind=True)
+def canvas_joins(self, x):
+    self.add_to_chord(canvas_add.s(x, 100))
+    return x
+
+
+@app.task(name="canvas.sends")
+def canvas_sends(x):
+    return chain(canvas_add.s(x, 1), canvas_mul.s(10)).apply_async().id
+
+
+@app.task(name="canvas.stamps", bind=True)
+def canvas_stamps(self):
+    return self.request.stamps or {}

@@ -221,5 +221,6 @@ fn main() -> ExitCode {
     let layered = Module::new("layered").layer(Around).task::<layered>();
     let gated = lovage_integration_tests::gated_tasks::module();
     let peers = lovage_integration_tests::peer_tasks::module();
-    lovage::main(vec![tests, layered, gated, peers])
+    let canvas = lovage_integration_tests::canvas_tasks::module();
+    lovage::main(vec![tests, layered, gated, peers, canvas])
 }

@@ -147,7 +147,7 @@ impl Judge<'_> {
         for (attempt, runs) in attempts {
             let storer = (*attempt == job.retries).then(|| result["by"].as_str().unwrap_or(""));
             if !sent_twice {
-                self.attempt(runs, storer)?;
+                self.attempt(runs, storer, job.in_chord)?;
             }
             sent_twice |= self.died_between_two_steps(runs);
         }
@@ -172,7 +172,8 @@ impl Judge<'_> {
     }
 
     /// One run ended the attempt; every other needs an excuse. `storer` is the worker whose result stands.
-    fn attempt(&self, runs: &[&Run], storer: Option<&str>) -> Result<(), String> {
+    /// `in_chord`: see [`Job::in_chord`].
+    fn attempt(&self, runs: &[&Run], storer: Option<&str>, in_chord: bool) -> Result<(), String> {
         let last = runs.iter().map(|run| run.began).max().unwrap_or(0);
         let excused = |run: &Run| self.deeds.iter().any(|deed| self.excuses(deed, run, last));
         let effective = match storer {
@@ -183,11 +184,11 @@ impl Judge<'_> {
             }
         };
         let effective = effective.unwrap_or(runs.len() - 1);
-        // Celery stores and then acknowledges: one that dies in between leaves a result that stands and a message that is run
-        // again.
-        let (ended, ended_by_celery) =
-            (runs[effective], runs[effective].worker.starts_with(CELERY));
-        let again = |run: &Run| ended_by_celery && excused(ended) && run.began > ended.began;
+        // Celery stores and then acknowledges, and so do we with members of chords: a worker that dies in between leaves a
+        // result that stands and a message that is run again.
+        let ended = runs[effective];
+        let in_two_steps = in_chord || ended.worker.starts_with(CELERY);
+        let again = |run: &Run| in_two_steps && excused(ended) && run.began > ended.began;
         match runs
             .iter()
             .enumerate()
@@ -247,7 +248,7 @@ mod tests {
             lease: Duration::from_micros(100),
         };
         let runs: Vec<&Run> = runs.iter().collect();
-        judge.attempt(&runs, Some(storer)).is_ok()
+        judge.attempt(&runs, Some(storer), false).is_ok()
     }
 
     #[test]
@@ -284,6 +285,20 @@ mod tests {
             "ours does both in one step"
         );
         assert!(!check(&runs("p1"), &[], "p1"), "it did not die");
+    }
+
+    #[test]
+    fn a_worker_may_die_between_a_part_of_a_chord_and_its_ack() {
+        let runs = [run("w1", 10, Some(20)), run("w2", 50, Some(60))];
+        let runs: Vec<&Run> = runs.iter().collect();
+        let died = [deed(What::Killed, 22, 25)];
+        let judge = |deeds| Judge {
+            deeds,
+            lease: Duration::from_micros(100),
+        };
+        assert!(judge(&died).attempt(&runs, Some("w1"), true).is_ok());
+        assert!(judge(&died).attempt(&runs, Some("w1"), false).is_err());
+        assert!(judge(&[]).attempt(&runs, Some("w1"), true).is_err());
     }
 
     #[test]

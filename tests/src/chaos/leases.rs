@@ -45,6 +45,7 @@ pub fn lost_lease(extent: Extent) -> Outcome {
             retries: 0,
             eta: None,
             key: None,
+            in_chord: false,
         });
     }
     let mut begun = Vec::new();

@@ -32,6 +32,8 @@ pub struct Job {
     pub eta: Option<u64>,
     /// What it is unique or limited by.
     pub key: Option<u64>,
+    /// It belongs to a chord: its result and its part are recorded before its message is settled.
+    pub in_chord: bool,
 }
 
 /// What kinds of tasks there are.
@@ -105,6 +107,7 @@ impl Mix {
             retries,
             eta,
             key,
+            in_chord: false,
         };
         (job, message)
     }

@@ -8,9 +8,10 @@
 //!
 //! * [`load`], [`caller`] — the producers · [`tasks`] — what they send · [`stalls`] — who stood still
 //! * [`crew`] — the workers and what was done to them · [`ledger`] — what the tasks wrote down
-//! * [`ear`] — what was announced · [`remains`] — what is in Redis · [`account`] — the verdict
+//! * [`ear`] — what was announced · [`post`] — what was sent · [`remains`] — what is in Redis · [`account`] — the verdict
 //! * [`world`] — these together · [`report`] — the table
-//! * [`deaths`], [`leases`], [`outages`], [`waits`], [`keyed`], [`mixed`], [`soak`] — the scenarios
+//! * [`deaths`], [`leases`], [`outages`], [`waits`], [`keyed`], [`mixed`],
+//!   [`workflows`], [`soak`] — the scenarios
 //!
 //! The test target `chaos` plays each of them briefly, `scripts/chaos` for as long as one likes.
 
@@ -25,12 +26,14 @@ pub mod ledger;
 pub mod load;
 pub mod mixed;
 pub mod outages;
+pub mod post;
 pub mod remains;
 pub mod report;
 pub mod soak;
 pub mod stalls;
 pub mod tasks;
 pub mod waits;
+pub mod workflows;
 pub mod world;
 
 use report::Outcome;
@@ -70,6 +73,8 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("mixed-rust-dies", (3, 40), mixed::rust_dies),
     scenario("mixed-both-die", (2, 20), mixed::both_die),
     scenario("mixed-redis-restart", (2, 20), mixed::redis_restarts),
+    scenario("workflows", (2, 100), workflows::many),
+    scenario("large-chord", (3, 100), workflows::large),
     Scenario {
         name: "soak",
         rounds: (1, 30),

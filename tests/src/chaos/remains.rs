@@ -8,8 +8,20 @@ use crate::redis_server::RedisServer;
 /// Keys that may stay: results and binding tables, as Celery leaves them, and the scenario's own.
 const MAY_STAY: [&str; 3] = ["celery-task-meta-", "_kombu.binding", "chaos:"];
 
-/// Locks that whoever dies with them leaves behind for a while: of kombu's sweep, and of giving back a dead worker's messages.
-const LOCKS: [&str; 2] = ["unacked_mutex", "lovage:reaping:"];
+/// Locks that whoever dies with them leaves behind for a while: of kombu's sweep, and of giving back a dead worker's messages;
+/// and that a chord has ended, by the token that it was ended with.
+const LOCKS: [&str; 3] = ["unacked_mutex", "lovage:reaping:", "lovage:chord:"];
+
+/// What the lists end with in which answers wait for a worker that asked the others as it began.
+const ANSWERS: &str = ".reply.celery.pidbox";
+
+/// What the keys of chords begin with.
+const CHORDS: &str = "celery-taskset-meta-";
+
+/// And by its claim, which is all that stays of a chord's keys.
+fn is_claim(key: &str) -> bool {
+    key.starts_with(CHORDS) && key.ends_with(".c")
+}
 
 /// Every message that waits or is held, each with its place.
 ///
@@ -54,7 +66,10 @@ fn lists(connection: &mut Connection) -> Vec<String> {
     connection
         .keys(format!("{QUEUE}*"))
         .map(|keys: Vec<String>| {
-            let other = |key: &String| MAY_STAY.iter().any(|prefix| key.starts_with(prefix));
+            let other = |key: &String| {
+                let mut prefixes = MAY_STAY.iter().chain([&CHORDS]);
+                prefixes.any(|prefix| key.starts_with(prefix))
+            };
             keys.into_iter().filter(|key| !other(key)).collect()
         })
         .expect("KEYS works")
@@ -107,6 +122,8 @@ pub fn left_over(redis: &RedisServer, with_python: bool) -> Vec<String> {
             return false;
         }
         let passing = LOCKS.iter().any(|prefix| key.starts_with(prefix))
+            || is_claim(key)
+            || key.ends_with(ANSWERS)
             || with_python && key.starts_with("lovage:deaths:");
         let life: i64 = connection.ttl(key).expect("TTL works");
         // Gone in this moment, or it goes by itself.

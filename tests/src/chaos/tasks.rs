@@ -6,7 +6,7 @@ use std::time::Duration;
 use celery::task::TaskResult;
 use lovage::{Module, context, signal};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ledger;
 
@@ -16,7 +16,7 @@ pub const MOST: usize = 4;
 pub const MOST_OF_KEY: usize = 2;
 
 /// What a run leaves behind.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Done {
     number: u64,
     by: String,
@@ -107,9 +107,43 @@ async fn narrow(
     noted.end(number, retries, countdown)
 }
 
+/// A task that begins a chain or is a member of a chord.
+#[lovage::task(name = "chaos.part")]
+async fn part(number: u64, seconds: f64) -> TaskResult<Done> {
+    let noted = Noted::begin();
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    noted.end(number, 0, 0.0)
+}
+
+/// The next step of a chain, which is given the result of the one before.
+#[lovage::task(name = "chaos.step")]
+async fn step(before: Done, number: u64, seconds: f64) -> TaskResult<Done> {
+    let noted = Noted::begin();
+    if before.number + 1 != number {
+        let text = format!("step {number} was given {before:?}");
+        return Err(signal::raise("ValueError", text));
+    }
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    noted.end(number, 0, 0.0)
+}
+
+/// The body of a chord, which is given what its members returned, in their order: those from `first` up to its own number.
+#[lovage::task(name = "chaos.gather")]
+async fn gather(parts: Vec<Done>, number: u64, first: u64) -> TaskResult<Done> {
+    let noted = Noted::begin();
+    if !parts.iter().map(|part| part.number).eq(first..number) {
+        let text = format!("body {number} was not given {first} and those after it in order");
+        return Err(signal::raise("ValueError", text));
+    }
+    noted.end(number, 0, 0.0)
+}
+
 /// All of them.
 pub fn module() -> Module {
     Module::new("chaos")
+        .task::<part>()
+        .task::<step>()
+        .task::<gather>()
         .task::<work>()
         .task::<limited>()
         .task::<gate>()

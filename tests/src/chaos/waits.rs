@@ -188,5 +188,6 @@ fn publish(world: &mut World, task: &str, number: u64, arguments: &Value) {
         retries: 0,
         eta: None,
         key: None,
+        in_chord: false,
     });
 }

@@ -91,9 +91,14 @@ impl World {
         self.ear = Some(Ear::open(&self.redis.client()));
     }
 
+    /// From now on no worker may stand still while messages wait.
+    pub fn watch(&mut self) {
+        self.watch = Some(Watch::begin(self.redis.client()));
+    }
+
     /// Begins to publish.
     pub fn produce(&mut self, mix: Mix) {
-        self.watch = Some(Watch::begin(self.redis.client()));
+        self.watch();
         self.producer = Some(Producer::start(self.redis.client(), mix, self.rng.u64(..)));
     }
 

@@ -8,13 +8,14 @@ use super::{
 };
 use crate::{ChordClose, ChordPart, Consumer, Delivery, Finish, Finished, Settle};
 
-const GROUP: &str = "celery-taskset-meta-g";
+pub(super) const GROUP: &str = "celery-taskset-meta-g";
 
-fn part(stage: &impl Stage, id: &str, index: f64) -> ChordPart {
+pub(super) fn part(stage: &impl Stage, id: &str, index: f64) -> ChordPart {
     ChordPart {
         group_key: GROUP.into(),
         task_id: id.into(),
         member: format!("[1, \"{id}\", \"SUCCESS\", {index}]").into(),
+        body: "{\"task\": \"body\"}".into(),
         index: Some(index),
         more: 0,
         expires: Some(Duration::from_secs(60)),
@@ -24,7 +25,7 @@ fn part(stage: &impl Stage, id: &str, index: f64) -> ChordPart {
 }
 
 /// Writes the size as a producer does, and takes three messages.
-async fn begin(stage: &impl Stage, consumer: &dyn Consumer) -> Vec<Delivery> {
+pub(super) async fn begin(stage: &impl Stage, consumer: &dyn Consumer) -> Vec<Delivery> {
     stage.publish("q", &["0", "1", "2", "3"]).await;
     let taken = fetch(consumer, 4, 4).await;
     let mut size = stage.write(&format!("{GROUP}.s"), "");
@@ -40,7 +41,7 @@ async fn begin(stage: &impl Stage, consumer: &dyn Consumer) -> Vec<Delivery> {
     taken
 }
 
-fn close(stage: &impl Stage, token: &str, failed: bool) -> ChordClose {
+pub(super) fn close(stage: &impl Stage, token: &str, failed: bool) -> ChordClose {
     ChordClose {
         group_key: GROUP.into(),
         place: stage.place(),
@@ -51,7 +52,11 @@ fn close(stage: &impl Stage, token: &str, failed: bool) -> ChordClose {
     }
 }
 
-async fn finish(consumer: &dyn Consumer, delivery: &Delivery, part: ChordPart) -> Option<String> {
+pub(super) async fn finish(
+    consumer: &dyn Consumer,
+    delivery: &Delivery,
+    part: ChordPart,
+) -> Option<String> {
     let finish = Finish {
         chord: Some(part),
         ..end(delivery, Settle::Ack)

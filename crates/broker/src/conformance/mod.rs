@@ -19,6 +19,7 @@ pub mod relaying;
 pub mod revocations;
 mod stage;
 pub mod starting;
+pub mod survey;
 pub mod waiting;
 
 pub use stage::{MemoryStage, RedisStage, Stage};
@@ -81,6 +82,7 @@ macro_rules! conformance_suite {
                 what_was_revoked_is_known_to_who_asks_later, the_oldest_revocations_make_room, a_revocation_is_heard,
                 delayed_messages_of_a_task_are_recalled, delayed_messages_are_recalled_by_what_they_contain
             }
+            survey: { every_message_is_shown_wherever_it_is, a_chord_is_open_until_it_is_closed }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
             exchanges: {
                 a_topic_exchange_matches_words, every_consumer_gets_a_broadcast_once,

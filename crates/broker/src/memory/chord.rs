@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lovage_protocol::Clock;
 
 use super::{MemoryResults, state::unix_time};
-use crate::{ChordPart, ResultWrite};
+use crate::{ChordPart, OpenChord, ResultWrite};
 
 /// For how long an ended chord is remembered.
 const DONE: Duration = Duration::from_secs(300);
@@ -27,6 +27,8 @@ struct Chord {
     members: Vec<(f64, Bytes)>,
     counted: HashSet<String>,
     claim: Option<Claim>,
+    /// Kept until it is ended.
+    body: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,30 @@ impl Chords {
         members.iter().map(|(_, member)| member.clone()).collect()
     }
 
+    pub(super) fn parts(&self, group_key: &str) -> Vec<(f64, Bytes)> {
+        let chord = self.chords.get(group_key);
+        chord.map_or_else(Vec::new, |chord| chord.members.clone())
+    }
+
+    /// One that has not been ended.
+    pub(super) fn open(&self, group_key: &str, results: &MemoryResults) -> Option<OpenChord> {
+        let number = |suffix: &str| {
+            let value = results.get(&format!("{group_key}{suffix}"))?;
+            std::str::from_utf8(&value).ok()?.parse::<u64>().ok()
+        };
+        let now = unix_time(&self.clock);
+        let chord = self.chords.get(group_key);
+        let claim = chord.and_then(|chord| chord.claim.as_ref());
+        Some(OpenChord {
+            group_key: group_key.to_owned(),
+            size: number(".s")? + number(".t").unwrap_or(0),
+            returned: chord.map_or(0, |chord| chord.members.len() as u64),
+            left: None,
+            claimed: claim.is_some_and(|claim| claim.until > now),
+            body: chord.and_then(|chord| chord.body.clone()),
+        })
+    }
+
     /// Records a part; gives true when it completes the chord and the claim is now `token`'s.
     pub(super) fn part(&mut self, part: &ChordPart, token: &str, results: &MemoryResults) -> bool {
         let now = self.expire();
@@ -104,6 +130,9 @@ impl Chords {
         };
         let complete = number(".s")
             .is_some_and(|size| chord.members.len() == size + number(".t").unwrap_or(0));
+        if !complete && number(".s").is_some() {
+            chord.body.get_or_insert_with(|| part.body.clone());
+        }
         // The same task's claim is one that its worker died with.
         let own = format!("{}:", part.task_id);
         let taken = chord.claim.as_ref().is_some_and(|claim| {
@@ -140,6 +169,7 @@ impl Chords {
             return false;
         }
         results.remove(&size_key(group_key));
+        chord.body = None;
         if !failed {
             results.remove(&format!("{group_key}.t"));
             chord.members.clear();

@@ -16,6 +16,7 @@ mod results;
 mod revocation;
 mod settle;
 mod state;
+mod survey;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -32,7 +33,7 @@ use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
     Destination, Enough, Entry, Error, Line, Peer, Publish, Relay, Relayed, ResultPlace,
-    Revocations, envelope,
+    Revocations, Survey, envelope,
 };
 
 pub use self::{
@@ -264,6 +265,10 @@ impl Broker for MemoryBroker {
     }
 
     fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    fn survey(&self) -> &dyn Survey {
         self
     }
 

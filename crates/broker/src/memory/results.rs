@@ -95,6 +95,17 @@ impl MemoryResults {
         true
     }
 
+    /// The keys between this beginning and this end, without the end.
+    pub fn keys(&self, beginning: &str, end: &str) -> Vec<String> {
+        let table = self.lock();
+        let living = table
+            .records
+            .iter()
+            .filter(|(key, record)| key.starts_with(beginning) && record.is_alive(&table.clock));
+        let found = living.filter_map(|(key, _)| key.strip_suffix(end).map(str::to_owned));
+        found.collect()
+    }
+
     /// Deletes a record; tells whether there was one.
     pub fn remove(&self, key: &str) -> bool {
         let mut table = self.lock();

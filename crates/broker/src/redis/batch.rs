@@ -340,6 +340,7 @@ impl<'k> Batch<'k> {
                         .map_or_else(String::new, |life| seconds(life).to_string()),
                 );
                 cmd.arg(seconds(part.claim)).arg(token).arg(part.more);
+                cmd.arg(&part.body[..]);
             },
         );
         section(&mut cmd, "A", &self.acks, |cmd, item| {

@@ -88,7 +88,7 @@ async fn with_messages(core: &Core, rows: Vec<(Bytes, f64)>) -> Result<Vec<Delay
 }
 
 /// The message of `<length>:<list><message>`.
-fn behind_list(kept: &Bytes) -> Option<Bytes> {
+pub(crate) fn behind_list(kept: &Bytes) -> Option<Bytes> {
     let colon = kept.iter().position(|byte| *byte == b':')?;
     let length: usize = std::str::from_utf8(&kept[..colon]).ok()?.parse().ok()?;
     let from = colon.checked_add(1)?.checked_add(length)?;

@@ -64,6 +64,11 @@ impl Keys {
         }
     }
 
+    /// A name with the prefix of all keys in front.
+    pub(crate) fn prefixed(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
     pub(crate) fn separator(&self) -> &str {
         &self.separator
     }

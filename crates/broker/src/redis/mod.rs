@@ -35,6 +35,7 @@ mod scripts;
 mod sentinel;
 mod server;
 mod servers;
+mod survey;
 mod waiter;
 
 use std::{sync::Arc, time::Duration};
@@ -53,7 +54,8 @@ use self::{
 };
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Entry, Error, Line, Peer, Publish, Relay, Relayed, ResultPlace, Revocations, binding::Member,
+    Entry, Error, Line, Peer, Publish, Relay, Relayed, ResultPlace, Revocations, Survey,
+    binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -262,6 +264,10 @@ impl Broker for RedisBroker {
     }
 
     fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    fn survey(&self) -> &dyn Survey {
         self
     }
 

@@ -1,7 +1,9 @@
 //! Publishing, counting and purging.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use lovage_protocol::QueueName;
+use lovage_protocol::{QueueName, control};
 use redis::Pipeline;
 
 use super::{
@@ -14,6 +16,9 @@ use crate::{Destination, Error, Publish};
 /// So many messages or bytes go into one round trip at most.
 const MOST_MESSAGES: usize = 500;
 const MOST_BYTES: usize = 4 << 20;
+
+/// So long answers to a request are kept for who asked, who looks for them all the time.
+const ANSWER_LIFE: Duration = Duration::from_secs(300);
 
 /// Where a message goes: its list.
 pub(crate) type Pushed = (String, Bytes);
@@ -53,9 +58,14 @@ fn chunk(batch: &[Publish]) -> &[Publish] {
 
 async fn publish_chunk(core: &Core, chunk: &[Publish]) -> Result<(), Error> {
     let mut pushes: Vec<Pushed> = Vec::with_capacity(chunk.len());
+    let mut answered = Vec::new();
     for publish in chunk {
         if !is_broadcast(publish) {
-            pushes.extend(resolve(core, &core.link, Patience::Bounded, publish).await?);
+            let resolved = resolve(core, &core.link, Patience::Bounded, publish).await?;
+            if is_answer(publish) {
+                answered.extend(resolved.iter().map(|(list, _)| list.clone()));
+            }
+            pushes.extend(resolved);
         }
     }
     fanout::send_all(core, &core.link, Patience::Bounded, chunk).await?;
@@ -68,12 +78,20 @@ async fn publish_chunk(core: &Core, chunk: &[Publish]) -> Result<(), Error> {
         }
         core.expiring.prolong(&same[0].0, &mut pipeline);
     }
+    for list in answered {
+        pipeline.cmd("EXPIRE").arg(list).arg(ANSWER_LIFE.as_secs());
+    }
     if !pipeline.is_empty() {
         core.link
             .send(Request::Many(&pipeline), Patience::Bounded)
             .await?;
     }
     Ok(())
+}
+
+/// Answers to a request of remote control wait for who asked, and for nobody when that one has died meanwhile.
+fn is_answer(publish: &Publish) -> bool {
+    matches!(&publish.destination, Destination::Exchange { exchange, .. } if exchange == control::REPLY_EXCHANGE)
 }
 
 fn is_broadcast(publish: &Publish) -> bool {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lovage_broker::{Broker, RedisBroker, Settle, Want, redis_server::RedisServer};
+use lovage_broker::{Broker, Destination, RedisBroker, Settle, Want, redis_server::RedisServer};
 
 use super::{LEASE, ask, consumer, end, envelope, fetch, id, ids, message, queue};
 
@@ -213,4 +213,30 @@ async fn abandoned_messages_of_python_workers_go_back() {
             .unwrap()
             .redelivered()
     );
+}
+
+/// Whoever asked by remote control may have died before the answers came.
+#[tokio::test]
+async fn answers_that_nobody_fetches_end_by_themselves() {
+    let server = RedisServer::start().unwrap();
+    let broker = RedisBroker::connect(&server.settings()).await.unwrap();
+    let exchange = lovage_protocol::control::REPLY_EXCHANGE;
+    let bound: u64 = ask(
+        &server,
+        &[
+            "SADD",
+            &format!("_kombu.binding.{exchange}"),
+            "who-asked\u{6}\u{16}\u{6}\u{16}answers",
+        ],
+    );
+    assert_eq!(bound, 1);
+    let mut answer = message("q", "1");
+    answer.destination = Destination::Exchange {
+        exchange: exchange.to_owned(),
+        routing_key: "who-asked".to_owned(),
+    };
+    broker.publish(&[answer, message("q", "2")]).await.unwrap();
+    let life = |list: &str| -> i64 { ask(&server, &["TTL", list]) };
+    assert!((1..=300).contains(&life("answers")));
+    assert_eq!(life("q"), -1, "tasks do not end by themselves");
 }

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 
-use lovage_protocol::{Signature, SignatureError, TaskId, Value};
-
-use super::parts::{chord, chord_parts, given, group, link, listed, set_subtasks, subtasks};
+use lovage_protocol::{
+    Signature, SignatureError, TaskId, Value,
+    composed::{chord, chord_parts, given, group, link, listed, set_subtasks, subtasks},
+};
 
 /// What of a composed signature's options says who it is and where it belongs; the rest says how its tasks are sent.
 pub(super) const SEAT: [&str; 8] = [
@@ -44,97 +45,126 @@ impl Seat {
     }
 }
 
-/// Freezes a signature in place, with what is `parent` to its first task; gives the reference by which its result is found.
-pub(super) fn freeze(
-    of: &mut Signature,
-    seat: &Seat,
-    parent: Value,
-) -> Result<Value, SignatureError> {
-    match of.subtask_type.as_deref() {
-        Some("chain") => freeze_chain(of, seat, parent),
-        Some("group") => freeze_group(of, seat, parent),
-        Some("chord") => freeze_chord(of, seat, parent),
-        _ => Ok(freeze_task(of, seat, parent)),
-    }
+/// Freezes canvases for one process.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Freezer<'a> {
+    /// Where the results of tasks go that name no other place, for `rpc://`.
+    pub(super) reply_to: &'a str,
 }
 
-fn freeze_task(of: &mut Signature, seat: &Seat, parent: Value) -> Value {
-    let seat = seat.or_own(of);
-    let id = seat.id.unwrap_or_else(|| TaskId::new().as_str().to_owned());
-    let mut set = |name: &str, value: Value| of.options.insert(name.to_owned(), value);
-    set("task_id", id.as_str().into());
-    if let Some(group) = seat.group {
-        set("group_id", group.into());
+impl Freezer<'_> {
+    /// Freezes a signature in place, with what is `parent` to its first task; gives the reference by which its result is found.
+    pub(super) fn freeze(
+        &self,
+        of: &mut Signature,
+        seat: &Seat,
+        parent: Value,
+    ) -> Result<Value, SignatureError> {
+        match of.subtask_type.as_deref() {
+            Some("chain") => self.freeze_chain(of, seat, parent),
+            Some("group") => self.freeze_group(of, seat, parent),
+            Some("chord") => self.freeze_chord(of, seat, parent),
+            _ => Ok(self.freeze_task(of, seat, parent)),
+        }
     }
-    if let Some(index) = seat.index {
-        set("group_index", index.into());
-    }
-    if let Some(chord) = seat.chord {
-        set("chord", chord);
-    }
-    reference(&id, parent, Value::Null)
-}
 
-fn freeze_chain(of: &mut Signature, seat: &Seat, parent: Value) -> Result<Value, SignatureError> {
-    let seat = seat.or_own(of);
-    let mut steps = steps(of)?;
-    let last = steps.len().saturating_sub(1);
-    let mut result = parent;
-    for (index, step) in steps.iter_mut().enumerate() {
-        let own = if index == last {
-            seat.clone()
-        } else {
-            Seat::default()
+    fn freeze_task(&self, of: &mut Signature, seat: &Seat, parent: Value) -> Value {
+        let seat = seat.or_own(of);
+        let id = seat.id.unwrap_or_else(|| TaskId::new().as_str().to_owned());
+        let has_address = of.options.contains_key("reply_to");
+        let mut set = |name: &str, value: Value| of.options.insert(name.to_owned(), value);
+        set("task_id", id.as_str().into());
+        if !has_address {
+            set("reply_to", self.reply_to.into());
+        }
+        if let Some(group) = seat.group {
+            set("group_id", group.into());
+        }
+        if let Some(index) = seat.index {
+            set("group_index", index.into());
+        }
+        if let Some(chord) = seat.chord {
+            set("chord", chord);
+        }
+        reference(&id, parent, Value::Null)
+    }
+
+    fn freeze_chain(
+        &self,
+        of: &mut Signature,
+        seat: &Seat,
+        parent: Value,
+    ) -> Result<Value, SignatureError> {
+        let seat = seat.or_own(of);
+        let mut steps = steps(of)?;
+        let last = steps.len().saturating_sub(1);
+        let mut result = parent;
+        for (index, step) in steps.iter_mut().enumerate() {
+            let own = if index == last {
+                seat.clone()
+            } else {
+                Seat::default()
+            };
+            result = self.freeze(step, &own, result)?;
+        }
+        set_subtasks(of, &steps);
+        if let Some(id) = id_of(&result) {
+            of.options.insert("task_id".to_owned(), id.into());
+        }
+        Ok(result)
+    }
+
+    fn freeze_group(
+        &self,
+        of: &mut Signature,
+        seat: &Seat,
+        parent: Value,
+    ) -> Result<Value, SignatureError> {
+        // A group's own id is never the one that its place has for a task.
+        let id = given(of, "task_id").and_then(Value::as_str);
+        let id = id.map_or_else(|| TaskId::new().as_str().to_owned(), str::to_owned);
+        let seat = seat.or_own(of);
+        let mut members = flat(subtasks(of)?)?;
+        let mut references = Vec::with_capacity(members.len());
+        for (index, member) in (0_i64..).zip(&mut members) {
+            let own = Seat {
+                id: None,
+                group: Some(seat.group.clone().unwrap_or_else(|| id.clone())),
+                index: Some(index),
+                chord: seat.chord.clone(),
+            };
+            references.push(self.freeze(member, &own, Value::Null)?);
+        }
+        set_subtasks(of, &members);
+        of.options.insert("task_id".to_owned(), id.as_str().into());
+        Ok(reference(&id, parent, Value::List(references)))
+    }
+
+    fn freeze_chord(
+        &self,
+        of: &mut Signature,
+        seat: &Seat,
+        parent: Value,
+    ) -> Result<Value, SignatureError> {
+        let seat = Seat {
+            id: given(of, "task_id")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .or_else(|| seat.id.clone()),
+            ..seat.or_own(of)
         };
-        result = freeze(step, &own, result)?;
+        let (header, mut body) = chord_parts(of)?;
+        let mut header_group = group(header.members);
+        if let Some(id) = header.id {
+            header_group.options.insert("task_id".to_owned(), id.into());
+        }
+        let header = self.freeze(&mut header_group, &Seat::default(), parent)?;
+        let result = self.freeze(&mut body, &seat, header)?;
+        of.kwargs
+            .insert("header".to_owned(), header_group.to_value());
+        of.kwargs.insert("body".to_owned(), body.to_value());
+        Ok(result)
     }
-    set_subtasks(of, &steps);
-    if let Some(id) = id_of(&result) {
-        of.options.insert("task_id".to_owned(), id.into());
-    }
-    Ok(result)
-}
-
-fn freeze_group(of: &mut Signature, seat: &Seat, parent: Value) -> Result<Value, SignatureError> {
-    // A group's own id is never the one that its place has for a task.
-    let id = given(of, "task_id").and_then(Value::as_str);
-    let id = id.map_or_else(|| TaskId::new().as_str().to_owned(), str::to_owned);
-    let seat = seat.or_own(of);
-    let mut members = flat(subtasks(of)?)?;
-    let mut references = Vec::with_capacity(members.len());
-    for (index, member) in (0_i64..).zip(&mut members) {
-        let own = Seat {
-            id: None,
-            group: Some(seat.group.clone().unwrap_or_else(|| id.clone())),
-            index: Some(index),
-            chord: seat.chord.clone(),
-        };
-        references.push(freeze(member, &own, Value::Null)?);
-    }
-    set_subtasks(of, &members);
-    of.options.insert("task_id".to_owned(), id.as_str().into());
-    Ok(reference(&id, parent, Value::List(references)))
-}
-
-fn freeze_chord(of: &mut Signature, seat: &Seat, parent: Value) -> Result<Value, SignatureError> {
-    let seat = Seat {
-        id: given(of, "task_id")
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-            .or_else(|| seat.id.clone()),
-        ..seat.or_own(of)
-    };
-    let (header, mut body) = chord_parts(of)?;
-    let mut header_group = group(header.members);
-    if let Some(id) = header.id {
-        header_group.options.insert("task_id".to_owned(), id.into());
-    }
-    let header = freeze(&mut header_group, &Seat::default(), parent)?;
-    let result = freeze(&mut body, &seat, header)?;
-    of.kwargs
-        .insert("header".to_owned(), header_group.to_value());
-    of.kwargs.insert("body".to_owned(), body.to_value());
-    Ok(result)
 }
 
 /// The steps of a chain in their order, as they run one after the other: chains inside are spliced, groups of one are their
@@ -309,12 +339,14 @@ pub(super) fn is_group(reference: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lovage_protocol::Map;
-
-    use super::{
-        super::parts::{chain, chord, group, leaves},
-        *,
+    use lovage_protocol::{
+        Map,
+        composed::{chain, leaves},
     };
+
+    use super::*;
+
+    const FREEZER: Freezer<'_> = Freezer { reply_to: "here" };
 
     fn task(name: &str) -> Signature {
         Signature::new(name, Vec::new(), Map::new())
@@ -364,9 +396,13 @@ mod tests {
     fn frozen_twice_it_is_the_same() {
         let header = [task("a"), chain([task("b"), group([task("c"), task("d")])])];
         let mut whole = chain([chord(header, &task("body")), task("last")]);
-        let first = freeze(&mut whole, &Seat::default(), Value::Null).unwrap();
+        let first = FREEZER
+            .freeze(&mut whole, &Seat::default(), Value::Null)
+            .unwrap();
         let frozen = whole.clone();
-        let again = freeze(&mut whole, &Seat::default(), Value::Null).unwrap();
+        let again = FREEZER
+            .freeze(&mut whole, &Seat::default(), Value::Null)
+            .unwrap();
         assert_eq!((first, frozen), (again, whole));
     }
 
@@ -393,6 +429,8 @@ mod tests {
         let bytes = whole.to_value().to_json();
         let read = Value::from_json(bytes.as_bytes()).unwrap();
         let mut whole = Signature::from_value(read).unwrap();
-        freeze(&mut whole, &Seat::default(), Value::Null).unwrap();
+        FREEZER
+            .freeze(&mut whole, &Seat::default(), Value::Null)
+            .unwrap();
     }
 }

@@ -1,12 +1,14 @@
 //! The messages that begin a frozen canvas.
 
 use lovage_broker::{ResultPlace, ResultWrite};
-use lovage_protocol::{Map, Signature, SignatureError, TaskId, Value};
+use lovage_protocol::{
+    Map, Signature, SignatureError, TaskId, Value,
+    composed::{chord_parts, given, leaves, link, listed, set_listed, subtasks},
+};
 
 use super::{
     Plan,
-    freeze::{SEAT, Seat, flat, freeze, is_group, reference, upgrade},
-    parts::{chord_parts, given, leaves, link, listed, set_listed, subtasks},
+    freeze::{Freezer, SEAT, Seat, flat, is_group, reference, upgrade},
     unlock,
 };
 use crate::{
@@ -25,16 +27,25 @@ pub struct Start {
     pub prepend: Option<Value>,
     /// What comes after the whole, reversed as on the wire.
     pub chain: Vec<Signature>,
-    /// The priority of the task that it follows, when it is to be inherited.
+    /// The priority of the task that it follows, when it is to be inherited: it stands above those of the parts
+    /// (`celery/app/trace.py`).
     pub priority: Option<i64>,
+    /// The priority of the task that sends it, when it is to be inherited: for parts that have none (`celery/app/base.py`,
+    /// `send_task`).
+    pub default_priority: Option<i64>,
 }
 
 pub(super) fn plan(client: &Client, canvas: &Signature, start: &Start) -> Result<Plan, Error> {
     let mut canvas = canvas.clone();
-    let reference = freeze(&mut canvas, &Seat::default(), Value::Null)
+    let freezer = Freezer {
+        reply_to: client.composer().reply_to(),
+    };
+    let reference = freezer
+        .freeze(&mut canvas, &Seat::default(), Value::Null)
         .map_err(|error| Error::invalid(&canvas.task, error.to_string()))?;
     let mut launch = Launch {
         client,
+        freezer,
         start,
         plan: Plan {
             messages: Vec::new(),
@@ -53,6 +64,7 @@ pub(super) fn plan(client: &Client, canvas: &Signature, start: &Start) -> Result
 
 struct Launch<'a> {
     client: &'a Client,
+    freezer: Freezer<'a>,
     start: &'a Start,
     plan: Plan,
 }
@@ -90,6 +102,7 @@ impl Launch<'_> {
             chain: rest,
             group: None,
             priority: self.start.priority,
+            default_priority: self.start.default_priority,
         };
         let call = signature::outgoing(of, follow)?;
         let prepared = self.client.prepare(&call)?;
@@ -129,11 +142,15 @@ impl Launch<'_> {
         let damaged = |error: SignatureError| Error::invalid(&of.task, error.to_string());
         rest.extend(listed(of, "chain"));
         if let Some(mut chord) = upgrade(of, &mut rest).map_err(damaged)? {
-            freeze(&mut chord, &Seat::default(), Value::Null).map_err(damaged)?;
+            self.freezer
+                .freeze(&mut chord, &Seat::default(), Value::Null)
+                .map_err(damaged)?;
             return self.send(&chord, prepend, rest);
         }
         if self.plan.child.is_none() {
-            let whole = freeze(&mut of.clone(), &Seat::default(), Value::Null);
+            let whole = self
+                .freezer
+                .freeze(&mut of.clone(), &Seat::default(), Value::Null);
             self.plan.child = Some(whole.map_err(damaged)?);
         }
         for mut member in subtasks(of).map_err(damaged)? {
@@ -203,7 +220,9 @@ impl Launch<'_> {
             group: Some(group.clone()),
             ..Seat::default()
         };
-        freeze(&mut body, &seat, Value::Null).map_err(damaged)?;
+        self.freezer
+            .freeze(&mut body, &seat, Value::Null)
+            .map_err(damaged)?;
         let mut members = flat(header.members).map_err(damaged)?;
         if members.is_empty() {
             let nothing = Value::List(Vec::new());
@@ -219,7 +238,11 @@ impl Launch<'_> {
                 index: Some(index),
                 chord: Some(waiting.clone()),
             };
-            references.push(freeze(member, &seat, Value::Null).map_err(damaged)?);
+            references.push(
+                self.freezer
+                    .freeze(member, &seat, Value::Null)
+                    .map_err(damaged)?,
+            );
             size += leaves(member).map_err(damaged)?;
             hand_on(member, &of.options);
         }

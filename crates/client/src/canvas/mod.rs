@@ -8,17 +8,18 @@
 
 mod freeze;
 mod launch;
-mod parts;
+mod typed;
 mod unlock;
 
 use lovage_broker::{Publish, ResultWrite};
 use lovage_protocol::{Signature, SignatureError, TaskId, Value};
 
 pub use launch::Start;
-pub use parts::{
+pub use lovage_protocol::composed::{
     Header, chain, chord, chord_parts, given, group, leaves, link, listed, set_listed,
     set_subtasks, subtasks,
 };
+pub use typed::Awaited;
 
 use crate::{Client, Error, Prepared, context::Sending};
 
@@ -55,7 +56,7 @@ impl Plan {
 /// When one of them is no signature.
 pub fn steps(of: &Signature) -> Result<Vec<Signature>, SignatureError> {
     // Spliced into another, its own options come where they belong.
-    freeze::steps(&mut parts::chain([of.clone()]))
+    freeze::steps(&mut chain([of.clone()]))
 }
 
 impl Client {
@@ -79,7 +80,7 @@ impl Client {
                 .as_ref()
                 .and_then(|sending| sending.parent_id.clone()),
             root_id: sending.as_ref().and_then(|sending| sending.root_id.clone()),
-            priority: sending.as_ref().and_then(|sending| sending.priority),
+            default_priority: sending.as_ref().and_then(|sending| sending.priority),
             ..Start::default()
         };
         let plan = self.plan(canvas, &start)?;

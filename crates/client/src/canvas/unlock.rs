@@ -1,9 +1,9 @@
 //! Chords whose parts nobody counts: a task asks again and again whether the header has ended (`celery/backends/base.py`,
 //! `fallback_chord_unlock`).
 
-use lovage_protocol::{Map, Signature, Value};
+use lovage_protocol::{Map, Signature, Value, composed::given};
 
-use super::{Start, parts::given};
+use super::Start;
 use crate::{
     Client, Error, Prepared,
     signature::{self, Follow},
@@ -49,6 +49,7 @@ pub(super) fn unlock(
     let follow = Follow {
         parent_id: start.parent_id.clone(),
         root_id: start.root_id.clone(),
+        default_priority: start.default_priority,
         ..Follow::default()
     };
     client.prepare(&signature::outgoing(&of, follow)?)

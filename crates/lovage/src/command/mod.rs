@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod control;
 pub(crate) mod dlq;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod inspect;
 pub(crate) mod list;

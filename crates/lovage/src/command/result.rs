@@ -1,5 +1,7 @@
 //! `lovage result`: what came of a task.
 
+mod tree;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -22,6 +24,7 @@ use crate::{
 Examples:
   lovage result 3f2c… --wait --timeout 30
   lovage result 3f2c… --traceback
+  lovage result 3f2c… --tree
   lovage result 3f2c… --json | jq .status")]
 pub(crate) struct ResultArgs {
     /// The task's id
@@ -36,6 +39,9 @@ pub(crate) struct ResultArgs {
     /// Print where it failed
     #[arg(long, conflicts_with = "json")]
     traceback: bool,
+    /// Print the workflow that it belongs to, as it stands: the results that are stored, and the messages that are under way
+    #[arg(long, conflicts_with_all = ["wait", "traceback"])]
+    tree: bool,
     /// Print the whole record as it is stored
     #[arg(long)]
     json: bool,
@@ -45,6 +51,14 @@ pub(crate) struct ResultArgs {
 pub(crate) async fn run(args: ResultArgs, settings: &Settings) -> Result<u8, Failure> {
     let id = TaskId::from(args.id.as_str());
     let results = connect::results(settings).await?;
+    if args.tree {
+        // Without a broker there are results all the same.
+        let broker = match &settings.broker.url {
+            Some(_) => Some(connect::broker(settings).await?),
+            None => None,
+        };
+        return tree::show(&id, &*results, broker.as_deref(), args.json).await;
+    }
     let meta = if args.wait {
         let watch = results.watch(&id).await?;
         watch.ready(Some(args.timeout.unwrap_or(FOR_EVER))).await?

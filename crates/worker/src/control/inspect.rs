@@ -245,7 +245,7 @@ impl Panel {
             .map(|(name, value)| format!("{name}: {}\n", repr::python_repr(value)))
             .collect();
         format!(
-            "\nsoftware -> lovage:{} (speaks celery:5.7.0) rust:{}\nplatform -> system:{} arch:{}\n            kernel version:{} imp:Rust\nloader   -> lovage::main\nsettings -> transport:{} results:{}\n\n{changed}",
+            "\nsoftware -> celery:5.7.0 (lovage:{}) rust:{}\nplatform -> system:{} arch:{}\n            kernel version:{} imp:Rust\nloader   -> lovage::main\nsettings -> transport:{} results:{}\n\n{changed}",
             machine::SW_VERSION,
             env!("CARGO_PKG_RUST_VERSION"),
             machine::SW_SYSTEM,

@@ -18,7 +18,8 @@
 --         I  item, key, life in seconds                  count a death
 --         K  item, key                                   forget the deaths
 --         G  item, root, id, tag, end or again, pause in ms        leave the gate, see gate.lua
---         C  database, item, group key, task id, member, score, life in s or '', claim in s, token, parts more
+--         C  database, item, group key, task id, member, score, life in s or '', claim in s, token, parts more,
+--            body
 -- Returns '<number>|<items that were not ours>|<items whose claim holds>', or 'ALIVE', or 'STALE'.
 local field, number = ARGV[1], ARGV[2]
 if field ~= '' then
@@ -64,7 +65,7 @@ local function select(wanted)
   end
 end
 
-local width = { T = 1, J = 2, P = 4, S = 1, U = 1, A = 1, D = 4, I = 3, K = 2, G = 6, C = 10 }
+local width = { T = 1, J = 2, P = 4, S = 1, U = 1, A = 1, D = 4, I = 3, K = 2, G = 6, C = 11 }
 local at = 7 + n
 -- Whatever could refuse is asked before the first write, as there is no way back after it.
 local function failed(err)
@@ -83,7 +84,7 @@ while ARGV[at] == 'T' or ARGV[at] == 'J' do
       select(ARGV[at])
       local group = ARGV[at + 1]
       wrong = check(group .. '.j', 'zset') or check(group .. '.d', 'set') or check(group .. '.t', 'string')
-        or check(group .. '.s', 'string') or check(group .. '.c', 'string')
+        or check(group .. '.s', 'string') or check(group .. '.c', 'string') or check(group .. '.b', 'string')
       select(home)
     end
     if wrong then return failed(wrong) end
@@ -162,7 +163,7 @@ function sections.C(item, a)
       if ARGV[a + 9] ~= '0' then call('INCRBY', group .. '.t', ARGV[a + 9]) end
     end
     if ARGV[a + 6] ~= '' then
-      for _, suffix in ipairs({ '.j', '.t', '.s', '.d', '' }) do
+      for _, suffix in ipairs({ '.j', '.t', '.s', '.d', '.b', '' }) do
         call('EXPIRE', group .. suffix, ARGV[a + 6])
       end
     end
@@ -173,6 +174,9 @@ function sections.C(item, a)
         call('SET', group .. '.c', ARGV[a + 8], 'EX', ARGV[a + 7])
         claimed[#claimed + 1] = item - 1
       end
+    elseif size and call('EXISTS', group .. '.b') == 0 then
+      -- Ours, for whoever has to end a chord whose messages are gone. Celery, which may end it, leaves the key to its time.
+      call('SET', group .. '.b', ARGV[a + 10], 'EX', ARGV[a + 6] ~= '' and ARGV[a + 6] or 604800)
     end
   end
   select(home)

@@ -19,9 +19,9 @@ if not ours then
   return 0
 end
 if ARGV[5] == '1' then
-  redis.call('DEL', group .. '.s')
+  redis.call('DEL', group .. '.s', group .. '.b')
 else
-  redis.call('DEL', group .. '.j', group .. '.t', group .. '.s', group .. '.d')
+  redis.call('DEL', group .. '.j', group .. '.t', group .. '.s', group .. '.d', group .. '.b')
   redis.call('SET', group .. '.c', 'done', 'EX', 300)
 end
 redis.call('SELECT', home)

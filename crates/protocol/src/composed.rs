@@ -1,6 +1,9 @@
-//! Composed signatures taken apart, and what their options say.
+//! Chains, groups and chords as signatures: put together, taken apart, linked and stamped (`celery/canvas.py`).
 
-use lovage_protocol::{Map, Signature, SignatureError, Value};
+use crate::{
+    signature::{Signature, SignatureError},
+    value::{Map, Value},
+};
 
 /// An option that is there; null is Celery's "not given".
 pub fn given<'a>(of: &'a Signature, option: &str) -> Option<&'a Value> {
@@ -116,6 +119,91 @@ pub fn link(to: &mut Signature, option: &str, more: &[Signature]) -> Result<(), 
     Ok(())
 }
 
+/// Lets a signature take nothing more than it has: of a group and of a chord's header it is each member that says so
+/// (`celery/canvas.py`, `set_immutable`).
+///
+/// # Errors
+/// When a part of it is no signature.
+pub fn set_immutable(of: &mut Signature) -> Result<(), SignatureError> {
+    match of.subtask_type.as_deref() {
+        Some("group") => {
+            let mut members = subtasks(of)?;
+            members.iter_mut().try_for_each(set_immutable)?;
+            set_subtasks(of, &members);
+        }
+        Some("chord") => {
+            let mut members = chord_parts(of)?.0.members;
+            members.iter_mut().try_for_each(set_immutable)?;
+            set_header(of, &members);
+        }
+        _ => of.immutable = true,
+    }
+    Ok(())
+}
+
+/// Stamps a signature, its links and its parts; the body of a chord is left out, as Celery leaves it (`celery/canvas.py`,
+/// `stamp`). A stamp that is there already is replaced, a list of stamps gets what it had at its end.
+///
+/// # Errors
+/// When a part of it is no signature.
+pub fn stamp(of: &mut Signature, stamps: &Map) -> Result<(), SignatureError> {
+    for option in ["link", "link_error"] {
+        let mut links = listed(of, option);
+        if !links.is_empty() {
+            links.iter_mut().try_for_each(|link| stamp(link, stamps))?;
+            set_listed(of, option, &links);
+        }
+    }
+    match of.subtask_type.as_deref() {
+        Some("chain" | "group") => {
+            let mut parts = subtasks(of)?;
+            parts.iter_mut().try_for_each(|part| stamp(part, stamps))?;
+            set_subtasks(of, &parts);
+        }
+        Some("chord") => {
+            let mut members = chord_parts(of)?.0.members;
+            members.iter_mut().try_for_each(|one| stamp(one, stamps))?;
+            set_header(of, &members);
+        }
+        _ => stamp_task(of, stamps),
+    }
+    Ok(())
+}
+
+fn stamp_task(of: &mut Signature, stamps: &Map) {
+    let before = given(of, "stamped_headers").and_then(Value::as_list);
+    let mut names: Vec<Value> = stamps.keys().map(|name| name.as_str().into()).collect();
+    for name in before.unwrap_or_default() {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    of.options
+        .insert("stamped_headers".to_owned(), Value::List(names));
+    for (name, stamp) in stamps {
+        let mut stamp = stamp.clone();
+        if let (Value::List(new), Some(Value::List(old))) = (&mut stamp, of.options.get(name)) {
+            new.extend(old.iter().cloned());
+        }
+        of.options.insert(name.clone(), stamp);
+    }
+}
+
+fn set_header(of: &mut Signature, members: &[Signature]) {
+    let list = members.iter().map(Signature::to_value).collect();
+    let header = match of.kwargs.get("header") {
+        Some(Value::Map(group)) => {
+            let mut group = group.clone();
+            if let Some(Value::Map(kwargs)) = group.get_mut("kwargs") {
+                kwargs.insert("tasks".to_owned(), Value::List(list));
+            }
+            Value::Map(group)
+        }
+        _ => Value::List(list),
+    };
+    of.kwargs.insert("header".to_owned(), header);
+}
+
 fn fixed(mut signature: Signature) -> Signature {
     signature.immutable = true;
     signature
@@ -186,4 +274,23 @@ pub fn leaves(of: &Signature) -> Result<usize, SignatureError> {
         Some("chord") => leaves(&chord_parts(of)?.1)?,
         _ => 1,
     })
+}
+
+/// A task run for each item of a list, one after the other in one process, for the list of results: `celery.map` gives an
+/// item as the only argument, `celery.starmap` as the list of all of them (`celery/canvas.py`, `xmap` and `xstarmap`).
+pub fn mapped(name: &str, task: &Signature, items: Vec<Value>) -> Signature {
+    let kwargs = [
+        ("task".to_owned(), task.to_value()),
+        ("it".to_owned(), Value::List(items)),
+    ];
+    let mut mapped = Signature::new(name, Vec::new(), Map::from_iter(kwargs));
+    mapped.immutable = true;
+    mapped
+}
+
+/// A group that runs a task for each list of arguments, in pieces of `size` to a `celery.starmap` each (`celery/canvas.py`,
+/// `chunks`). A size of 0 counts as 1.
+pub fn chunked(task: &Signature, items: &[Value], size: usize) -> Signature {
+    let pieces = items.chunks(size.max(1));
+    group(pieces.map(|piece| mapped("celery.starmap", task, piece.to_vec())))
 }
