@@ -81,7 +81,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
             "CELERY_MONGODB_*",
             "CELERY_COSMOSDBSQL_*",
             "CELERY_ELASTICSEARCH_*",
-            "CELERY_DATABASE_ENGINE_CALLBACK",
             "CELERY_RESULT_EXCHANGE",
             "CELERY_RESULT_EXCHANGE_TYPE",
             "CELERY_RESULT_PERSISTENT",
@@ -120,6 +119,7 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         "it is Python's own",
         &[
             "CELERY_IMPORTS",
+            "CELERY_DATABASE_ENGINE_CALLBACK",
             "CELERY_INCLUDE",
             "CELERY_WORKER_AGENT",
             "CELERY_WORKER_AUTOSCALER",
