@@ -7,6 +7,8 @@
 //! |---|---|
 //! | [`outbox`] | rows that were committed become messages, each once |
 //! | [`dead_letters`] | letters move from the broker into the database |
+//! | `turn` | what one keeper does at a time |
 
 pub mod dead_letters;
 pub mod outbox;
+mod turn;

@@ -250,4 +250,16 @@ on_both! {
         assert_eq!(numbers(&stage.sent("q")), (0..50).collect::<Vec<_>>());
         assert_eq!(number(database.reader(), "SELECT count(*) FROM outbox").await, 0);
     }
+
+    async fn a_relay_that_is_stopped_gives_its_lease_up(database: Database) {
+        let stage = Stage::on(&database);
+        let token = CancellationToken::new();
+        let relaying = tokio::spawn(run(stage.parts("a").await, token.clone()));
+        enqueue(database.writer(), ready(1)).await.unwrap();
+        until_empty(&database).await;
+        token.cancel();
+        relaying.await.unwrap();
+        let next = Lease::take(&database, LEASE, "b", Duration::from_secs(60)).await.unwrap();
+        assert!(next.is_some(), "it need not run out");
+    }
 }

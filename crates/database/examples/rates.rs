@@ -72,8 +72,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     task_event::record(&test.database, &trail, Utc::now()).await?;
                 }
             }
-            let rate = tasks as f64 / since.elapsed().as_secs_f64();
-            println!("{kind:?}, events {with_events}: {rate:.0} tasks/s");
+            let milliseconds = since.elapsed().as_millis().max(1);
+            let rate = u128::try_from(tasks)? * 1000 / milliseconds;
+            println!("{kind:?}, events {with_events}: {rate} tasks/s");
             test.end().await;
         }
     }

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use lovage_broker::{Broker, DeadLetter};
 use lovage_database::{
-    Database, lead,
+    Database,
     store::{
         dead_letter::{self, Died},
         task_run,
@@ -19,13 +19,13 @@ use lovage_protocol::TaskId;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::turn::{self, Turns};
+
 /// The name of the lease of the one that moves them.
 pub const LEASE: &str = "keeper:dead-letters";
 
 /// So many letters in one step.
 const BATCH: usize = 200;
-/// After an error.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is needed to move letters.
 #[derive(Clone)]
@@ -77,36 +77,21 @@ pub enum Error {
 
 /// Moves letters, or waits to, until the token is cancelled. Errors are logged and tried again.
 pub async fn run(parts: Parts, token: CancellationToken) {
-    let working = async {
-        loop {
-            let done = lead(
-                &parts.database,
-                LEASE,
-                &parts.holder,
-                parts.lease,
-                async |_| -> Result<(), Error> {
-                    loop {
-                        collect(&parts.database, &*parts.broker).await?;
-                        sleep(parts.poll).await;
-                    }
-                },
-            );
-            let error = match done.await {
-                Ok(Some(Err(error))) => error,
-                Ok(Some(Ok(())) | None) => continue,
-                Err(error) => error.into(),
-            };
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "dead letters cannot be moved, trying again"
-            );
-            sleep(PAUSE).await;
-        }
+    let turns = Turns {
+        database: &parts.database,
+        name: LEASE,
+        holder: &parts.holder,
+        length: parts.lease,
     };
-    tokio::select! {
-        () = token.cancelled() => {}
-        () = working => {}
-    }
+    turn::take(turns, token, async |_| -> Error {
+        loop {
+            if let Err(error) = collect(&parts.database, &*parts.broker).await {
+                return error;
+            }
+            sleep(parts.poll).await;
+        }
+    })
+    .await;
 }
 
 /// Moves all letters there are now, the oldest first, and tells how many.

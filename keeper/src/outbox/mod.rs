@@ -18,13 +18,14 @@ use std::{fmt, sync::Arc, time::Duration};
 use lovage_broker::Broker;
 use lovage_client::Composer;
 use lovage_database::{
-    Database, lead,
+    Database,
     store::{lease::Lease, outbox::Listener},
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::relay::{Relay, Step};
+use crate::turn::{self, Turns};
 
 pub use self::relay::Error;
 
@@ -82,36 +83,15 @@ impl fmt::Debug for Parts {
     }
 }
 
-/// After an error: long enough for a server to come back, short enough for nobody to notice.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Relays, or waits to, until the token is cancelled. Errors are logged and tried again. It stops between two steps.
+/// Relays, or waits to, until the token is cancelled. Errors are logged and tried again.
 pub async fn run(parts: Parts, token: CancellationToken) {
-    let working = async {
-        loop {
-            let lease = lead(
-                &parts.database,
-                LEASE,
-                &parts.holder,
-                parts.lease,
-                async |lease| relay(&parts, lease).await,
-            );
-            let error: Error = match lease.await {
-                Ok(Some(error)) => error,
-                Ok(None) => continue,
-                Err(error) => error.into(),
-            };
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the outbox cannot be relayed, trying again"
-            );
-            sleep(PAUSE).await;
-        }
+    let turns = Turns {
+        database: &parts.database,
+        name: LEASE,
+        holder: &parts.holder,
+        length: parts.lease,
     };
-    tokio::select! {
-        () = token.cancelled() => {}
-        () = working => {}
-    }
+    turn::take(turns, token, async |lease| relay(&parts, lease).await).await;
 }
 
 /// Relays until something goes wrong.

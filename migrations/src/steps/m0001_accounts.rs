@@ -7,7 +7,7 @@ use sea_orm_migration::{
         MigrationTrait, SchemaManager, Table,
     },
     schema::{
-        binary, boolean, integer, json_binary, json_binary_null, string, string_null, string_uniq,
+        blob, boolean, integer, json_binary, json_binary_null, string, string_null, string_uniq,
         text_null, uuid, uuid_null,
     },
 };
@@ -72,7 +72,7 @@ async fn tokens(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(uuid("user_id"))
         // All that came from one login: a token used twice ends the whole family.
         .col(uuid("family"))
-        .col(binary("token_hash").unique_key())
+        .col(blob("token_hash").unique_key())
         .col(made_at(manager.get_database_backend(), "issued_at"))
         .col(instant("expires_at"))
         .col(maybe_instant("used_at"))
@@ -87,7 +87,7 @@ async fn tokens(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(id())
         .col(string("purpose"))
         .col(uuid_null("user_id"))
-        .col(binary("token_hash").unique_key())
+        .col(blob("token_hash").unique_key())
         .col(json_binary_null("detail"))
         .col(made_at(manager.get_database_backend(), "issued_at"))
         .col(instant("expires_at"))
@@ -114,7 +114,7 @@ async fn keys(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(string("name"))
         // What may be shown of it, and how it is found.
         .col(string_uniq("prefix"))
-        .col(binary("secret_hmac"))
+        .col(blob("secret_hmac"))
         .col(uuid_null("user_id"))
         .col(json_binary("scopes"))
         .col(json_binary("queue_globs"))

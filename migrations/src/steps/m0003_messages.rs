@@ -7,7 +7,7 @@ use sea_orm_migration::{
     async_trait::async_trait,
     prelude::{ConnectionTrait, DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, Table},
     schema::{
-        big_integer, binary, binary_null, integer, small_integer_null, string, string_null,
+        big_integer, blob, blob_null, integer, small_integer_null, string, string_null,
         string_uniq, text, text_null,
     },
     sea_orm::DbBackend,
@@ -71,7 +71,7 @@ async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(maybe_instant("expires"))
         .col(text("headers").default("{}"))
         // A message that is made already goes as it is; then only the place and the priority count.
-        .col(binary_null("message"))
+        .col(blob_null("message"))
         .col(string_null("exchange"))
         .col(string_null("routing_key"))
         .col(made_at(manager.get_database_backend(), "created_at"))
@@ -106,9 +106,9 @@ async fn dead_letters(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(counted("id"))
         // Its id at the broker: copied once, however often it is read there.
         .col(string_uniq("source_id"))
-        .col(binary("message"))
+        .col(blob("message"))
         // What is sent instead of it, once somebody has edited it.
-        .col(binary_null("edited"))
+        .col(blob_null("edited"))
         .col(string("code"))
         .col(text("detail"))
         .col(text_null("traceback"))

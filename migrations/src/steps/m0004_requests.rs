@@ -4,8 +4,8 @@ use sea_orm_migration::{
     async_trait::async_trait,
     prelude::{DbErr, DeriveMigrationName, Index, MigrationTrait, SchemaManager, Table},
     schema::{
-        binary, binary_null, integer, json_binary_null, small_integer_null, string, string_null,
-        text, text_null,
+        blob, blob_null, integer, json_binary_null, small_integer_null, string, string_null, text,
+        text_null,
     },
 };
 
@@ -67,11 +67,11 @@ async fn idempotency(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         // Two callers may choose the same key.
         .col(string("caller"))
         .col(string("key"))
-        .col(binary("request_hash"))
+        .col(blob("request_hash"))
         .col(string_null("task_id"))
         // None until the request was answered.
         .col(small_integer_null("status"))
-        .col(binary_null("response"))
+        .col(blob_null("response"))
         .col(made_at(manager.get_database_backend(), "created_at"))
         .col(instant("expires_at"))
         .primary_key(Index::create().col("caller").col("key"))

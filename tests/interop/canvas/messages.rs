@@ -92,7 +92,7 @@ struct Names(HashMap<String, usize>);
 impl Names {
     fn message(&mut self, mut message: Value) -> Value {
         let body = STANDARD.decode(message["body"].as_str().expect("a body"));
-        let body = serde_json::from_slice(&body.expect("base64")).expect("JSON");
+        let body: Value = serde_json::from_slice(&body.expect("base64")).expect("JSON");
         let mut headers = message["headers"].take();
         let mut properties = message["properties"].take();
         let of = |object: &mut Value, name: &str| {
@@ -106,15 +106,14 @@ impl Names {
         for name in ["delivery_tag", "reply_to"] {
             of(&mut properties, name).expect("the property is there");
         }
-        for (object, name) in [
-            (&mut headers, "eta"),
-            (&mut headers, "expires"),
-            (&mut properties, "expiration"),
-        ] {
+        let hide = |object: &mut Value, name: &str| {
             if let Some(time) = object.get_mut(name).filter(|time| !time.is_null()) {
                 *time = "a time".into();
             }
-        }
+        };
+        hide(&mut headers, "eta");
+        hide(&mut headers, "expires");
+        hide(&mut properties, "expiration");
         let mut message = json!({"headers": headers, "body": body, "properties": properties});
         self.rename(&mut message);
         message

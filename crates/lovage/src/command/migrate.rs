@@ -65,6 +65,17 @@ pub(crate) struct StatusArgs {
 pub(crate) async fn run(command: MigrateCommand, settings: &Settings) -> Result<u8, Failure> {
     let database = Database::connect(&settings.database, "migrate").await?;
     let place = settings.database.url.to_string();
+    let done = migrate(command, &database, place).await;
+    // SQLite then has one file again, not three.
+    database.close().await?;
+    done
+}
+
+async fn migrate(
+    command: MigrateCommand,
+    database: &Database,
+    place: String,
+) -> Result<u8, Failure> {
     match command {
         MigrateCommand::Up(args) => {
             let names = lovage_migrations::up(database.writer(), args.steps).await?;
@@ -91,7 +102,7 @@ pub(crate) async fn run(command: MigrateCommand, settings: &Settings) -> Result<
                 args.json,
             )
         }
-        MigrateCommand::Status(args) => status(&database, &place, args.json).await,
+        MigrateCommand::Status(args) => status(database, &place, args.json).await,
     }
 }
 

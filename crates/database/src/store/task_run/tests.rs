@@ -220,7 +220,7 @@ on_both! {
             one.name = Some(format!("app.{}", number % 3));
             one.queue = Some(format!("q{}", number % 2));
             one.worker = Some("w@h".to_owned());
-            one.args = Some(format!("('100%_{number}\\',)"));
+            one.args = Some(format!("('100%_{number}!\\',)"));
             one.root_id = Some(TaskId::from(if number < 10 { "_t%003/".to_owned() } else { format!("_t%{number:03}/") }));
             one
         });
@@ -251,7 +251,7 @@ on_both! {
         assert_eq!(all(both).await.len(), 17);
         let times = Filter { since: Some(time(1)), until: Some(time(3)), ..Filter::default() };
         assert_eq!(all(times).await.len(), 100);
-        let text = Filter { text: Some("100%_24\\'".to_owned()), ..Filter::default() };
+        let text = Filter { text: Some("100%_24!\\'".to_owned()), ..Filter::default() };
         assert_eq!(all(text).await, ["_t%024/"], "the signs of patterns mean themselves");
         let case = Filter { text: Some("APP.1".to_owned()), ..Filter::default() };
         assert_eq!(all(case).await.len(), 83);
