@@ -25,10 +25,10 @@ pub(crate) struct Turns<'t> {
 
 /// Does the work, which ends with an error alone, whenever the lease is ours. Errors are logged, and it is done again. When the
 /// token is cancelled it is dropped where it stands, and the lease is given up, so that another has it at once.
-pub(crate) async fn take<E>(
+pub(crate) async fn take<E, W: Future<Output = E>>(
     turns: Turns<'_>,
     token: CancellationToken,
-    work: impl AsyncFn(Lease) -> E,
+    work: impl Fn(Lease) -> W,
 ) where
     E: Error + From<lovage_database::Error> + 'static,
 {

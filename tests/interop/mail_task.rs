@@ -11,8 +11,7 @@ use lovage_database::{
     testing::{TestDatabase, on_both},
 };
 use lovage_integration_tests::{
-    DeadLetter, LovageWorker, LovageWorkerBuilder, RedisServer, SmtpServer, client_at,
-    dead_letters,
+    DeadLetter, LovageWorker, LovageWorkerBuilder, RedisServer, SmtpServer, client_at, dead_letters,
 };
 use lovage_keeper::outbox::{Parts, relay_now};
 use lovage_mail::{Language, Reset, Template, post, post_again};
@@ -78,7 +77,9 @@ impl<'a> Stage<'a> {
 
     /// Waits for the end of a task; gives its state.
     async fn end(&self, task: &str) -> String {
-        let client = client_at(&self.redis.url(), &self.redis.url()).await.unwrap();
+        let client = client_at(&self.redis.url(), &self.redis.url())
+            .await
+            .unwrap();
         let meta = client.handle::<String>(task).wait(PATIENCE).await.unwrap();
         meta.status.as_str().to_owned()
     }

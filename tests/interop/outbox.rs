@@ -50,7 +50,7 @@ async fn what_is_committed_is_sent_as_celery_sends_it(program: &str, test: &Test
     assert_eq!(headers["id"], json!(id));
     assert_eq!(headers["root_id"], json!(id));
     assert_eq!(headers["task"], json!("rides.confirm"));
-    assert_eq!(headers["argsrepr"], json!("(42,)").clone());
+    assert_eq!(headers["argsrepr"], json!("(42,)"));
     assert_eq!(headers["kwargsrepr"], json!("{'name': 'Zoë'}"));
     assert!(headers["expires"].is_string());
     assert_eq!(sent[0]["properties"]["priority"], json!(3));

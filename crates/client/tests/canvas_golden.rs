@@ -47,6 +47,11 @@ impl Names {
         for varying in ["lang", "origin", "kwargsrepr"] {
             headers.shift_remove(varying).unwrap();
         }
+        // Celery says `false` of tasks that it has registered and null of others, and reads both alike.
+        let ignores = headers.get_mut("ignore_result").unwrap();
+        if *ignores == Value::Null {
+            *ignores = false.into();
+        }
         let embed = Value::List(vec![
             signatures(body.embed.callbacks().unwrap()),
             signatures(body.embed.errbacks().unwrap()),

@@ -18,12 +18,12 @@ use crate::{Database, Error, store::lease::Lease};
 ///
 /// # Cancel safety
 /// Safe: `work` is dropped, and the lease runs out.
-pub async fn lead<T>(
+pub async fn lead<T, W: Future<Output = T>>(
     database: &Database,
     name: &str,
     holder: &str,
     length: Duration,
-    work: impl AsyncFnOnce(Lease) -> T,
+    work: impl FnOnce(Lease) -> W,
 ) -> Result<Option<T>, Error> {
     let pause = length / 3;
     let lease = loop {

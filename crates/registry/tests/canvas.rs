@@ -26,7 +26,7 @@ use tasks::{add, add_all, bound, echo, keyed, mean, nothing, widened};
 
 /// Tasks as a user writes them.
 pub mod tasks {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     use celery::task::TaskResult;
     use lovage_protocol::Value;
@@ -78,7 +78,7 @@ pub mod tasks {
 
     /// Keys that JSON cannot have.
     #[lovage::task(name = "t.keyed")]
-    pub fn keyed(by: HashMap<(u8, u8), u8>) -> TaskResult<usize> {
+    pub fn keyed(by: BTreeMap<(u8, u8), u8>) -> TaskResult<usize> {
         Ok(by.len())
     }
 }

@@ -7,12 +7,18 @@ use lovage_protocol::{Signature, TaskId, Value};
 
 /// The id under which a signature's result is found: its own, or that of a chain's last step or a chord's body.
 pub(crate) fn result_id(of: &Signature) -> Option<TaskId> {
+    // What a frozen chord is named by is its header; its result is its body's.
+    if of.subtask_type.as_deref() == Some("chord")
+        && let Ok((_, body)) = chord_parts(of)
+        && let Some(id) = result_id(&body)
+    {
+        return Some(id);
+    }
     if let Some(id) = given(of, "task_id").and_then(Value::as_str) {
         return Some(TaskId::from(id));
     }
     match of.subtask_type.as_deref() {
         Some("chain") => result_id(subtasks(of).ok()?.last()?),
-        Some("chord") => result_id(&chord_parts(of).ok()?.1),
         _ => None,
     }
 }

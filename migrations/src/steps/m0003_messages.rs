@@ -5,7 +5,10 @@
 
 use sea_orm_migration::{
     async_trait::async_trait,
-    prelude::{ConnectionTrait, DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, Table},
+    prelude::{
+        ConditionalStatement, ConnectionTrait, DbErr, DeriveMigrationName, Expr, ExprTrait,
+        MigrationTrait, SchemaManager, Table,
+    },
     schema::{
         big_integer, blob, blob_null, integer, small_integer_null, string, string_null,
         string_uniq, text, text_null,
@@ -79,10 +82,12 @@ async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(text_null("error"))
         .take();
     manager.create_table(table).await?;
-    // The few that cannot be sent are passed over without being read.
-    manager
-        .create_index(index("outbox", ["refused_at", "id"]))
-        .await?;
+    // Of the few that cannot be sent alone: an index that holds the others too would be read for them, and all of them sorted,
+    // where those of the smallest ids are asked for.
+    let refused = index("outbox", ["refused_at"])
+        .and_where(Expr::col("refused_at").is_not_null())
+        .take();
+    manager.create_index(refused).await?;
     if manager.get_database_backend() == DbBackend::Postgres {
         let connection = manager.get_connection();
         connection

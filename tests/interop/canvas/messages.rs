@@ -47,7 +47,8 @@ impl Scene {
     /// Takes what was sent, the first first, and the sizes of chords.
     fn sent(&self) -> Value {
         let mut messages = Vec::new();
-        for queue in ["celery", "hot"] {
+        // A list for each step of priorities that the tests use.
+        for queue in ["celery", "hot", "hot\u{6}\u{16}3", "hot\u{6}\u{16}6"] {
             let mut waiting = self.redis.waiting_json(queue);
             // They are pushed at the head.
             waiting.reverse();
@@ -111,6 +112,10 @@ impl Names {
                 *time = "a time".into();
             }
         };
+        // Celery says `false` of tasks that it has registered and null of others, and reads both alike.
+        if headers["ignore_result"].is_null() {
+            headers["ignore_result"] = false.into();
+        }
         hide(&mut headers, "eta");
         hide(&mut headers, "expires");
         hide(&mut properties, "expiration");

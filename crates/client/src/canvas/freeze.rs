@@ -159,10 +159,24 @@ impl Freezer<'_> {
             header_group.options.insert("task_id".to_owned(), id.into());
         }
         let header = self.freeze(&mut header_group, &Seat::default(), parent)?;
+        // Their group is named when the chord is sent, by whoever sends it.
+        let mut members = subtasks(&header_group)?;
+        for member in &mut members {
+            if member.subtask_type.is_none() {
+                member.options.shift_remove("group_id");
+            }
+        }
+        set_subtasks(&mut header_group, &members);
         let result = self.freeze(&mut body, &seat, header)?;
         of.kwargs
             .insert("header".to_owned(), header_group.to_value());
         of.kwargs.insert("body".to_owned(), body.to_value());
+        // A Python worker that sends it takes this for the header's id, and not the one inside of the header.
+        if given(of, "task_id").is_none()
+            && let Some(id) = given(&header_group, "task_id")
+        {
+            of.options.insert("task_id".to_owned(), id.clone());
+        }
         Ok(result)
     }
 }

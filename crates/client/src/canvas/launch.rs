@@ -3,7 +3,7 @@
 use lovage_broker::{ResultPlace, ResultWrite};
 use lovage_protocol::{
     Map, Signature, SignatureError, TaskId, Value,
-    composed::{chord_parts, given, leaves, link, listed, set_listed, subtasks},
+    composed::{chord_parts, given, leaves, link, listed, set_listed, set_subtasks, subtasks},
 };
 
 use super::{
@@ -164,6 +164,7 @@ impl Launch<'_> {
                     link(&mut member, option, &own).map_err(damaged)?;
                 }
             }
+            not_a_child(&mut member);
             self.send(&member, prepend, Vec::new())?;
         }
         Ok(())
@@ -223,6 +224,18 @@ impl Launch<'_> {
         self.freezer
             .freeze(&mut body, &seat, Value::Null)
             .map_err(damaged)?;
+        if body.subtask_type.as_deref() == Some("group") {
+            // Celery's producer names the header's group in a group that is the body, and in its tasks.
+            let mut members = subtasks(&body).map_err(damaged)?;
+            for member in members.iter_mut().filter(|one| one.subtask_type.is_none()) {
+                member
+                    .options
+                    .insert("group_id".to_owned(), group.as_str().into());
+            }
+            set_subtasks(&mut body, &members);
+            body.options
+                .insert("group_id".to_owned(), group.as_str().into());
+        }
         let mut members = flat(header.members).map_err(damaged)?;
         if members.is_empty() {
             let nothing = Value::List(Vec::new());
@@ -259,8 +272,9 @@ impl Launch<'_> {
             ));
         }
         self.wait_for(&group, size, references, &body)?;
-        for member in &members {
-            self.send(member, prepend, Vec::new())?;
+        for mut member in members {
+            not_a_child(&mut member);
+            self.send(&member, prepend, Vec::new())?;
         }
         Ok(())
     }
@@ -312,6 +326,16 @@ impl Launch<'_> {
             expires,
             place,
         });
+    }
+}
+
+/// The children of who sends a group are its members, and not in turn what a chord among them ends with (`group._apply_tasks`); a
+/// chord's options are its body's.
+fn not_a_child(member: &mut Signature) {
+    if member.subtask_type.as_deref() == Some("chord") {
+        member
+            .options
+            .insert("add_to_parent".to_owned(), false.into());
     }
 }
 

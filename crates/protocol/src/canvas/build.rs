@@ -130,7 +130,7 @@ impl<T, G> Canvas<T, G> {
         let both = self
             .signature
             .and_then(|before| Ok((before, step.into_canvas().signature?)));
-        Canvas::new(both.and_then(|(before, step)| joined(before, step)))
+        Canvas::new(both.and_then(|(before, step)| joined(&before, step)))
     }
 
     /// Begins a group with this member; see [`group!`](crate::group).
@@ -176,11 +176,11 @@ where
 
 /// Celery's own rules for `before | step` (`celery/canvas.py`, `_merge_chain_step`): chains are one chain, a group that
 /// something follows becomes a chord, and what follows a chord follows its body.
-fn joined(before: Signature, step: Signature) -> Result<Signature, CanvasError> {
-    let damaged = |error| CanvasError::damaged(&before, &error);
+fn joined(before: &Signature, step: Signature) -> Result<Signature, CanvasError> {
+    let damaged = |error| CanvasError::damaged(before, &error);
     let mut steps = match before.subtask_type.as_deref() {
         Some("chain") if before.options.is_empty() && !before.immutable => {
-            composed::subtasks(&before).map_err(damaged)?
+            composed::subtasks(before).map_err(damaged)?
         }
         _ => vec![before.clone()],
     };
@@ -208,7 +208,7 @@ fn joined(before: Signature, step: Signature) -> Result<Signature, CanvasError> 
             }
             (Some("chord"), kind) if kind != Some("chord") => {
                 let (_, body) = composed::chord_parts(last).map_err(damaged)?;
-                let body = joined(body, step)?;
+                let body = joined(&body, step)?;
                 last.kwargs.insert("body".to_owned(), body.to_value());
             }
             _ => steps.push(step),
