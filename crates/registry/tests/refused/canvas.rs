@@ -1,4 +1,4 @@
-#![allow(unused_must_use, reason = "a refused canvas is not used")]
+#![expect(unused_must_use, reason = "a refused canvas is not used")]
 
 extern crate lovage_registry as lovage;
 
