@@ -1,1 +1,0 @@
-//! The HTTP face: poem routes and their schema.

@@ -1,1 +1,0 @@
-//! Decides what is due and sends it, from one leader at a time.
