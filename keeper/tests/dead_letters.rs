@@ -78,6 +78,7 @@ impl Stage {
                     results: Vec::new(),
                     chord: None,
                     leave: None,
+                    record: None,
                 }
             });
             consumer.finish(ends.collect()).await.unwrap();

@@ -15,6 +15,10 @@ REQUIRED = [
     ("the same with one who listens", "heard_ratio", "at least", 60, "×"),
     ("worker CPU per task, with events", "events_cpu_us", "at most", 20, "µs"),
     ("the same with one who listens", "heard_cpu_us", "at most", 20, "µs"),
+    ("drain with the journal on, against Celery", "journal_ratio", "at least", 50, "×"),
+    ("tasks a second into SQLite, beside a worker", "kept_sqlite", "at least", 5_000, "a second"),
+    ("tasks a second into PostgreSQL, beside a worker", "kept_postgres", "at least", 8_000, "a second"),
+    ("a keeper's memory (RSS) under load", "keeper_rss", "at most", 96, "MiB"),
 ]
 
 
@@ -44,6 +48,14 @@ def ratios(figures):
             ours, theirs = events["lovage"][case], events["celery"][case]
             out[f"{name}_ratio"] = ours["tasks_per_second"] / theirs["tasks_per_second"]
             out[f"{name}_cpu_us"] = ours["worker_cpu_us"]
+    journal = figures.get("journal", {})
+    for key, kept in journal.items():
+        out[f"kept_{key}"] = kept["kept_per_second"]
+    if journal:
+        out["keeper_rss"] = max(kept["rss_after_mib"] for kept in journal.values())
+    if journal and celery:
+        slowest = min(kept["drain"]["tasks_per_second"] for kept in journal.values())
+        out["journal_ratio"] = slowest / celery["drain"]["tasks_per_second"]
     return out
 
 
@@ -125,6 +137,19 @@ def events_table(figures):
     return [table]
 
 
+def journal_table(figures):
+    journal = figures.get("journal")
+    if not journal:
+        return []
+    table = [["history, beside one worker", "drain, tasks/s", "worker CPU, µs/task", "journal, bytes/task", "into rows, tasks/s",
+              "keeper CPU, µs/task", "keeper RSS, MiB: idle", "under load"]]
+    for kept in journal.values():
+        table.append([kept["name"], number(kept["drain"]["tasks_per_second"]), number(kept["drain"]["worker_cpu_us"], 1),
+                      number(kept["bytes_per_task"]), number(kept["kept_per_second"]), number(kept["keeper_cpu_us"], 1),
+                      number(kept["rss_mib"]), number(kept["rss_after_mib"])])
+    return [table]
+
+
 def scaling_tables(figures):
     scaling = figures.get("scaling")
     if not scaling:
@@ -173,7 +198,7 @@ def sections(figures, table):
     parts = [table(rows(figures))]
     if publish_rows(figures):
         parts.append(table(publish_rows(figures)))
-    parts += [table(rows) for rows in events_table(figures) + scaling_tables(figures)]
+    parts += [table(rows) for rows in events_table(figures) + scaling_tables(figures) + journal_table(figures)]
     if len(verdict) > 1:
         parts.append(table(verdict))
     return parts

@@ -40,6 +40,7 @@ mod events;
 mod exchanges;
 mod failures;
 mod flower;
+mod history;
 mod hostile_control;
 mod outbox;
 mod own_tasks;

@@ -153,6 +153,7 @@ async fn claim_and_die(stage: &Stage, part: lovage_broker::ChordPart) {
             results: Vec::new(),
             chord: Some(part),
             leave: None,
+            record: None,
         }])
         .await
         .expect("memory does not fail");

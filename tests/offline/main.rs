@@ -10,6 +10,7 @@ mod endings;
 mod errbacks;
 mod events;
 mod inheriting;
+mod journal;
 mod kit;
 mod layers;
 mod legacy;

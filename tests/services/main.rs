@@ -14,6 +14,7 @@ mod delays;
 mod doctor;
 mod encryption;
 mod fleet_limits;
+mod history;
 mod hostile_input;
 mod limits;
 mod outbox;

@@ -9,6 +9,7 @@
 //! * [`python`] — an interpreter with Celery that runs snippets and answers with JSON
 //! * [`python_worker`] — `celery worker` on the application in `interop/python/app.py`
 //! * [`lovage_worker`] — the `lovage` binary: workers and commands
+//! * [`keeper`] — `lovage keeper`
 //! * [`stage`] — the three together
 //! * [`peer`], [`cast`] — a worker of either kind, and a fleet of them with somebody who asks
 //! * [`flower`], [`http`] — Flower, and how it is asked
@@ -38,6 +39,7 @@ pub mod dead_letters;
 pub mod flower;
 pub mod gated_tasks;
 pub mod http;
+pub mod keeper;
 pub mod log;
 pub mod lovage_worker;
 pub mod message;
@@ -72,6 +74,7 @@ pub use authority::Authority;
 pub use cast::Cast;
 pub use dead_letters::{DeadLetter, dead_letters};
 pub use flower::Flower;
+pub use keeper::KeeperProcess;
 pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage, lovage_command};
 pub use message::TaskMessage;
 pub use peer::{Fleet, Kind, Peer};

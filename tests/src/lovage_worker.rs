@@ -223,6 +223,15 @@ pub fn lovage_command(redis: &RedisServer, words: &[&str]) -> Command {
     command
 }
 
+/// A `lovage` command with these settings alone, to be started.
+pub fn lovage_at(variables: &[(&str, &str)]) -> Command {
+    let variables: Vec<(String, String)> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    command(place::lovage(), &variables)
+}
+
 /// Runs a `lovage` command with these settings alone to its end.
 ///
 /// # Panics

@@ -11,6 +11,7 @@
 //! | `admission` | what a delivery needs before it runs, as plain data |
 //! | `relay` | what is published once by any number of relays, as plain data |
 //! | `revocation` | the seam of what is not to be run |
+//! | `journal` | the seam of what became of tasks, for whoever keeps a history |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
 //! | `topology` | the queues of the settings, and the exchanges they hang on |
@@ -46,6 +47,7 @@ mod envelope;
 mod error;
 #[cfg(feature = "testing")]
 pub mod hostile;
+mod journal;
 mod memory;
 mod priority;
 mod redis;
@@ -66,6 +68,7 @@ pub use self::{
     admission::{Admit, Admitted, Claim, Demand, Entry, Hold, Leave, Line, Ration},
     asking::{Ask, Delayed, Enough},
     error::{Cause, Error},
+    journal::{Budget, Journal, JournalEntry, Mark, Page},
     memory::{Contents, Held, MemoryBroker, MemoryResults},
     redis::{Choice, RedisBroker, Servers},
     relay::{Relay, Relayed},
@@ -75,7 +78,7 @@ pub use self::{
     transport::{
         Binding, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,
         DeadLetters, Delivery, DeliveryTag, Destination, Exclusive, Finish, Finished, Obituary,
-        Peer, Publish, Reason, ResultPlace, ResultWrite, Settle, Start, Want,
+        Peer, Publish, Reason, Recorder, ResultPlace, ResultWrite, Settle, Start, Want, Went,
     },
 };
 

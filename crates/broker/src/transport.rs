@@ -13,7 +13,8 @@ use lovage_protocol::{NodeName, QueueName, TaskId};
 use lovage_settings::ExchangeType;
 
 use crate::{
-    Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Relay, Relayed, Revocations, Survey,
+    Admit, Admitted, Ask, Delayed, Entry, Error, Journal, Leave, Line, Relay, Relayed, Revocations,
+    Survey,
 };
 
 /// One broker: where messages are published, and from where consumers take them.
@@ -88,6 +89,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// What is not to be run.
     fn revocations(&self) -> &dyn Revocations;
+
+    /// What became of tasks, for whoever keeps a history.
+    fn journal(&self) -> &dyn Journal;
 
     /// All that it keeps, for operators.
     fn survey(&self) -> &dyn Survey;
@@ -166,6 +170,13 @@ pub trait Consumer: fmt::Debug + Send + Sync {
     /// since peers that are not ours do not look there.
     async fn close(&self) -> Result<(), Error>;
 
+    /// Whether a journal is kept, as far as this consumer has heard: with the last messages that it fetched, or with the last
+    /// renewal of its lease. Costs nothing.
+    fn journals(&self) -> bool;
+
+    /// Writes into the journal by itself what no other step tells. What does not arrive is not tried for long.
+    async fn record(&self, records: Vec<Bytes>) -> Result<(), Error>;
+
     /// False while the broker has not been heard of for more than a lease.
     fn is_connected(&self) -> bool;
 }
@@ -187,10 +198,24 @@ pub struct ConsumerOptions {
     pub max_deaths: u32,
     /// Makes the results to store when a message is given up after `max_deaths` (its producer must get an answer).
     pub obituary: Option<Obituary>,
+    /// Makes the record for the journal of a message whose worker died.
+    pub recorder: Option<Recorder>,
 }
 
 /// Makes the result records of a message that is given up; arguments are the raw message and its number of deaths.
 pub type Obituary = Arc<dyn Fn(&[u8], u32) -> Vec<ResultWrite> + Send + Sync>;
+
+/// Makes the journal's record of a message that somebody died with; arguments are the raw message and what became of it.
+pub type Recorder = Arc<dyn Fn(&[u8], Went) -> Option<Bytes> + Send + Sync>;
+
+/// What became of a message whose process died while it ran, after so many deaths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Went {
+    /// Back to its queue.
+    Back(u32),
+    /// To the dead letters.
+    Under(u32),
+}
 
 impl fmt::Debug for ConsumerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,6 +239,7 @@ impl ConsumerOptions {
             lease: Duration::from_secs(6),
             max_deaths: 3,
             obituary: None,
+            recorder: None,
         }
     }
 }
@@ -256,6 +282,8 @@ pub struct Start {
     pub ack: bool,
     /// The STARTED record, when `task_track_started` asks for it.
     pub result: Option<ResultWrite>,
+    /// What the journal is told of it, a line without its end.
+    pub record: Option<Bytes>,
 }
 
 /// Everything that ends one delivery.
@@ -274,6 +302,8 @@ pub struct Finish {
     /// What its task gives up of what it was admitted with. Needed with [`Settle::Ack`], [`Settle::Delay`] and without a
     /// settlement; else it follows from the settlement.
     pub leave: Option<Leave>,
+    /// What the journal is told of it, a line without its end.
+    pub record: Option<Bytes>,
 }
 
 /// What becomes of a message.

@@ -288,6 +288,7 @@ impl System {
             results: Vec::new(),
             chord: None,
             leave,
+            record: None,
         };
         let ended = consumer.finish(vec![finish]).await.unwrap();
         assert_eq!(ended, [Finished::Done { chord: None }]);

@@ -96,6 +96,7 @@ impl Bench {
             results: self.results.encode(&meta).into_iter().collect(),
             chord: None,
             leave: None,
+            record: None,
         };
         self.consumer.finish(vec![finish]).await.unwrap();
     }

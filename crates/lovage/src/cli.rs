@@ -8,7 +8,7 @@ use lovage_worker::Module;
 
 use crate::{
     command::{
-        call, completions, config, control, dlq, doctor, events, inspect, list, migrate,
+        call, completions, config, control, dlq, doctor, events, inspect, keeper, list, migrate,
         pool_child, purge, queue, result, revoke, status, stubs, up, worker,
     },
     failure::Failure,
@@ -62,6 +62,7 @@ enum Command {
     Queue(queue::QueueCommand),
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    Keeper(keeper::KeeperArgs),
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
     #[command(subcommand)]
@@ -123,6 +124,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Purge(args) => once(purge::run(args, &settings()?)),
         Command::Queue(command) => once(queue::run(command, &settings()?)),
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
+        Command::Keeper(args) => keep(keeper::run(args, settings()?)),
         Command::Migrate(command) => once(migrate::run(command, &settings()?)),
         Command::Doctor(args) => once(doctor::run(args, &settings()?)),
         Command::Config(command) => config::run(&command),
@@ -158,6 +160,16 @@ fn once(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failur
     // What is still being looked up (a host's name) is not waited for.
     runtime.shutdown_background();
     ended
+}
+
+/// Runs a role that works beside others on the same machine.
+fn keep(role: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(role)
 }
 
 #[cfg(test)]
@@ -217,6 +229,9 @@ mod tests {
         check("lovage control -d w1@h rate_limit t.add 10/m");
         check("lovage control time_limit t.add 120 180 --destination=w1@h");
         check("lovage control shutdown");
+        check("lovage keeper -l debug --json-logs");
+        check("lovage keeper replay --last 10000 --json");
+        check("lovage keeper gaps");
         check("lovage events --dump");
         check("lovage events -d -A proj");
         check("lovage events --json --enable --count=3 --duration=2.5 --max-tasks=100");
@@ -265,5 +280,7 @@ mod tests {
         check("lovage control add_consumer", "QUEUE");
         check("lovage events --dump --json", "cannot be used with");
         check("lovage events --count=0", "0");
+        check("lovage keeper replay", "--last");
+        check("lovage keeper replay --last 0", "0");
     }
 }

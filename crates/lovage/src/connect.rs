@@ -113,6 +113,13 @@ pub(crate) async fn broker(settings: &Settings) -> Result<Arc<dyn Broker>, Failu
     Ok(Arc::new(broker.map_err(ConnectError::from)?))
 }
 
+/// The broker alone, connected at its first use, for a role that waits for a broker that is away.
+pub(crate) fn broker_lazily(settings: &Settings) -> Result<Arc<dyn Broker>, Failure> {
+    shared_broker_url(settings)?;
+    let broker = RedisBroker::lazy(&settings.broker);
+    Ok(Arc::new(broker.map_err(ConnectError::from)?))
+}
+
 /// The result store alone, for a command that runs once.
 pub(crate) async fn results(settings: &Settings) -> Result<Arc<dyn ResultStore>, Failure> {
     let url = match (&settings.results.url, &settings.broker.url) {

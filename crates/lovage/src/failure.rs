@@ -146,6 +146,12 @@ impl From<lovage_broker::Error> for Failure {
     }
 }
 
+impl From<lovage_keeper::Error> for Failure {
+    fn from(error: lovage_keeper::Error) -> Self {
+        Self::failed(chain(&error))
+    }
+}
+
 impl From<lovage_results::Error> for Failure {
     fn from(error: lovage_results::Error) -> Self {
         match error {

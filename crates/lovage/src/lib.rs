@@ -13,7 +13,7 @@
 //! | `banner` | what a worker says at its start |
 //! | `nodename` | node names and their `%` signs |
 //! | `pidfile` | one process per pid file |
-//! | `redis_child`, `flower_child` | the Redis and the Flower that `lovage up` starts |
+//! | `redis_child`, `flower_child`, `history_child` | the Redis, the Flower and the keeper that `lovage up` starts |
 //! | `guard` | that what was started ends, too |
 //! | `stubs` | the tasks as a typed Python package |
 //! | `output`, `table` | everything that is printed |
@@ -39,6 +39,7 @@ mod effective;
 mod failure;
 mod flower_child;
 mod guard;
+mod history_child;
 mod nodename;
 mod output;
 mod pidfile;

@@ -57,8 +57,16 @@ impl<'a> EventText<'a> {
         this
     }
 
+    /// Begins an event without who sends it, for records that say that in another place.
+    pub fn plain(out: &'a mut String) -> Self {
+        out.push('{');
+        Self { out }
+    }
+
     fn name(&mut self, name: &str) {
-        self.out.push_str(", ");
+        if !self.out.ends_with('{') {
+            self.out.push_str(", ");
+        }
         write_string(self.out, name);
         self.out.push_str(": ");
     }
@@ -164,6 +172,15 @@ impl Event {
         }
     }
 
+    /// Reads an event that stands alone, as [`EventText::plain`] writes it.
+    ///
+    /// # Errors
+    ///
+    /// When it is no JSON object with a type.
+    pub fn from_json(raw: &[u8]) -> Result<Self, EventError> {
+        Self::from_value(Value::from_json_plain(raw)?)
+    }
+
     fn from_value(value: Value) -> Result<Self, EventError> {
         let kind = value.kind();
         let Value::Map(fields) = value else {
@@ -254,6 +271,23 @@ mod tests {
         assert_eq!(online.clock, Some(1));
         let several = read(include_str!("../tests/captures/03-event-task-multi.json"));
         assert_eq!(several[0].text("name"), Some("t.add"));
+    }
+
+    #[test]
+    fn a_plain_event_is_read_as_it_was_written() {
+        let mut text = String::new();
+        let mut event = EventText::plain(&mut text);
+        event.text("uuid", "{");
+        event.int("retries", 2);
+        event.end(7.5, "task-retried");
+        assert_eq!(
+            text,
+            r#"{"uuid": "{", "retries": 2, "timestamp": 7.5, "type": "task-retried"}"#
+        );
+        let read = Event::from_json(text.as_bytes()).unwrap();
+        assert_eq!((read.kind.as_str(), read.timestamp), ("task-retried", 7.5));
+        assert_eq!((read.hostname.as_str(), read.text("uuid")), ("", Some("{")));
+        assert!(Event::from_json(b"[]").is_err());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, env, ffi::OsString, io, path::Path};
 use chrono_tz::Tz;
 
 use crate::{
-    BrokerSettings, DatabaseSettings, EventSettings, Faults, ResultSettings, TaskSettings,
-    TelemetrySettings, Warning, WorkerSettings, known,
+    BrokerSettings, DatabaseSettings, EventSettings, Faults, HistorySettings, ResultSettings,
+    TaskSettings, TelemetrySettings, Warning, WorkerSettings, known,
     lookup::Lookup,
     parse::Problem,
     secret,
@@ -28,6 +28,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// Events and remote control.
     pub events: EventSettings,
+    /// What a history is kept of.
+    pub history: HistorySettings,
     /// The database.
     pub database: DatabaseSettings,
     /// The log.
@@ -86,6 +88,7 @@ impl Settings {
             tasks: TaskSettings::read(lookup),
             worker: WorkerSettings::read(lookup),
             events: EventSettings::read(lookup),
+            history: HistorySettings::read(lookup),
             database: DatabaseSettings::read(lookup),
             telemetry: TelemetrySettings::read(lookup),
             timezone: lookup.parsed(&TIMEZONE, timezone).unwrap_or_default(),

@@ -195,6 +195,14 @@ variables! {
         WORKER_POOL_RESTARTS = "CELERY_WORKER_POOL_RESTARTS", "false", "yes or no",
             "Obey pool_restart: the child processes are replaced.";
     }
+    "History" {
+        JOURNAL_BYTES = "LOVAGE_JOURNAL_BYTES", "64MiB", "size",
+            "How much of what became of tasks is kept at the broker until a keeper reads it; some 300 bytes a task, beyond it the oldest goes and is recorded as a gap.";
+        JOURNAL_LIFE = "LOVAGE_JOURNAL_LIFE", "1h", "duration",
+            "How long workers go on writing it after the last keeper has gone; 30s or more.";
+        HISTORY_REDACT = "LOVAGE_HISTORY_REDACT", "{}", "JSON object",
+            "Fields that the database shows as ***, by task: {\"mail.send\": [\"password\"], \"*\": [\"token\"]}; a number is a place among the positional arguments, args, kwargs, result, exception and traceback are the whole.";
+    }
     "Database" {
         DATABASE_URL = "DATABASE_URL", "sqlite://data/lovage.db", "URL",
             "Where the tables of every role but worker are: sqlite://PATH (a third slash makes it absolute) or postgres://user:password@host[:port]/name, for a socket postgres:///name?host=/folder&user=user.", secret;

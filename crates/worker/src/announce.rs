@@ -13,12 +13,16 @@ use lovage_protocol::{
 };
 use lovage_settings::EventSettings;
 
-use crate::{commit::Recorded, context::Told, outcome, pool::KillSignal};
+use crate::{
+    chronicle::Chronicle, commit::Recorded, context::Told, outcome, pool::KillSignal, records,
+};
 
 /// Tells of a worker's tasks. Every method costs nothing while nobody wants to hear.
 #[derive(Debug, Clone)]
 pub(crate) struct Announcer {
     pub(crate) emitter: Emitter,
+    /// What the journal is told.
+    pub(crate) chronicle: Chronicle,
     final_only: bool,
     repr_limit: usize,
 }
@@ -26,11 +30,11 @@ pub(crate) struct Announcer {
 /// How one message's stay in this worker ended, to be told once that is recorded.
 #[derive(Debug)]
 pub(crate) struct Report {
-    message: Arc<Message>,
+    pub(crate) message: Arc<Message>,
     /// When it came and when its task began, in unix seconds.
     pub(crate) received: f64,
     pub(crate) started: Option<f64>,
-    tidings: Vec<Tiding>,
+    pub(crate) tidings: Vec<Tiding>,
 }
 
 /// One thing to tell.
@@ -76,15 +80,22 @@ impl Announcer {
     pub(crate) fn new(emitter: Emitter, settings: &EventSettings) -> Self {
         Self {
             emitter,
+            chronicle: Chronicle::default(),
             final_only: settings.final_only,
             repr_limit: settings.repr_limit,
         }
     }
 
-    /// Whether anybody is to be told.
+    /// Whether anybody listens to events.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         self.emitter.is_on()
+    }
+
+    /// Whether anybody is to be told: who listens to events, or who keeps a history.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.is_on() || self.chronicle.is_on()
     }
 
     /// Whether more than ends is told.
@@ -95,7 +106,7 @@ impl Announcer {
 
     /// Adds the texts of the arguments to a message that came without them, as those of other languages' producers do.
     pub(crate) fn describe(&self, message: &mut Message, body: &Body) {
-        if !self.is_on() {
+        if !self.is_wanted() {
             return;
         }
         let (headers, limit) = (&mut message.headers, self.repr_limit);
@@ -126,17 +137,18 @@ impl Announcer {
         }
     }
 
-    /// A report without anything in it; `None` while nobody wants one.
+    /// A report; `None` while nobody wants one. That there is nothing to tell is of interest to a history only.
     pub(crate) fn report(
         &self,
         message: &Arc<Message>,
         tidings: impl IntoIterator<Item = Tiding>,
     ) -> Option<Box<Report>> {
-        if !self.is_on() {
+        let kept = self.chronicle.is_on();
+        if !kept && !self.is_on() {
             return None;
         }
         let tidings: Vec<Tiding> = tidings.into_iter().collect();
-        (!tidings.is_empty()).then(|| {
+        (kept || !tidings.is_empty()).then(|| {
             Box::new(Report {
                 message: Arc::clone(message),
                 received: 0.0,
@@ -159,7 +171,7 @@ impl Announcer {
                 Tiding::Retried { .. } | Tiding::Rejected { requeue: true }
             )
         };
-        if report.tidings.iter().any(comes_back) {
+        if self.is_on() && report.tidings.iter().any(comes_back) {
             for tiding in std::mem::take(&mut report.tidings) {
                 self.tell_one(report, &tiding);
             }
@@ -168,6 +180,9 @@ impl Announcer {
 
     /// Tells how a message ended, if that was recorded: what was not ends elsewhere, and is told there.
     pub(crate) fn tell(&self, report: &Report, recorded: &Recorded) {
+        if !self.is_on() {
+            return;
+        }
         match recorded {
             Recorded::Yes => {
                 for tiding in &report.tidings {
@@ -175,11 +190,7 @@ impl Announcer {
                 }
             }
             Recorded::Buried(detail) => {
-                let exception = ExceptionInfo::new(
-                    "kombu.exceptions",
-                    "OperationalError",
-                    vec![detail.as_str().into()],
-                );
+                let exception = records::operational_error(detail);
                 let failed = failed(report.message.headers.task.as_str(), &exception, None);
                 self.tell_one(report, &failed);
             }
@@ -204,36 +215,40 @@ impl Announcer {
     /// A running task tells something itself.
     pub(crate) fn told(&self, message: &Message, told: &Told) {
         match told {
-            Told::Event { kind, fields } => self.emitter.alone(kind, machine::now(), |event| {
-                event.text("uuid", message.headers.id.as_str());
-                for (name, value) in fields {
+            Told::Event { kind, fields } => {
+                let own = |event: &mut EventText<'_>| {
                     // Those that every event has are not the task's to set.
-                    if !COMMON.contains(&name.as_str()) {
+                    let fields = fields
+                        .iter()
+                        .filter(|(name, _)| !COMMON.contains(&name.as_str()));
+                    for (name, value) in fields {
                         event.value(name, value);
                     }
-                }
-            }),
-            Told::State { state, meta } if self.is_on() => {
-                let kind = format!("task-{}", state.to_lowercase());
-                self.emitter.task(&kind, machine::now(), |event| {
-                    identity(event, message);
-                    event.text("result", &self.text_of(meta));
+                };
+                self.chronicle.told(message, kind, own);
+                self.emitter.alone(kind, machine::now(), |event| {
+                    event.text("uuid", message.headers.id.as_str());
+                    own(event);
                 });
+            }
+            Told::State { state, meta } if self.is_wanted() => {
+                let kind = format!("task-{}", state.to_lowercase());
+                let result = self.text_of(meta);
+                self.chronicle
+                    .told(message, &kind, |event| event.text("result", &result));
+                if self.is_on() {
+                    self.emitter.task(&kind, machine::now(), |event| {
+                        identity(event, message);
+                        event.text("result", &result);
+                    });
+                }
             }
             Told::State { .. } => {}
         }
     }
 
     fn tell_one(&self, report: &Report, tiding: &Tiding) {
-        let kind = match tiding {
-            Tiding::Succeeded { .. } => "task-succeeded",
-            Tiding::Failed { .. } => "task-failed",
-            Tiding::Retried { .. } => "task-retried",
-            Tiding::Revoked { .. } => "task-revoked",
-            Tiding::Rejected { .. } => "task-rejected",
-            Tiding::Cancelled => "task-cancelled",
-        };
-        self.emitter.task(kind, machine::now(), |event| {
+        self.emitter.task(tiding.kind(), machine::now(), |event| {
             identity(event, &report.message);
             if self.final_only {
                 origin(event, &report.message);
@@ -250,7 +265,7 @@ impl Announcer {
 }
 
 impl Tiding {
-    fn write(&self, event: &mut EventText<'_>) {
+    pub(crate) fn write(&self, event: &mut EventText<'_>) {
         match self {
             Self::Succeeded { result, runtime } => {
                 event.text("result", result);
@@ -313,7 +328,7 @@ pub(crate) fn exception_text(exception: &ExceptionInfo) -> String {
     }
 }
 
-fn identity(event: &mut EventText<'_>, message: &Message) {
+pub(crate) fn identity(event: &mut EventText<'_>, message: &Message) {
     let headers = &message.headers;
     event.text("uuid", headers.id.as_str());
     let name = headers.shadow.as_deref().filter(|name| !name.is_empty());

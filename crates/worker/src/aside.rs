@@ -58,7 +58,19 @@ pub(crate) fn look(shared: &Shared, delivery: &Delivery) -> Option<Later> {
     }
     match intake {
         Intake::Delay(until, message) => Some(Later { until, message }),
+        Intake::Run(job) => {
+            note(shared, delivery, &job.message);
+            None
+        }
         _ => None,
+    }
+}
+
+/// Tells the journal of a message that waits here.
+pub(crate) fn note(shared: &Shared, delivery: &Delivery, message: &Message) {
+    let chronicle = &shared.announcer.chronicle;
+    if let Some(record) = chronicle.received(message, delivery.queue.as_str()) {
+        chronicle.note(record);
     }
 }
 
@@ -74,7 +86,10 @@ pub(crate) async fn delay(
     let told = shared.announcer.tells_all();
     let payload = told.then(|| mark_received(&delivery.raw)).flatten();
     let payload = payload.map(Into::into);
-    let finish = settle(delivery, Settle::Delay { until, payload });
+    let chronicle = &shared.announcer.chronicle;
+    let record = chronicle.received(message, delivery.queue.as_str());
+    let mut finish = settle(delivery, Settle::Delay { until, payload });
+    finish.record = record;
     commit::finish(shared, Box::new(finish), None).await;
     drop(ticket);
     revoking::recall_if_revoked(shared, &message.headers).await;

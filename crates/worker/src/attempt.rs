@@ -15,7 +15,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::{
     announce::{Announcer, Tiding},
-    aside::{accepted, delay, receive, wait_for_turn},
+    aside::{self, accepted, delay, receive, wait_for_turn},
     catalogue::{Catalogue, Registered},
     chord::Joiner,
     commit::{self, Starter, Ticket},
@@ -120,6 +120,7 @@ pub(crate) async fn live(
                 return Box::pin(delay(&shared, delivery, ticket, until, &job.message)).await;
             }
             Turn::Here => {
+                aside::note(&shared, &delivery, &job.message);
                 drop(slot);
                 let engine = ticket.engine.clone();
                 drop(ticket);
@@ -141,12 +142,13 @@ pub(crate) async fn live(
         }
     };
     let Conclusion {
-        finish,
+        mut finish,
         mut report,
         after,
     } = conclusion;
     if let Some(report) = &mut report {
         report.received = came;
+        finish.record = shared.announcer.chronicle.end(report, &finish);
         // Before it can be delivered once more.
         shared.announcer.tell_of_return(report);
     }
@@ -167,6 +169,7 @@ pub(crate) fn settle(delivery: Delivery, settle: Settle) -> Finish {
         results: Vec::new(),
         chord: None,
         leave: None,
+        record: None,
     }
 }
 
@@ -220,6 +223,13 @@ async fn run(
             tag: delivery.tag,
             ack: !rules.acks_late,
             result,
+            // From here on nobody else would tell.
+            record: (!rules.acks_late)
+                .then(|| {
+                    let queue = delivery.queue.as_str();
+                    shared.announcer.chronicle.started(&job.message, queue)
+                })
+                .flatten(),
         };
         if !shared.starter.start(start).await {
             debug!(task.id = %job.message.headers.id, "the message went back before its task began");
@@ -297,7 +307,7 @@ async fn attempt(
         !rules.acks_late,
     );
     task.accepted.fetch_add(1, Ordering::Relaxed);
-    let told = shared.announcer.is_on();
+    let told = shared.announcer.is_wanted();
     shared.announcer.started(&message, began);
     let (call, kept) = call(shared, &message, body, &context);
     let begun = (told || !task.layers.is_empty()).then(Instant::now);

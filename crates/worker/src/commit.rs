@@ -9,7 +9,7 @@ use lovage_broker::{
     Consumer, Delivery, Destination, Error, Finish, Finished, Leave, Publish, Reason, ResultWrite,
     Settle, Start,
 };
-use lovage_protocol::{ExceptionInfo, Message, State};
+use lovage_protocol::{Message, State};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -267,7 +267,12 @@ async fn bury(
             task_id: None,
         },
     };
-    let kept = attempt::settle(delivery, Settle::DeadLetter(reason));
+    let record = message.as_ref().and_then(|message| {
+        let queue = delivery.queue.as_str();
+        shared.announcer.chronicle.refused(message, queue, &detail)
+    });
+    let mut kept = attempt::settle(delivery, Settle::DeadLetter(reason));
+    kept.record = record;
     let told = Finish {
         results: answer(shared, message.as_ref(), &detail),
         ..kept.clone()
@@ -296,7 +301,7 @@ fn answer(shared: &Shared, message: Option<&Message>, detail: &str) -> Vec<Resul
     if task.is_some_and(|task| !policy::stores(message, &task.rules, settings, &State::Failure)) {
         return Vec::new();
     }
-    let exception = ExceptionInfo::new("kombu.exceptions", "OperationalError", vec![detail.into()]);
+    let exception = records::operational_error(detail);
     let meta = records::meta(message, State::Failure, exception.to_value(), Vec::new());
     shared.results.encode(&meta).into_iter().collect()
 }

@@ -72,6 +72,7 @@ pub(crate) fn conclude(
         results: Vec::new(),
         chord: None,
         leave: None,
+        record: None,
     };
     let mut record = record;
     let mut report = None;
@@ -143,7 +144,7 @@ pub(crate) fn conclude(
         let end = layer::end(record.as_ref(), rejected);
         layer::tell(&task.layers, message, &delivery.queue, end, ran);
     }
-    if shared.announcer.is_on() {
+    if shared.announcer.is_wanted() {
         let tidings = tidings(shared, message, record.as_ref(), rejected, signal, ran);
         report = shared.announcer.report(context.shared_message(), tidings);
     }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use crate::{
+    aside,
     attempt::{self, Job, Shared},
     conclude::{self, Conclusion},
     context::{Context, Outlet},
@@ -136,6 +137,7 @@ pub(crate) async fn pass(shared: &Shared, delivery: &Delivery, job: &Job) -> Pas
         Some(Admitted::Runs) => Passed::Yes,
         Some(Admitted::Waits) => {
             debug!(task.id = %headers.id, task.name = %headers.task, "task waits for its turn");
+            aside::note(shared, delivery, &job.message);
             revoking::recall_if_revoked(shared, headers).await;
             Passed::Gone
         }

@@ -17,6 +17,7 @@
 //! | `unknown` | messages whose task is not registered here |
 //! | `attempt`, `conclude` | one message's life; what its outcome leads to |
 //! | `announce`, `running` | what is told of tasks; which run now |
+//! | `chronicle` | what the journal is told of tasks, for whoever keeps a history |
 //! | `aside` | what does not run now: looked at, kept for its time, or waiting for its turn |
 //! | `dedup` | redelivered tasks that have succeeded before |
 //! | `pool` | where tasks run: executor, threads, child processes; limits and size |
@@ -50,6 +51,7 @@ mod catalogue;
 mod chain;
 mod chord;
 mod chord_failure;
+mod chronicle;
 mod commit;
 mod conclude;
 pub mod context;

@@ -91,6 +91,8 @@ impl Showing {
         let (mut beside, mut sending) = (JoinSet::new(), JoinSet::new());
         let emitter = &shared.announcer.emitter;
         sending.spawn(emitter.clone().run(hush.clone()));
+        let chronicle = shared.announcer.chronicle.clone();
+        sending.spawn(chronicle.run(Arc::clone(shared), hush.clone()));
         let broker = Arc::clone(&shared.joiner.broker);
         if presence.mingle {
             greet(shared).await;

@@ -40,6 +40,11 @@ pub(crate) fn meta_at(
     }
 }
 
+/// What the broker's refusal is for Celery.
+pub(crate) fn operational_error(detail: &str) -> ExceptionInfo {
+    ExceptionInfo::new("kombu.exceptions", "OperationalError", vec![detail.into()])
+}
+
 /// The failure of a step that will never run, with what made it so; `None` for a step whose id nobody has been told.
 pub(crate) fn failed_step(
     step: &Signature,

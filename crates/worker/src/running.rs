@@ -22,7 +22,7 @@ pub(crate) struct Running {
 /// One that runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Runs {
-    tag: DeliveryTag,
+    pub(crate) tag: DeliveryTag,
     /// Identity and message.
     pub(crate) context: Context,
     /// The process that runs it.

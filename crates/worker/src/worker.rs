@@ -17,6 +17,7 @@ use crate::{
     attempt::{self, Shared},
     catalogue::Catalogue,
     chord::Joiner,
+    chronicle,
     commit::Starter,
     control::Queues,
     engine::{self, EngineLine, Summary},
@@ -264,10 +265,12 @@ impl Worker {
             decode.clone(),
             self.announcer.clone(),
         ));
+        options.recorder = Some(chronicle::recorder(decode.clone()));
         let life = settings.worker.revokes.expires;
         let (revoked, ear) = revoking::begin(&broker, life, &shutdown).await?;
         warn_of_namesakes(&*broker, &node).await;
         let consumer = broker.consumer(options).await?;
+        self.announcer.chronicle.attach(&consumer);
         let consumed = Queues::new(
             Arc::clone(&broker),
             Arc::clone(&consumer),

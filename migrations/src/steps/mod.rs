@@ -5,6 +5,7 @@ mod m0002_history;
 mod m0003_messages;
 mod m0004_requests;
 mod m0005_schedules;
+mod m0006_journal;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -19,6 +20,7 @@ impl MigratorTrait for Steps {
             Box::new(m0003_messages::Migration),
             Box::new(m0004_requests::Migration),
             Box::new(m0005_schedules::Migration),
+            Box::new(m0006_journal::Migration),
         ]
     }
 }

@@ -58,6 +58,7 @@ pub async fn only_started_messages_count_deaths(stage: impl Stage) {
                 tag: delivery.tag,
                 ack: false,
                 result: None,
+                record: None,
             });
             consumer
                 .start(starts.collect())
@@ -239,6 +240,7 @@ async fn begin(consumer: &dyn crate::Consumer, delivery: &crate::Delivery) {
         tag: delivery.tag,
         ack: false,
         result: None,
+        record: None,
     };
     let ours = consumer.start(vec![start]).await;
     assert_eq!(ours.expect("the broker answers"), [true]);

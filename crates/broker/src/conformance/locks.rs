@@ -147,6 +147,7 @@ pub async fn the_lock_of_a_lost_task_is_free(stage: impl Stage) {
         tag: lost[0].tag,
         ack: true,
         result: None,
+        record: None,
     };
     assert_eq!(doomed.start(vec![start]).await.expect("it answers"), [true]);
     assert_eq!(admit(&*other, early(&taken[0])).await, duplicate("2"));

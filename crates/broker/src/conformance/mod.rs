@@ -12,6 +12,7 @@ pub mod exchanges;
 pub mod fanout;
 pub mod fetching;
 pub mod finishing;
+pub mod journal;
 pub mod letters;
 pub mod limits;
 pub mod locks;
@@ -81,6 +82,11 @@ macro_rules! conformance_suite {
             revocations: {
                 what_was_revoked_is_known_to_who_asks_later, the_oldest_revocations_make_room, a_revocation_is_heard,
                 delayed_messages_of_a_task_are_recalled, delayed_messages_are_recalled_by_what_they_contain
+            }
+            journal: {
+                what_ends_is_told_in_the_same_step, an_early_ack_is_told_as_it_starts,
+                a_death_is_told_by_whoever_puts_the_message_back, beyond_the_budget_the_oldest_go,
+                a_journal_that_nobody_keeps_ends
             }
             survey: { every_message_is_shown_wherever_it_is, a_chord_is_open_until_it_is_closed }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }

@@ -242,6 +242,7 @@ pub(super) fn end(delivery: &Delivery, settle: Settle) -> Finish {
         results: vec![],
         chord: None,
         leave: None,
+        record: None,
     }
 }
 

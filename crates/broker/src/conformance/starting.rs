@@ -15,6 +15,7 @@ pub async fn start_keeps_and_early_ack_settles(stage: impl Stage) {
         tag: taken[at].tag,
         ack,
         result: Some(stage.write(&format!("r{at}"), "STARTED")),
+        record: None,
     };
     let ours = consumer
         .start(vec![start(0, false), start(1, true)])
@@ -59,11 +60,13 @@ pub async fn start_of_what_was_lost_is_refused(stage: impl Stage) {
                 tag: taken[0].tag,
                 ack: false,
                 result,
+                record: None,
             },
             Start {
                 tag: taken[1].tag,
                 ack: true,
                 result: None,
+                record: None,
             },
         ]
     };
@@ -102,6 +105,7 @@ pub async fn start_or_release_wins_but_not_both(stage: impl Stage) {
             tag: delivery.tag,
             ack: false,
             result: None,
+            record: None,
         };
         let starts = async {
             let mut ours = 0;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use lovage_protocol::QueueName;
 use lovage_settings::QueueOrder;
 use tokio_util::sync::CancellationToken;
@@ -237,6 +238,19 @@ impl Consumer for MemoryConsumer {
         state.hand_back_if_last();
         drop(state);
         self.inner.arrived.notify_waiters();
+        Ok(())
+    }
+
+    fn journals(&self) -> bool {
+        self.inner.lock().journals()
+    }
+
+    async fn record(&self, records: Vec<Bytes>) -> Result<(), Error> {
+        self.check_open()?;
+        let mut state = self.inner.lock();
+        let worker = state.workers.get(&self.id).ok_or(Error::Closed)?;
+        let node = worker.options.node.to_string();
+        state.record(&node, records);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod entry;
 mod fanout;
 mod gate;
 mod inspect;
+mod journal;
 mod letters;
 mod lists;
 mod relay;
@@ -32,7 +33,7 @@ use tokio::sync::Notify;
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Destination, Enough, Entry, Error, Line, Peer, Publish, Relay, Relayed, ResultPlace,
+    Destination, Enough, Entry, Error, Journal, Line, Peer, Publish, Relay, Relayed, ResultPlace,
     Revocations, Survey, envelope,
 };
 
@@ -265,6 +266,10 @@ impl Broker for MemoryBroker {
     }
 
     fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    fn journal(&self) -> &dyn Journal {
         self
     }
 

@@ -13,6 +13,7 @@ pub(super) fn start(inner: &Inner, id: &str, batch: &[Start]) -> Result<Vec<bool
         return Err(Error::Closed);
     };
     let mut ours = Vec::with_capacity(batch.len());
+    let mut records = Vec::new();
     for start in batch {
         let holding = worker.held.get_mut(&start.tag.0);
         ours.push(holding.is_some());
@@ -26,7 +27,10 @@ pub(super) fn start(inner: &Inner, id: &str, batch: &[Start]) -> Result<Vec<bool
         if let Some(result) = &start.result {
             inner.results.set(result);
         }
+        records.extend(start.record.clone());
     }
+    let node = worker.options.node.to_string();
+    state.record(&node, records);
     Ok(ours)
 }
 
@@ -58,6 +62,7 @@ fn finish_one(state: &mut State, inner: &Inner, id: &str, item: Finish) -> Resul
         results,
         chord,
         leave,
+        record,
     } = item;
     let worker = state.workers.get_mut(id).ok_or(Error::Closed)?;
     if settle.is_some() && worker.held.remove(&delivery.tag.0).is_none() {
@@ -67,6 +72,7 @@ fn finish_one(state: &mut State, inner: &Inner, id: &str, item: Finish) -> Resul
         worker.early.remove(&delivery.tag.0);
     }
     let node = worker.options.node.to_string();
+    state.record(&node, record.into_iter().collect());
     for result in &results {
         inner.results.set(result);
     }

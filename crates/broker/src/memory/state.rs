@@ -13,11 +13,12 @@ use super::{
     MemoryResults,
     chord::Chords,
     gate::{Gates, Tag},
+    journal::Kept,
     lists::Lists,
     relay::Relays,
 };
 use crate::{
-    Binding, ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, Target,
+    Binding, ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, Target, Went,
     binding::reaches, envelope,
 };
 
@@ -44,6 +45,8 @@ pub(super) struct State {
     pub(super) relays: Relays,
     pub(super) revoked: Vec<(Target, f64)>,
     pub(super) terminated: Vec<(Target, String, f64)>,
+    /// The journal of what became of tasks.
+    pub(super) history: Option<Kept>,
 }
 
 /// A consumer, alive or dead.
@@ -353,7 +356,18 @@ impl State {
     ) {
         let deaths = self.count_death(&holding.raw);
         let owner = envelope::identity(&holding.raw);
-        if deaths > options.max_deaths {
+        let buried = deaths > options.max_deaths;
+        if self.journals()
+            && let Some(recorder) = &options.recorder
+        {
+            let went = match buried {
+                true => Went::Under(deaths),
+                false => Went::Back(deaths),
+            };
+            let record = recorder(&holding.raw, went);
+            self.record(options.node.as_str(), record.into_iter().collect());
+        }
+        if buried {
             self.leave(tag, &Leave::End { owner });
             self.give_up(holding, deaths, options, results);
         } else {

@@ -1,5 +1,6 @@
 //! Running `apply.lua` so that a lost answer is asked for again and nothing is done twice.
 
+use bytes::Bytes;
 use redis::{Cmd, Script};
 
 use super::{
@@ -95,6 +96,9 @@ pub(crate) async fn start(
                 shared.core.check_place(&result.place)?;
                 call.result(item, result)?;
             }
+            if let Some(record) = &start.record {
+                call.record(item, &shared.holder.node, record.clone());
+            }
         }
         let applied = numbered.run(shared, call, Settling::Keep).await?;
         let mut answers = vec![true; chunk.len()];
@@ -130,6 +134,21 @@ pub(crate) async fn unstart(
         }
         numbered.run(shared, call, Settling::Keep).await?;
         shared.held.unstart(chunk.iter().map(|tag| tag.0));
+    }
+    Ok(())
+}
+
+/// See [`crate::Consumer::record`].
+pub(crate) async fn record(shared: &Shared, records: &[Bytes]) -> Result<(), Error> {
+    for chunk in records.chunks(MOST_ITEMS) {
+        let mut call = Batch::new(&shared.core.keys, shared.core.servers.database());
+        let item = call.unfenced();
+        for record in chunk {
+            call.record(item, &shared.holder.node, record.clone());
+        }
+        let script = call.script();
+        let cmd = call.into_call(&shared.holder.worker_key, None, "", Settling::Keep);
+        run(&shared.link, script, &cmd, Patience::Bounded).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use redis::{Cmd, Script};
 use super::{
     gate,
     keys::Keys,
-    scripts::{self, APPLY, APPLY_GATED},
+    scripts::{self, APPLY, APPLY_GATED, APPLY_GATED_TOLD, APPLY_TOLD},
 };
 use crate::{ChordPart, Error, Leave, Reason, ResultPlace, ResultWrite, envelope};
 
@@ -85,6 +85,8 @@ pub(crate) struct Batch<'k> {
     forgotten: Vec<(usize, String)>,
     leaves: Vec<(usize, String, Leave)>,
     chords: Vec<(usize, ChordPart, i64, String)>,
+    /// The node that tells, and what.
+    records: (&'k str, Vec<(usize, Bytes)>),
 }
 
 impl<'k> Batch<'k> {
@@ -105,6 +107,7 @@ impl<'k> Batch<'k> {
             forgotten: Vec::new(),
             leaves: Vec::new(),
             chords: Vec::new(),
+            records: ("", Vec::new()),
         }
     }
 
@@ -218,12 +221,19 @@ impl<'k> Batch<'k> {
         Ok(())
     }
 
+    /// A line for the journal, from the node that writes it.
+    pub(crate) fn record(&mut self, Item(item): Item, node: &'k str, record: Bytes) {
+        self.records.0 = node;
+        self.records.1.push((item, record));
+    }
+
     /// The script that it is for; to be asked once all is in it.
     pub(crate) fn script(&self) -> &'static Script {
-        if self.leaves.is_empty() {
-            &APPLY
-        } else {
-            &APPLY_GATED
+        match (self.leaves.is_empty(), self.records.1.is_empty()) {
+            (true, true) => &APPLY,
+            (true, false) => &APPLY_TOLD,
+            (false, true) => &APPLY_GATED,
+            (false, false) => &APPLY_GATED_TOLD,
         }
     }
 
@@ -246,6 +256,8 @@ impl<'k> Batch<'k> {
                 &keys.delayed_messages,
                 &keys.letters,
                 &keys.delayed_twins,
+                &keys.journal,
+                &keys.journal_state,
             ],
         );
         let (field, number) = ticket.map_or(("", 0), |ticket| (ticket.field, ticket.number));
@@ -346,6 +358,13 @@ impl<'k> Batch<'k> {
         section(&mut cmd, "A", &self.acks, |cmd, item| {
             cmd.arg(item);
         });
+        let (node, records) = &self.records;
+        if !records.is_empty() {
+            cmd.arg("N").arg(records.len()).arg(node);
+            for (item, record) in records {
+                cmd.arg(item).arg(&record[..]);
+            }
+        }
         cmd
     }
 }

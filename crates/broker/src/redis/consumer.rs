@@ -1,11 +1,15 @@
 //! A worker's hold on its queues: the parts that fetch, finish, renew, mend, and how they end.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use lovage_protocol::QueueName;
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) pulse: Arc<Pulse>,
     /// Told when a message was delayed, for the mover may have to wake earlier.
     pub(crate) delayed: Notify,
+    /// A journal is kept, as was last heard.
+    pub(crate) journals: Arc<AtomicBool>,
     hurry: Mutex<Option<Keeper>>,
     closed: CancellationToken,
 }
@@ -94,20 +100,21 @@ impl RedisConsumer {
             lease,
             Estate::of(&core, &options.exclusive),
         ));
-        lease::take(&core, &holder).await?;
+        let journals = Arc::new(AtomicBool::new(lease::take(&core, &holder).await?));
         let mut heard = Vec::with_capacity(options.exclusive.len());
         for own in &options.exclusive {
             heard.push((own.clone(), exclusive::listen(&core, own).await?));
         }
         let held = Arc::new(Held::default());
-        let keeper =
-            Keeper::start(&core, &holder, &held).map_err(|source| Error::NoThread { source })?;
+        let keeper = Keeper::start(&core, &holder, &held, &journals)
+            .map_err(|source| Error::NoThread { source })?;
         let fetcher = Fetcher::new(&core, rotation);
         let shared = Arc::new(Shared {
             link: Link::new(&core.servers, "settle"),
             upkeep: Link::new(&core.servers, "upkeep"),
             pulse: Arc::clone(&keeper.pulse),
             delayed: Notify::new(),
+            journals,
             hurry: Mutex::new(Some(keeper)),
             closed: CancellationToken::new(),
             core,
@@ -274,6 +281,14 @@ impl Consumer for RedisConsumer {
                 source: elapsed.into(),
             }),
         }
+    }
+
+    fn journals(&self) -> bool {
+        self.shared.journals.load(Ordering::Relaxed)
+    }
+
+    async fn record(&self, records: Vec<Bytes>) -> Result<(), Error> {
+        self.while_open(apply::record(&self.shared, &records)).await
     }
 
     fn is_connected(&self) -> bool {

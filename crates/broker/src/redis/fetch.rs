@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
 use bytes::Bytes;
@@ -70,7 +70,8 @@ impl Desk {
 
 /// What the script said.
 enum Taken {
-    Messages(Vec<Delivery>),
+    /// And whether a journal is kept.
+    Messages(Vec<Delivery>, bool),
     NoLease,
     GivenUp,
 }
@@ -127,8 +128,8 @@ impl Fetcher {
                 taken
             };
             match taken {
-                Some(Taken::Messages(messages)) if !messages.is_empty() => return Ok(messages),
-                None | Some(Taken::Messages(_)) => {}
+                Some(Taken::Messages(messages, _)) if !messages.is_empty() => return Ok(messages),
+                None | Some(Taken::Messages(..)) => {}
                 Some(Taken::NoLease) => shared.wait_for_lease().await,
                 Some(Taken::GivenUp) => {
                     let mut desk = self.desk.lock().await;
@@ -216,6 +217,7 @@ impl Fetcher {
                 &shared.holder.worker_key,
                 &keys.unacked,
                 &keys.unacked_index,
+                &keys.journal_state,
             ],
         );
         cmd.arg(&shared.holder.id)
@@ -237,7 +239,11 @@ impl Fetcher {
 
     /// Notes what an answered fetch took.
     fn keep(shared: &Shared, desk: &mut Desk, first: u64, want: Want, taken: &Taken) {
-        if let Taken::Messages(messages) = taken {
+        if let Taken::Messages(messages, journals) = taken {
+            // A fetch that found nothing says nothing.
+            if !messages.is_empty() {
+                shared.journals.store(*journals, Ordering::Relaxed);
+            }
             shared.held.add(
                 messages
                     .iter()
@@ -346,6 +352,8 @@ fn read(value: Value, turn: &[QueueName], first: u64, start: usize) -> Result<Ta
         },
     };
     let mut messages = Vec::new();
+    // Queue and messages come in pairs.
+    let journals = groups.len() % 2 == 1;
     let mut groups = groups.into_iter();
     while let (Some(queue), Some(payloads)) = (groups.next(), groups.next()) {
         let position = reply::integer(&queue).and_then(|position| usize::try_from(position).ok());
@@ -366,7 +374,7 @@ fn read(value: Value, turn: &[QueueName], first: u64, start: usize) -> Result<Ta
             });
         }
     }
-    Ok(Taken::Messages(messages))
+    Ok(Taken::Messages(messages, journals))
 }
 
 /// Reads number, entry and score.

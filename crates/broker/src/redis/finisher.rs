@@ -176,7 +176,8 @@ fn weight(item: &Finish) -> usize {
         None | Some(Settle::Ack) => 0,
         Some(_) => item.delivery.raw.len(),
     };
-    sent + stored + part + kept
+    let told = item.record.as_ref().map_or(0, Bytes::len);
+    sent + stored + part + kept + told
 }
 
 async fn finish_chunk(
@@ -240,9 +241,9 @@ async fn finish_chunk(
 }
 
 /// Writes one item; gives the token it would claim its chord with.
-fn write(
-    shared: &Shared,
-    batch: &mut Batch<'_>,
+fn write<'s>(
+    shared: &'s Shared,
+    batch: &mut Batch<'s>,
     item: &Finish,
     pushes: Vec<Pushed>,
 ) -> Result<Option<String>, Error> {
@@ -253,6 +254,7 @@ fn write(
         results,
         chord,
         leave,
+        record,
     } = item;
     let at = match settle {
         Some(_) => batch.fenced(shared.tag(delivery.tag.0)),
@@ -316,6 +318,9 @@ fn write(
         .or_else(|| admission::implied(settle.as_ref(), &delivery.raw))
     {
         batch.leave(at, shared.tag(delivery.tag.0), leave);
+    }
+    if let Some(record) = record {
+        batch.record(at, &shared.holder.node, record.clone());
     }
     let Some(part) = chord else { return Ok(None) };
     shared.core.check_place(&part.place)?;

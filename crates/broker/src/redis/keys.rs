@@ -35,6 +35,10 @@ pub(crate) struct Keys {
     pub(crate) terminated: String,
     /// Sorted set: id of a dead letter, by the unix time it died.
     pub(crate) letters: String,
+    /// Stream: what became of tasks.
+    pub(crate) journal: String,
+    /// Hash: how the journal stands; exists while it is kept.
+    pub(crate) journal_state: String,
 }
 
 impl Keys {
@@ -60,6 +64,8 @@ impl Keys {
             revoked: named("lovage:revoked"),
             terminated: named("lovage:revoked:terminate"),
             letters: named("lovage:dlq"),
+            journal: named("lovage:journal"),
+            journal_state: named("lovage:journal:state"),
             prefix,
         }
     }

@@ -5,6 +5,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -37,6 +38,7 @@ pub(crate) struct Holder {
     pub(crate) lease_key: String,
     pub(crate) worker_key: String,
     workers_key: String,
+    journal_state: String,
     /// What is left of its own queues when it dies.
     pub(crate) estate: Estate,
     /// JSON; changes with the consumed queues.
@@ -61,6 +63,7 @@ impl Holder {
             lease_key: core.keys.lease(id),
             worker_key: core.keys.worker(id),
             workers_key: core.keys.workers.clone(),
+            journal_state: core.keys.journal_state.clone(),
             estate,
             queues: Mutex::new(queues),
         }
@@ -75,6 +78,7 @@ impl Holder {
             .clone();
         let mut keys: Vec<&str> = vec![&self.lease_key, &self.workers_key, &self.worker_key];
         keys.extend(self.estate.members.iter().map(|(table, _)| table.as_str()));
+        keys.push(&self.journal_state);
         let mut cmd = scripts::call(&RENEW, &keys);
         cmd.arg(&self.node)
             .arg(millis(self.lease))
@@ -168,6 +172,7 @@ impl Keeper {
         core: &Arc<Core>,
         holder: &Arc<Holder>,
         held: &Arc<Held>,
+        journals: &Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let pulse = Arc::new(Pulse::new(holder.lease));
         let (orders, inbox) = mpsc::channel();
@@ -178,6 +183,7 @@ impl Keeper {
             holder: Arc::clone(holder),
             held: Arc::clone(held),
             pulse: Arc::clone(&pulse),
+            journals: Arc::clone(journals),
             connection: None,
         };
         let thread = std::thread::Builder::new()
@@ -219,6 +225,8 @@ struct Work {
     holder: Arc<Holder>,
     held: Arc<Held>,
     pulse: Arc<Pulse>,
+    /// A journal is kept.
+    journals: Arc<AtomicBool>,
     connection: Option<(Choice, redis::Connection)>,
 }
 
@@ -262,7 +270,8 @@ impl Work {
             None => self.servers.connect_blocking(timeout)?,
         };
         let (_, connection) = self.connection.insert(current);
-        scripts::run_blocking(&RENEW, &self.holder.renewal(), connection)?;
+        let answer = scripts::run_blocking(&RENEW, &self.holder.renewal(), connection)?;
+        self.journals.store(journals(&answer), Ordering::Relaxed);
         let overdue = self.held.overdue(self.refresh_after);
         for numbers in overdue.chunks(MOST_REFRESHED) {
             let mut invocation = REFRESH.key(&self.index);
@@ -283,15 +292,20 @@ fn beat(lease: Duration, refresh_after: Duration) -> Duration {
         .max(Duration::from_millis(10))
 }
 
-/// Takes the lease for the first time.
-pub(crate) async fn take(core: &Core, holder: &Holder) -> Result<(), Error> {
+/// What a renewal says: whether a journal is kept.
+fn journals(answer: &redis::Value) -> bool {
+    reply::integer(answer) == Some(1)
+}
+
+/// Takes the lease for the first time, and tells whether a journal is kept.
+pub(crate) async fn take(core: &Core, holder: &Holder) -> Result<bool, Error> {
     core.link
         .send(
             Request::Script(&RENEW, &holder.renewal()),
             Patience::Bounded,
         )
         .await
-        .map(drop)
+        .map(|answer| journals(&answer))
 }
 
 /// Removes the lease and all that is known of its holder.

@@ -18,6 +18,7 @@ mod finisher;
 mod foreign;
 mod gate;
 mod held;
+mod journal;
 mod keys;
 mod lease;
 mod letters;
@@ -54,7 +55,7 @@ use self::{
 };
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Entry, Error, Line, Peer, Publish, Relay, Relayed, ResultPlace, Revocations, Survey,
+    Entry, Error, Journal, Line, Peer, Publish, Relay, Relayed, ResultPlace, Revocations, Survey,
     binding::Member,
 };
 
@@ -264,6 +265,10 @@ impl Broker for RedisBroker {
     }
 
     fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    fn journal(&self) -> &dyn Journal {
         self
     }
 

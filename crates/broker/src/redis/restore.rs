@@ -1,6 +1,6 @@
 //! Putting held messages back where they came from, so that the oldest is popped first.
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use lovage_protocol::{Message, QueueName};
@@ -14,7 +14,7 @@ use super::{
     reply,
 };
 use crate::{
-    Error, Leave, Reason,
+    Error, Leave, Reason, Went,
     envelope::{self, Entry},
 };
 
@@ -207,6 +207,18 @@ async fn portion_back(
             },
         };
         batch.leave(item, restore.tag.clone(), leave);
+        if restore.started
+            && shared.journals.load(Ordering::Relaxed)
+            && let Some(record) = &shared.options.recorder
+        {
+            let went = match buried {
+                true => Went::Under(deaths),
+                false => Went::Back(deaths),
+            };
+            if let Some(record) = record(message, went) {
+                batch.record(item, &shared.holder.node, record);
+            }
+        }
         if buried {
             given_up.push(position);
             bury(shared, &mut batch, item, queue, message, deaths)?;

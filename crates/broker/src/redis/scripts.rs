@@ -31,6 +31,39 @@ pub(crate) static APPLY_GATED: LazyLock<Script> = LazyLock::new(|| {
     ))
 });
 
+/// [`APPLY`] for a batch of which something is written into the journal.
+pub(crate) static APPLY_TOLD: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/store.lua"),
+        include_str!("lua/delayed.lua"),
+        include_str!("lua/journal.lua"),
+        include_str!("lua/apply.lua")
+    ))
+});
+
+/// [`APPLY_GATED`] for a batch of which something is written into the journal.
+pub(crate) static APPLY_GATED_TOLD: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/store.lua"),
+        include_str!("lua/delayed.lua"),
+        include_str!("lua/gate.lua"),
+        include_str!("lua/journal.lua"),
+        include_str!("lua/apply.lua")
+    ))
+});
+
+/// Begins a journal, or goes on keeping it.
+pub(crate) static JOURNAL_KEEP: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/journal_keep.lua")));
+
+/// Reads the journal.
+pub(crate) static JOURNAL_READ: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/journal_read.lua")));
+
+/// Drops what was read of the journal.
+pub(crate) static JOURNAL_FORGET: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/journal_forget.lua")));
+
 /// Decides whether deliveries may run.
 pub(crate) static ADMIT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
@@ -127,13 +160,13 @@ pub(crate) fn run_blocking(
     script: &Script,
     cmd: &redis::Cmd,
     connection: &mut redis::Connection,
-) -> redis::RedisResult<()> {
-    match cmd.exec(connection) {
+) -> redis::RedisResult<redis::Value> {
+    match cmd.query(connection) {
         Err(error)
             if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoScript) =>
         {
             script.load(connection)?;
-            cmd.exec(connection)
+            cmd.query(connection)
         }
         answered => answered,
     }
@@ -166,7 +199,10 @@ mod tests {
     }
 
     fn fetch(epoch: u64) -> redis::Cmd {
-        let mut cmd = call(&FETCH, &["lease", "worker", "unacked", "unacked_index"]);
+        let mut cmd = call(
+            &FETCH,
+            &["lease", "worker", "unacked", "unacked_index", "journal"],
+        );
         cmd.arg("w")
             .arg(epoch)
             .arg(1)

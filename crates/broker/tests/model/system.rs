@@ -241,6 +241,7 @@ impl System {
             tag: delivery.tag,
             ack,
             result: None,
+            record: None,
         }];
         assert_eq!(
             self.runtime.block_on(consumer.start(batch)).unwrap(),
@@ -285,6 +286,7 @@ impl System {
             results: vec![],
             chord: None,
             leave: None,
+            record: None,
         };
         let consumer = Arc::clone(&self.workers[worker].consumer);
         self.runtime

@@ -46,6 +46,7 @@ async fn nothing_is_lost_or_doubled_when_answers_are() {
                         tag: delivery.tag,
                         ack: delivery.tag.0 % 2 == 0,
                         result: None,
+                        record: None,
                     })
                     .collect();
                 let early: HashSet<u64> = waiting

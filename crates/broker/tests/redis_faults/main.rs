@@ -64,6 +64,7 @@ pub(crate) fn end(delivery: &Delivery, settle: Settle) -> Finish {
         results: vec![],
         chord: None,
         leave: None,
+        record: None,
     }
 }
 

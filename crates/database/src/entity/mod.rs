@@ -12,6 +12,7 @@ pub mod audit_log;
 pub mod dead_letter;
 pub mod history_gap;
 pub mod idempotency_key;
+pub mod journal_mark;
 pub mod lease;
 pub mod mail_message;
 pub mod one_time_token;

@@ -8,9 +8,9 @@ use sea_orm::{
 };
 
 use super::{
-    api_key, audit_log, dead_letter, history_gap, idempotency_key, lease, mail_message,
-    one_time_token, outbox, refresh_token, schedule, schedule_tick, task_event, task_run, user,
-    worker,
+    api_key, audit_log, dead_letter, history_gap, idempotency_key, journal_mark, lease,
+    mail_message, one_time_token, outbox, refresh_token, schedule, schedule_tick, task_event,
+    task_run, user, worker,
 };
 use crate::{Database, Kind, testing::on_both};
 

@@ -1,6 +1,8 @@
 //! The queries, one file per aggregate. Each takes a connection, or a caller's transaction, and gives domain values.
 
 pub mod dead_letter;
+pub mod history_gap;
+pub mod journal_mark;
 pub mod lease;
 pub mod outbox;
 mod pattern;

@@ -8,6 +8,7 @@ pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod inspect;
+pub(crate) mod keeper;
 pub(crate) mod list;
 pub(crate) mod migrate;
 pub(crate) mod pool_child;

@@ -7,7 +7,9 @@ use std::{
 };
 
 use clap::Args;
-use lovage_settings::{BrokerUrl, Environment, Settings, start_tracing};
+use lovage_settings::{
+    BrokerUrl, DatabaseSettings, DatabaseUrl, Environment, Settings, start_tracing,
+};
 use lovage_worker::Module;
 
 use crate::{
@@ -15,6 +17,7 @@ use crate::{
     effective::effective,
     failure::Failure,
     flower_child::{Access, Flower, FlowerChild, Watched},
+    history_child::HistoryChild,
     output::{self, FAINT, HEADING, NAME},
     redis_child::RedisChild,
     stubs::{PACKAGE, Package},
@@ -91,10 +94,20 @@ async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8,
             Some(BrokerUrl::parse(&redis.url()).expect("it is made of a port"));
         child = Some(redis);
     }
+    if plan.settings.database.url == DatabaseSettings::default().url {
+        plan.settings.database.url = DatabaseUrl::Sqlite(data.join("lovage.db"));
+    }
+    let history = HistoryChild::start(&plan.settings).await;
+    let history = history
+        .map_err(|failure| failure.warn("no history is kept"))
+        .ok();
     let flower = match flower {
         Some(search) => search.await.ok().flatten(),
         None => None,
     };
+    if let (Some(history), Some(_)) = (&history, &flower) {
+        history.tell_flower().await;
+    }
     let flower = flower.and_then(|flower| start_flower(flower, &data, &plan));
     // Written once everything is there to be used, or on its way; a closed pipe is no reason to stop.
     let _ = output::line(Welcome {
@@ -116,6 +129,9 @@ async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8,
     };
     if let Some(flower) = flower {
         flower.stop().await;
+    }
+    if let Some(history) = history {
+        history.stop().await;
     }
     if let Some(redis) = child {
         redis.stop().await;

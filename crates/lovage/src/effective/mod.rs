@@ -7,8 +7,8 @@ use std::time::Duration;
 use lovage_settings::{BrokerUrl, Environment, ResultUrl, Settings};
 
 use self::written::{
-    annotations, optional, queues, result_options, routes, seconds, size, transport_options,
-    use_ssl, with_unit,
+    annotations, optional, queues, redact, result_options, routes, seconds, size,
+    transport_options, use_ssl, with_unit,
 };
 
 /// Every variable with the value that holds, as one would write it. An empty one is unset.
@@ -17,6 +17,7 @@ pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     rows.extend(tasks(settings));
     rows.extend(worker(settings));
     rows.extend(events(settings));
+    rows.extend(history(settings));
     rows.extend(database(settings));
     rows
 }
@@ -293,6 +294,15 @@ fn events(settings: &Settings) -> Vec<(&'static str, String)> {
             "CELERY_WORKER_POOL_RESTARTS",
             events.pool_restarts.to_string(),
         ),
+    ]
+}
+
+fn history(settings: &Settings) -> Vec<(&'static str, String)> {
+    let history = &settings.history;
+    vec![
+        ("LOVAGE_JOURNAL_BYTES", size(history.journal_bytes)),
+        ("LOVAGE_JOURNAL_LIFE", with_unit(history.journal_life)),
+        ("LOVAGE_HISTORY_REDACT", redact(&history.redact)),
     ]
 }
 

@@ -3,8 +3,8 @@
 use std::{fmt::Display, time::Duration};
 
 use lovage_settings::{
-    Annotations, FanoutPrefix, QueueOrder, RedisTls, RedisUrl, ResultSettings, Route, RoutePattern,
-    SentinelOptions, TaskQueue, TransportOptions,
+    Annotations, FanoutPrefix, QueueOrder, Redact, RedisTls, RedisUrl, ResultSettings, Route,
+    RoutePattern, SentinelOptions, TaskQueue, TransportOptions,
 };
 use serde_json::{Value, json};
 
@@ -140,6 +140,20 @@ pub(super) fn routes(routes: &[Route]) -> String {
         })
         .collect();
     Value::from(pairs).to_string()
+}
+
+/// The fields that a history hides, as they are given.
+pub(super) fn redact(redact: &Redact) -> String {
+    let every = (!redact.every.is_empty()).then_some(("*", &redact.every));
+    let tasks = redact
+        .tasks
+        .iter()
+        .map(|(name, fields)| (name.as_str(), fields));
+    let rules: serde_json::Map<String, serde_json::Value> = tasks
+        .chain(every)
+        .map(|(name, fields)| (name.to_owned(), serde_json::json!(fields)))
+        .collect();
+    serde_json::Value::Object(rules).to_string()
 }
 
 /// As they were given.

@@ -1,5 +1,5 @@
 -- Does what is asked for a batch of deliveries: everything for those that are still ours, nothing for the others.
--- KEYS: worker, unacked, unacked_index, delayed, delayed:messages, dead letters, prefix of the delayed twins
+-- KEYS: worker, unacked, unacked_index, delayed, delayed:messages, dead letters, prefix of the delayed twins, journal, its state
 -- ARGV: field, number       the batch's name: asked again, it answers again ('' for none)
 --       guard               a lease that must not exist, or ''
 --       database            the one to come back to
@@ -18,6 +18,7 @@
 --         I  item, key, life in seconds                  count a death
 --         K  item, key                                   forget the deaths
 --         G  item, root, id, tag, end or again, pause in ms        leave the gate, see gate.lua
+--         N  item, record                                for the journal; before the first: the node, see journal.lua
 --         C  database, item, group key, task id, member, score, life in s or '', claim in s, token, parts more,
 --            body
 -- Returns '<number>|<items that were not ours>|<items whose claim holds>', or 'ALIVE', or 'STALE'.
@@ -181,6 +182,13 @@ function sections.C(item, a)
   end
   select(home)
 end
+local records, node = nil, nil
+local function tell(count)
+  records, node = {}, ARGV[at]
+  for a = at + 1, at + 2 * count - 1, 2 do
+    if not (any_lost and lost[tonumber(ARGV[a])]) then records[#records + 1] = ARGV[a + 1] end
+  end
+end
 local letters = 0
 local function letter(item)
   local id, key, values = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
@@ -203,6 +211,9 @@ while at <= #ARGV do
   elseif kind == 'R' then
     sections.R(count)
     at = at + 2 + 3 * count
+  elseif kind == 'N' then
+    tell(count)
+    at = at + 1 + 2 * count
   else
     local act, step = sections[kind], width[kind]
     local where = kind == 'C' and 1 or 0
@@ -230,6 +241,8 @@ elseif remove and n > 0 then
     call('ZREM', KEYS[3], unpack(ARGV, 7, 6 + n))
   end
 end
+
+if records then write_journal(KEYS[8], KEYS[9], node, records) end
 
 local losses = {}
 if any_lost then

@@ -1,8 +1,9 @@
 -- Takes up to ARGV[4] messages and records them as held, all or nothing.
--- KEYS: lease, worker, unacked, unacked_index
+-- KEYS: lease, worker, unacked, unacked_index, state of the journal
 -- ARGV: worker id, epoch, first sequence number, most, how many to start, fair (1) or strict (0), number of queues,
 --       then for each queue the end of its unacked entries, then for each step the queues' lists
--- Returns 'NOLEASE', 'STALE' (a fetch that its sender gave up), or {queue, {messages}, queue, {messages}, ...}.
+-- Returns 'NOLEASE', 'STALE' (a fetch that its sender gave up), or {queue, {messages}, queue, {messages}, ...}, and at the
+-- end a word while a journal is kept.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'NOLEASE' end
 if (redis.call('HGET', KEYS[2], 'epoch') or '0') ~= ARGV[2] then return 'STALE' end
 
@@ -104,4 +105,5 @@ if failure then
   end
   return failure
 end
+if redis.call('EXISTS', KEYS[5]) == 1 then reply[#reply + 1] = 'JOURNAL' end
 return reply

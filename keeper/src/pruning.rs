@@ -1,0 +1,52 @@
+//! Forgets what is old.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use lovage_database::{
+    Database,
+    store::{lease::Lease, retention},
+};
+use lovage_settings::RetentionSettings;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use crate::{Error, duty::Work};
+
+/// How often; what is kept is counted in days.
+const EVERY: Duration = Duration::from_secs(15 * 60);
+/// Not at once when a keeper starts: what is read and written then is more urgent.
+const FIRST: Duration = Duration::from_secs(60);
+
+/// What the duty works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Pruning {
+    pub(crate) database: Database,
+    pub(crate) retention: RetentionSettings,
+}
+
+impl Work for Pruning {
+    /// Prunes again and again until told to stop.
+    async fn run(&self, _lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
+        let mut wait = FIRST;
+        while stop
+            .run_until_cancelled(tokio::time::sleep(wait))
+            .await
+            .is_some()
+        {
+            let pruned = retention::prune(&self.database, &self.retention, Utc::now());
+            let Some(pruned) = stop.run_until_cancelled(pruned).await else {
+                return Ok(());
+            };
+            for (table, rows) in pruned? {
+                if rows > 0 {
+                    info!(table, rows, "pruned");
+                } else {
+                    debug!(table, "nothing to prune");
+                }
+            }
+            wait = EVERY;
+        }
+        Ok(())
+    }
+}
