@@ -1,0 +1,1 @@
+//! The HTTP face: poem routes and their schema.
