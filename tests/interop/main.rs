@@ -27,6 +27,7 @@ macro_rules! in_fleet {
 
 use in_fleet;
 
+mod api_contract;
 mod calls;
 mod canvas;
 mod chords;

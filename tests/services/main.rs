@@ -2,6 +2,7 @@
 
 mod absence;
 mod acks;
+mod api;
 mod bad_messages;
 mod children;
 mod chords;

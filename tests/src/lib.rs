@@ -12,6 +12,7 @@
 //! * [`keeper`] — `lovage keeper`
 //! * [`stage`] — the three together
 //! * [`peer`], [`cast`] — a worker of either kind, and a fleet of them with somebody who asks
+//! * [`api_server`] — `lovage api` on a database of its own
 //! * [`flower`], [`http`] — Flower, and how it is asked
 //! * [`shape`] — whether two answers have the same keys and types
 //! * [`rust_client`] — Lovage's client
@@ -29,6 +30,7 @@
 //! The test targets differ by what they need: `offline` nothing, `services` a `redis-server`, `interop` and `chaos`
 //! Python's Celery too. A missing tool fails the test and says what to run.
 
+pub mod api_server;
 pub mod authority;
 pub mod canvas_tasks;
 pub mod cast;
@@ -70,6 +72,7 @@ mod guides {
     struct Signals;
 }
 
+pub use api_server::ApiServer;
 pub use authority::Authority;
 pub use cast::Cast;
 pub use dead_letters::{DeadLetter, dead_letters};

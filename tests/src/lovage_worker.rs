@@ -266,14 +266,27 @@ pub fn lovage_json(redis: &RedisServer, words: &[&str]) -> Value {
         .unwrap_or_else(|error| panic!("lovage {words:?} wrote no JSON ({error}):\n{out}"))
 }
 
+/// The binary with these settings alone, to be given words and started.
+pub fn command_with(variables: &[(String, String)]) -> Command {
+    command(place::lovage(), variables)
+}
+
 /// The binary with an environment of its own: no variable of the caller's shell reaches it.
 fn command(program: PathBuf, variables: &[(String, String)]) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
-        if ["CELERY_", "LOVAGE_", "REDIS_", "DATABASE_", "MAIL_"]
-            .iter()
-            .any(|prefix| name_text.starts_with(prefix))
+        if [
+            "CELERY_",
+            "LOVAGE_",
+            "REDIS_",
+            "MAIL_",
+            "DATABASE_",
+            "SECRET_",
+            "JWT_",
+        ]
+        .iter()
+        .any(|prefix| name_text.starts_with(prefix))
         {
             command.env_remove(&name);
         }

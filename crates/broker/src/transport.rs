@@ -58,6 +58,12 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// How many messages wait in each queue, all priorities together.
     async fn depth(&self, queues: &[QueueName]) -> Result<Vec<u64>, Error>;
 
+    /// How many messages wait in the queue at each priority that the broker tells apart, the one served first at the head.
+    async fn depth_by_priority(&self, queue: &QueueName) -> Result<Vec<(u8, u64)>, Error>;
+
+    /// The messages that are served next, up to `most`. They stay where they are.
+    async fn peek(&self, queue: &QueueName, most: usize) -> Result<Vec<Bytes>, Error>;
+
     /// Drops every waiting message of the queue and tells how many there were.
     async fn purge(&self, queue: &QueueName) -> Result<u64, Error>;
 

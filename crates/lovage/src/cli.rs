@@ -10,6 +10,8 @@ use crate::{
     command::{
         call, completions, config, control, dlq, doctor, events, inspect, keeper, list, migrate,
         pool_child, purge, queue, result, revoke, status, stubs, up, worker,
+        api, call, completions, config, control, dlq, doctor, events, inspect, list, migrate,
+        openapi, pool_child, purge, queue, result, revoke, status, stubs, up, user, worker,
     },
     failure::Failure,
     output,
@@ -37,6 +39,7 @@ const EXAMPLES: &str = "\
 Examples:
   lovage up                             try it: a Redis of its own, a worker with the demo tasks
   lovage worker -Q hot -c 200           a worker as in production
+  lovage api                            the HTTP API, with its documentation at /docs
   lovage call demo.add 2 3 --wait       send a task and print its result
   lovage events                         watch workers and tasks
 
@@ -47,6 +50,7 @@ Exit codes: 0 done, 1 failed, 2 called wrongly, 69 no worker answered, 73 alread
 enum Command {
     Up(up::UpArgs),
     Worker(worker::WorkerArgs),
+    Api(api::ApiArgs),
     Call(call::CallArgs),
     Result(result::ResultArgs),
     Revoke(revoke::RevokeArgs),
@@ -63,6 +67,9 @@ enum Command {
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     Keeper(keeper::KeeperArgs),
+    #[command(subcommand)]
+    User(user::UserCommand),
+    Openapi(openapi::OpenapiArgs),
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
     #[command(subcommand)]
@@ -106,6 +113,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
     match command {
         Command::Up(args) => up::run(args, settings()?, modules),
         Command::Worker(args) => worker::run(args, settings()?, modules),
+        Command::Api(args) => api::run(args, settings()?, modules),
         Command::Call(args) => once(call::run(args, &settings()?, &modules)),
         Command::Result(args) => once(result::run(args, &settings()?)),
         Command::Revoke(args) => once(revoke::run(args, &settings()?)),
@@ -125,6 +133,8 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Queue(command) => once(queue::run(command, &settings()?)),
         Command::Dlq(command) => once(dlq::run(command, &settings()?)),
         Command::Keeper(args) => keep(keeper::run(args, settings()?)),
+        Command::User(command) => once(user::run(command, &settings()?)),
+        Command::Openapi(_) => openapi::run(&settings()?, modules),
         Command::Migrate(command) => once(migrate::run(command, &settings()?)),
         Command::Doctor(args) => once(doctor::run(args, &settings()?)),
         Command::Config(command) => config::run(&command),
@@ -232,6 +242,10 @@ mod tests {
         check("lovage keeper -l debug --json-logs");
         check("lovage keeper replay --last 10000 --json");
         check("lovage keeper gaps");
+        check("lovage api --bind 127.0.0.1:0 -l debug --json-logs");
+        check("lovage user create ada@example.org --role operator --password-stdin --json");
+        check("lovage user role ada@example.org viewer");
+        check("lovage openapi");
         check("lovage events --dump");
         check("lovage events -d -A proj");
         check("lovage events --json --enable --count=3 --duration=2.5 --max-tasks=100");
@@ -266,6 +280,8 @@ mod tests {
         check("lovage call demo.add --priority=300", "300");
         check("lovage call demo.add --count=0", "0");
         check("lovage call demo.add --timeout=3", "--wait");
+        check("lovage api --bind 5000", "bind");
+        check("lovage user role ada@example.org king", "operator");
         check("lovage dlq discard", "ID");
         check("lovage migrate up --steps 0", "0");
         check("lovage revoke", "ID");

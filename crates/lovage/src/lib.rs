@@ -14,6 +14,8 @@
 //! | `nodename` | node names and their `%` signs |
 //! | `pidfile` | one process per pid file |
 //! | `redis_child`, `flower_child`, `history_child` | the Redis, the Flower and the keeper that `lovage up` starts |
+//! | `api_beside` | the HTTP API that `lovage up` serves |
+//! | `redis_child`, `flower_child` | the Redis and the Flower that `lovage up` starts |
 //! | `guard` | that what was started ends, too |
 //! | `stubs` | the tasks as a typed Python package |
 //! | `output`, `table` | everything that is printed |
@@ -30,6 +32,7 @@
 //! }
 //! ```
 
+mod api_beside;
 mod banner;
 mod cli;
 mod command;

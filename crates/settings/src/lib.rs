@@ -16,6 +16,7 @@
 //! | `annotation`, `rate` | what holds for tasks by name, and rate limits |
 //! | `serializer` | the names of serializers |
 //! | `worker` | concurrency, pool, leases, poison |
+//! | `http` | the HTTP API and its secrets |
 //! | `database`, `database_url` | the database, and how long what is in it is kept |
 //! | `telemetry` | the log |
 //! | `url`, `redis_url` | what a broker or result URL may look like |
@@ -44,6 +45,7 @@ mod database_url;
 mod event;
 mod fault;
 mod history;
+mod http;
 mod known;
 mod lookup;
 mod ordered;
@@ -73,6 +75,7 @@ pub use database_url::{DatabaseUrl, PostgresUrl};
 pub use event::EventSettings;
 pub use fault::{Fault, Faults, Warning};
 pub use history::{HistorySettings, Redact};
+pub use http::HttpSettings;
 pub use rate::RateLimit;
 pub use redis_tls::{CertReqs, RedisTls};
 pub use redis_url::{RedisAddress, RedisUrl};

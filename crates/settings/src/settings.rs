@@ -6,6 +6,7 @@ use chrono_tz::Tz;
 
 use crate::{
     BrokerSettings, DatabaseSettings, EventSettings, Faults, HistorySettings, ResultSettings,
+    BrokerSettings, DatabaseSettings, EventSettings, Faults, HttpSettings, ResultSettings,
     TaskSettings, TelemetrySettings, Warning, WorkerSettings, known,
     lookup::Lookup,
     parse::Problem,
@@ -30,6 +31,8 @@ pub struct Settings {
     pub events: EventSettings,
     /// What a history is kept of.
     pub history: HistorySettings,
+    /// The HTTP API.
+    pub http: HttpSettings,
     /// The database.
     pub database: DatabaseSettings,
     /// The log.
@@ -89,6 +92,7 @@ impl Settings {
             worker: WorkerSettings::read(lookup),
             events: EventSettings::read(lookup),
             history: HistorySettings::read(lookup),
+            http: HttpSettings::read(lookup),
             database: DatabaseSettings::read(lookup),
             telemetry: TelemetrySettings::read(lookup),
             timezone: lookup.parsed(&TIMEZONE, timezone).unwrap_or_default(),
@@ -101,6 +105,7 @@ impl Settings {
             .collect();
         if production {
             secret::refuse_weak(&settings, lookup);
+            settings.http.refuse_weak(lookup);
         }
         settings
     }

@@ -202,6 +202,24 @@ variables! {
             "How long workers go on writing it after the last keeper has gone; 30s or more.";
         HISTORY_REDACT = "LOVAGE_HISTORY_REDACT", "{}", "JSON object",
             "Fields that the database shows as ***, by task: {\"mail.send\": [\"password\"], \"*\": [\"token\"]}; a number is a place among the positional arguments, args, kwargs, result, exception and traceback are the whole.";
+    "API" {
+        API_BIND = "LOVAGE_API_BIND", "127.0.0.1:5000", "address:port",
+            "Where the HTTP API listens; port 0 takes a free one.";
+        API_CORS_ORIGINS = "LOVAGE_API_CORS_ORIGINS", "", "list of origins",
+            "Pages of these origins may call the API from a browser; unset, none.";
+        API_MAX_BODY = "LOVAGE_API_MAX_BODY", "4MiB", "size", "What the body of a request may weigh.";
+        API_DRAIN_TIMEOUT = "LOVAGE_API_DRAIN_TIMEOUT", "30s", "duration",
+            "How long requests and streams have to end when the API is stopped.";
+        SECRET_KEY = "SECRET_KEY", "", "text",
+            "Signs API keys and single-use tokens; production wants one of 32 characters or more.", secret;
+        JWT_SECRET_KEY = "JWT_SECRET_KEY", "", "text",
+            "Signs access tokens; unset, made from SECRET_KEY.", secret;
+        ACCESS_TOKEN_LIFE = "LOVAGE_ACCESS_TOKEN_LIFE", "15m", "duration", "How long an access token holds.";
+        REFRESH_TOKEN_LIFE = "LOVAGE_REFRESH_TOKEN_LIFE", "30d", "duration",
+            "How long a refresh token that is not used holds.";
+        ADMIN_EMAIL = "LOVAGE_ADMIN_EMAIL", "", "e-mail address", "The first user, made when there is none yet.";
+        ADMIN_PASSWORD = "LOVAGE_ADMIN_PASSWORD", "", "text",
+            "The password of the first user; `lovage up` makes one up and prints it once.", secret;
     }
     "Database" {
         DATABASE_URL = "DATABASE_URL", "sqlite://data/lovage.db", "URL",

@@ -127,6 +127,29 @@ pub async fn hands_out_bytes_as_they_came(stage: impl Stage) {
     );
 }
 
+/// Looking takes nothing, and sees what a fetch would take first.
+pub async fn what_waits_can_be_looked_at_and_stays(stage: impl Stage) {
+    let batch = [
+        message("q", "1", 9),
+        message("q", "2", 0),
+        message("q", "3", 0),
+        message("r", "4", 0),
+    ];
+    let broker = stage.broker();
+    broker.publish(&batch).await.expect("the broker answers");
+    let peek = async |most| {
+        let found = broker.peek(&queue("q"), most).await;
+        found.expect("the broker answers")
+    };
+    let payload = |place: usize| batch[place].payload.clone();
+    assert_eq!(peek(2).await, [payload(1), payload(2)]);
+    assert_eq!(peek(9).await, [payload(1), payload(2), payload(0)]);
+    assert!(peek(0).await.is_empty());
+    let steps = broker.depth_by_priority(&queue("q")).await;
+    let steps = steps.expect("the broker answers");
+    assert_eq!(steps, [(0, 2), (3, 0), (6, 0), (9, 1)]);
+}
+
 /// All priorities count as one queue.
 pub async fn depth_counts_all_priorities_and_purge_empties(stage: impl Stage) {
     let batch = [

@@ -32,7 +32,7 @@ macro_rules! conformance_suite {
         $crate::conformance_suite!(@all $stage;
             fetching: {
                 takes_in_order_of_priority_then_of_arrival, shares_between_queues, takes_no_more_than_wanted,
-                hands_out_bytes_as_they_came, depth_counts_all_priorities_and_purge_empties,
+                hands_out_bytes_as_they_came, what_waits_can_be_looked_at_and_stays, depth_counts_all_priorities_and_purge_empties,
                 publishes_to_the_queues_bound, a_queue_is_consumed_from_when_it_is_set, peers_are_seen_while_they_live
             }
             waiting: {

@@ -105,6 +105,24 @@ impl Lists {
             .sum()
     }
 
+    /// How many wait at each step.
+    pub(super) fn depth_by_priority(&self, queue: &QueueName) -> Vec<(u8, u64)> {
+        let depth = |step: u8| {
+            let list = self.lists.get(&(queue.clone(), step));
+            let length = list.map_or(0, VecDeque::len);
+            u64::try_from(length).expect("a length fits into 64 bits")
+        };
+        let steps = self.steps.all().iter();
+        steps.map(|step| (*step, depth(*step))).collect()
+    }
+
+    /// Those served next.
+    pub(super) fn peek(&self, queue: &QueueName, most: usize) -> Vec<Bytes> {
+        let steps = self.steps.all().iter();
+        let lists = steps.filter_map(|step| self.lists.get(&(queue.clone(), *step)));
+        lists.flatten().take(most).cloned().collect()
+    }
+
     /// Takes everything of one queue, priorities aside.
     pub(super) fn empty(&mut self, queue: &QueueName) -> Vec<Bytes> {
         let all = [queue.clone()];

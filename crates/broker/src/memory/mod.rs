@@ -202,6 +202,14 @@ impl Broker for MemoryBroker {
             .collect())
     }
 
+    async fn depth_by_priority(&self, queue: &QueueName) -> Result<Vec<(u8, u64)>, Error> {
+        Ok(self.inner.lock().lists.depth_by_priority(queue))
+    }
+
+    async fn peek(&self, queue: &QueueName, most: usize) -> Result<Vec<Bytes>, Error> {
+        Ok(self.inner.lock().lists.peek(queue, most))
+    }
+
     async fn purge(&self, queue: &QueueName) -> Result<u64, Error> {
         Ok(self.inner.lock().lists.purge(queue))
     }

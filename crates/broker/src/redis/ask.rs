@@ -50,10 +50,12 @@ pub(crate) async fn ask(core: &Core, request: &Ask) -> Result<Vec<Bytes>, Error>
     // Where peers of ours use two channels each of them hears both.
     let answers = reply::list(answers);
     let heard = answers.iter().skip(2).filter_map(reply::integer);
+    let heard = heard.max().unwrap_or(0);
     let enough = match request.enough {
         Enough::Never => None,
-        Enough::Replies(replies) => Some(replies),
-        Enough::Everybody => Some(heard.max().unwrap_or(0)),
+        // Nobody replies who has not heard.
+        Enough::Replies(replies) => Some(replies.min(heard)),
+        Enough::Everybody => Some(heard),
     };
     wait(core, &list, request.wait, enough).await?;
 

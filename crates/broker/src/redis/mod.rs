@@ -231,6 +231,14 @@ impl Broker for RedisBroker {
         publish::depth(&self.core, queues).await
     }
 
+    async fn depth_by_priority(&self, queue: &QueueName) -> Result<Vec<(u8, u64)>, Error> {
+        publish::depth_by_priority(&self.core, queue).await
+    }
+
+    async fn peek(&self, queue: &QueueName, most: usize) -> Result<Vec<Bytes>, Error> {
+        publish::peek(&self.core, queue, most).await
+    }
+
     async fn purge(&self, queue: &QueueName) -> Result<u64, Error> {
         publish::purge(&self.core, queue).await
     }

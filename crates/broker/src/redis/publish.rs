@@ -155,6 +155,40 @@ pub(crate) async fn depth(core: &Core, queues: &[QueueName]) -> Result<Vec<u64>,
         .collect())
 }
 
+/// How many wait at each priority step.
+pub(crate) async fn depth_by_priority(
+    core: &Core,
+    queue: &QueueName,
+) -> Result<Vec<(u8, u64)>, Error> {
+    let mut pipeline = Pipeline::new();
+    for list in core.keys.lists(queue) {
+        pipeline.cmd("LLEN").arg(list);
+    }
+    let answer = core.link.send(Request::Many(&pipeline), Patience::Bounded);
+    let lengths = reply::list(answer.await?);
+    let lengths = lengths.iter().filter_map(reply::integer);
+    Ok(core.keys.steps.all().iter().copied().zip(lengths).collect())
+}
+
+/// The messages that are served next: those at the right ends of the lists.
+pub(crate) async fn peek(core: &Core, queue: &QueueName, most: usize) -> Result<Vec<Bytes>, Error> {
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    let mut pipeline = Pipeline::new();
+    for list in core.keys.lists(queue) {
+        pipeline
+            .cmd("LRANGE")
+            .arg(list)
+            .arg(format!("-{most}"))
+            .arg(-1);
+    }
+    let answer = core.link.send(Request::Many(&pipeline), Patience::Bounded);
+    let lists = reply::list(answer.await?).into_iter();
+    let messages = lists.flat_map(|list| reply::bytes_list(list).into_iter().rev());
+    Ok(messages.take(most).collect())
+}
+
 /// Deletes what waits in a queue.
 pub(crate) async fn purge(core: &Core, queue: &QueueName) -> Result<u64, Error> {
     let lists: Vec<String> = core.keys.lists(queue).collect();

@@ -1,12 +1,18 @@
 //! The queries, one file per aggregate. Each takes a connection, or a caller's transaction, and gives domain values.
 
+pub mod account;
+pub mod api_key;
+pub mod audit;
 pub mod dead_letter;
 pub mod history_gap;
 pub mod journal_mark;
+pub mod idempotency;
 pub mod lease;
+pub mod one_time;
 pub mod outbox;
 mod pattern;
 pub mod retention;
+pub mod session;
 pub mod task_event;
 pub mod task_run;
 pub mod worker;

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod api;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -11,6 +12,7 @@ pub(crate) mod inspect;
 pub(crate) mod keeper;
 pub(crate) mod list;
 pub(crate) mod migrate;
+pub(crate) mod openapi;
 pub(crate) mod pool_child;
 pub(crate) mod purge;
 pub(crate) mod queue;
@@ -20,6 +22,7 @@ pub(crate) mod revoke;
 pub(crate) mod status;
 pub(crate) mod stubs;
 pub(crate) mod up;
+pub(crate) mod user;
 pub(crate) mod worker;
 
 use std::time::Duration;

@@ -13,6 +13,7 @@ use lovage_settings::{
 use lovage_worker::Module;
 
 use crate::{
+    api_beside::ApiBeside,
     command::worker::{Plan, RunArgs, in_runtime, listen, serve},
     effective::effective,
     failure::Failure,
@@ -27,10 +28,11 @@ use crate::{
 const SENDER: &str = "examples/python/send.py";
 const PYTHON: &str = ".venv/bin/python";
 
-/// Try it: a Redis of its own, a worker with the demo tasks, and Flower to watch them.
+/// Try it: a Redis of its own, a worker with the demo tasks, the HTTP API, and Flower to watch them.
 ///
 /// A redis-server is started on a free port of this machine, unless CELERY_BROKER_URL is set; its data stays under
-/// data/redis for the next time. Flower is started on this machine's port 5555 if it is installed, with a password that
+/// data/redis for the next time. The API is at LOVAGE_API_BIND, with a SQLite database under data and an administrator whose
+/// password is printed once. Flower is started on this machine's port 5555 if it is installed, with a password that
 /// is printed. Ctrl-C ends them all. For development only: the demo tasks can kill the worker.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -44,6 +46,9 @@ pub(crate) struct UpArgs {
     /// Do not start Flower
     #[arg(long)]
     without_flower: bool,
+    /// Do not serve the HTTP API
+    #[arg(long)]
+    without_api: bool,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -71,17 +76,27 @@ pub(crate) fn run(
     settings.events.task_events = true;
     let plan = Plan::new(args.run, settings, modules)?;
     start_tracing(&plan.settings.telemetry);
-    let with_flower = !args.without_flower;
-    in_runtime(plan.concurrency(), run_all(args.data, plan, with_flower))
+    let beside = Beside {
+        flower: !args.without_flower,
+        api: !args.without_api,
+    };
+    in_runtime(plan.concurrency(), run_all(args.data, plan, beside))
 }
 
-async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8, Failure> {
+/// What there is beside the worker.
+#[derive(Debug, Clone, Copy)]
+struct Beside {
+    flower: bool,
+    api: bool,
+}
+
+async fn run_all(data: PathBuf, mut plan: Plan, beside: Beside) -> Result<u8, Failure> {
     let signals = listen(&plan)?;
     signals
         .end_with_terminal()
         .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
     // Looked for while Redis starts.
-    let flower = with_flower.then(|| tokio::spawn(Flower::find()));
+    let flower = beside.flower.then(|| tokio::spawn(Flower::find()));
     let mut child = None;
     if plan.settings.broker.url.is_none() {
         let folder = data.join("redis");
@@ -109,12 +124,17 @@ async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8,
         history.tell_flower().await;
     }
     let flower = flower.and_then(|flower| start_flower(flower, &data, &plan));
+    let api = match beside.api {
+        true => start_api(&data, &plan).await,
+        false => None,
+    };
     // Written once everything is there to be used, or on its way; a closed pipe is no reason to stop.
     let _ = output::line(Welcome {
         settings: &plan.settings,
         folder: Path::new(""),
         own_redis: child.is_some(),
         flower: flower.as_ref().map(FlowerChild::access),
+        api: api.as_ref(),
     });
     let served = match &mut child {
         None => serve(plan, &signals).await,
@@ -127,6 +147,9 @@ async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8,
             ))),
         },
     };
+    if let Some(api) = api {
+        api.stop().await;
+    }
     if let Some(flower) = flower {
         flower.stop().await;
     }
@@ -137,6 +160,22 @@ async fn run_all(data: PathBuf, mut plan: Plan, with_flower: bool) -> Result<u8,
         redis.stop().await;
     }
     served.map(|()| 0)
+}
+
+/// Serves the API beside the worker. Without it everything else works, so what is in its way is only told.
+async fn start_api(data: &Path, plan: &Plan) -> Option<ApiBeside> {
+    // Memory is the worker's alone.
+    if plan.settings.broker.url == Some(BrokerUrl::Memory) {
+        return None;
+    }
+    let specs = plan.specs().ok()?;
+    match Box::pin(ApiBeside::start(data, &plan.settings, specs)).await {
+        Ok(api) => Some(api),
+        Err(failure) => {
+            failure.warn("the API is not served");
+            None
+        }
+    }
 }
 
 /// Starts Flower beside the worker. Without it everything else works, so what is in its way is only told.
@@ -189,6 +228,8 @@ struct Welcome<'a> {
     own_redis: bool,
     /// How to get into Flower, where it was started.
     flower: Option<&'a Access>,
+    /// The API, where it is served.
+    api: Option<&'a ApiBeside>,
 }
 
 impl Display for Welcome<'_> {
@@ -224,6 +265,17 @@ impl Display for Welcome<'_> {
                 f,
                 "  {NAME}{url}{NAME:#}  user {user}, password {password}\n"
             )?;
+        }
+        if let Some(api) = self.api {
+            let url = &api.url;
+            writeln!(f, "{HEADING}Send and repair{HEADING:#} over HTTP\n")?;
+            writeln!(f, "  {NAME}{url}/docs{NAME:#}")?;
+            match &api.admin {
+                Some((email, password)) => {
+                    writeln!(f, "  user {email}, password {password} (shown only now)\n")?;
+                }
+                None => writeln!(f)?,
+            }
         }
         writeln!(f, "{HEADING}Try{HEADING:#}\n")?;
         if self.folder.join(SENDER).exists() && self.folder.join(PYTHON).exists() {
@@ -270,6 +322,7 @@ mod tests {
                 folder,
                 own_redis: true,
                 flower: Some(&flower),
+                api: None,
             }
             .to_string();
             anstream::adapter::strip_str(&text).to_string()

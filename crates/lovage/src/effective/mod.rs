@@ -4,7 +4,7 @@ mod written;
 
 use std::time::Duration;
 
-use lovage_settings::{BrokerUrl, Environment, ResultUrl, Settings};
+use lovage_settings::{BrokerUrl, Environment, ResultUrl, Secret, Settings};
 
 use self::written::{
     annotations, optional, queues, redact, result_options, routes, seconds, size,
@@ -18,6 +18,7 @@ pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     rows.extend(worker(settings));
     rows.extend(events(settings));
     rows.extend(history(settings));
+    rows.extend(http(settings));
     rows.extend(database(settings));
     rows
 }
@@ -303,6 +304,26 @@ fn history(settings: &Settings) -> Vec<(&'static str, String)> {
         ("LOVAGE_JOURNAL_BYTES", size(history.journal_bytes)),
         ("LOVAGE_JOURNAL_LIFE", with_unit(history.journal_life)),
         ("LOVAGE_HISTORY_REDACT", redact(&history.redact)),
+fn http(settings: &Settings) -> Vec<(&'static str, String)> {
+    let http = &settings.http;
+    let secret = |secret: &Option<Secret>| optional(secret.as_ref().map(Secret::to_string));
+    vec![
+        ("LOVAGE_API_BIND", http.bind.to_string()),
+        ("LOVAGE_API_CORS_ORIGINS", http.cors_origins.join(",")),
+        ("LOVAGE_API_MAX_BODY", size(http.max_body)),
+        ("LOVAGE_API_DRAIN_TIMEOUT", with_unit(http.drain_timeout)),
+        ("SECRET_KEY", secret(&http.secret_key)),
+        ("JWT_SECRET_KEY", secret(&http.jwt_secret_key)),
+        (
+            "LOVAGE_ACCESS_TOKEN_LIFE",
+            with_unit(http.access_token_life),
+        ),
+        (
+            "LOVAGE_REFRESH_TOKEN_LIFE",
+            with_unit(http.refresh_token_life),
+        ),
+        ("LOVAGE_ADMIN_EMAIL", optional(http.admin_email.clone())),
+        ("LOVAGE_ADMIN_PASSWORD", secret(&http.admin_password)),
     ]
 }
 

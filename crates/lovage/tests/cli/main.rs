@@ -6,6 +6,7 @@ mod alone;
 mod database;
 mod flower;
 mod messages;
+mod openapi;
 mod program;
 mod up;
 mod worker;

@@ -1,6 +1,13 @@
 //! `lovage up`: a Redis of its own that comes and goes with it.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -153,4 +160,52 @@ fn a_missing_redis_server_is_explained() {
     let (_folder, data) = folder();
     let ended = run(&["up", "--data", text(&data)], &[("PATH", "/nonexistent")]).expect(1);
     ended.one_line_with("apt install redis-server");
+}
+
+/// One request to the API, and what was answered, head and all.
+fn ask(port: u16, path: &str, token: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.0\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all(format!("{head}{body}").as_bytes())
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// What stands between two texts.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let rest = text.split(before).nth(1);
+    let found = rest.and_then(|rest| rest.split(after).next());
+    found.unwrap_or_else(|| panic!("no {before:?} in:\n{text}"))
+}
+
+#[test]
+fn the_api_is_served_and_its_administrator_is_told_once() {
+    let (_folder, data) = folder();
+    let mut first = up(&data);
+    let out = first.out();
+    let port = between(&out, "http://127.0.0.1:", "/docs").parse().unwrap();
+    let password = between(&out, "user admin@localhost, password ", " ");
+    let login = format!(r#"{{"email": "admin@localhost", "password": "{password}"}}"#);
+    let tokens = ask(port, "/api/v1/auth/login", "", &login);
+    let token = between(&tokens, r#""access_token":""#, "\"");
+    let send = "/api/v1/tasks/demo.add/send?wait=20";
+    let answer = ask(port, send, token, r#"{"x": 2, "y": 3}"#);
+    assert!(answer.contains(r#""value":5"#), "{answer}");
+    first.signal(Signal::INT);
+    assert_eq!(first.wait().code(), Some(0));
+
+    let mut again = up(&data);
+    let out = again.out();
+    assert!(
+        out.contains("/docs") && !out.contains("shown only now"),
+        "{out}"
+    );
+    again.signal(Signal::TERM);
+    assert_eq!(again.wait().code(), Some(0));
 }

@@ -1,0 +1,79 @@
+//! The operations, one file per resource.
+
+mod auth;
+mod dead_letters;
+mod etag;
+mod health;
+mod history;
+pub(crate) mod pages;
+mod queues;
+mod runs;
+mod tasks;
+mod users;
+mod workers;
+
+use poem_openapi::{OpenApiService, Tags};
+
+/// Parts of the API.
+#[derive(Debug, Tags)]
+enum Part {
+    /// Tasks: what there is, and sending it.
+    #[oai(rename = "tasks")]
+    Tasks,
+    /// Runs of tasks: results, what happens, ending them.
+    #[oai(rename = "task-runs")]
+    Runs,
+    /// What waits.
+    #[oai(rename = "queues")]
+    Queues,
+    /// Who works.
+    #[oai(rename = "workers")]
+    Workers,
+    /// Messages that could not be run.
+    #[oai(rename = "dead-letters")]
+    DeadLetters,
+    /// Coming in, staying in, going out.
+    #[oai(rename = "auth")]
+    Auth,
+    /// Users, their API keys, and who changed what.
+    #[oai(rename = "users")]
+    Users,
+    /// Whether all is well.
+    #[oai(rename = "health")]
+    Health,
+}
+
+type Apis = (
+    health::HealthApi,
+    auth::AuthApi,
+    tasks::TasksApi,
+    runs::RunsApi,
+    history::HistoryApi,
+    queues::QueuesApi,
+    workers::WorkersApi,
+    dead_letters::DeadLettersApi,
+    users::UsersApi,
+);
+
+/// All of them. They share nothing but what comes with the request.
+pub(crate) fn service() -> OpenApiService<Apis, ()> {
+    OpenApiService::new(
+        (
+            health::HealthApi,
+            auth::AuthApi,
+            tasks::TasksApi,
+            runs::RunsApi,
+            history::HistoryApi,
+            queues::QueuesApi,
+            workers::WorkersApi,
+            dead_letters::DeadLettersApi,
+            users::UsersApi,
+        ),
+        "Lovage",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .description(
+        "Send tasks to Celery-compatible workers, wait for their results, watch and repair what runs. \
+         Errors are `application/problem+json` with a `code` that does not change.",
+    )
+}

@@ -1,0 +1,378 @@
+//! Runs of tasks: their results, what happens to them, and ending them.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream, stream::BoxStream};
+use lovage_client::Revocation;
+use lovage_database::store::task_run;
+use lovage_protocol::TaskId;
+use poem::web::{Data, sse::Event as Sse};
+use poem_openapi::{
+    ApiResponse, OpenApi,
+    param::{Header, Path, Query},
+    payload::{EventStream, Json},
+    registry::{MetaSchemaRef, Registry},
+    types::{ToJSON, Type},
+};
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::{
+    app::{App, LONGEST_WAIT},
+    audit::Target,
+    auth::{Caller, Identity, Origin, StreamCaller, TICKET_LIFE, away, permission::needs},
+    live::Happening,
+    problem::Problem,
+    routes::Part,
+    schema::{
+        result::TaskResult,
+        run::{Revoke, RevokeMany, TaskEvent, Ticket},
+    },
+    sending::sender,
+};
+
+#[derive(Debug)]
+pub(crate) struct RunsApi;
+
+#[derive(Debug, ApiResponse)]
+enum ResultResponse {
+    /// The result as it stands. Of a task that nobody knows it is PENDING.
+    #[oai(status = 200)]
+    Ok(Json<TaskResult>),
+}
+
+#[derive(Debug, ApiResponse)]
+enum RevokedResponse {
+    /// It is written down: what has not begun will not, on workers that start later too.
+    #[oai(status = 204)]
+    Done,
+}
+
+#[derive(ApiResponse)]
+enum TicketResponse {
+    /// The ticket.
+    #[oai(status = 201)]
+    Made(Json<Ticket>),
+}
+
+/// An event with its number; the number of a gap is empty.
+type Numbered = (String, TaskEvent);
+
+#[derive(ApiResponse)]
+enum StreamResponse {
+    /// Server-sent events. The id of each is what to come back with; `retry` is the browser's own.
+    #[oai(status = 200)]
+    Ok(EventStream<BoxStream<'static, TaskEventItem>>),
+}
+
+/// What the stream is made of: see [`Numbered`]. In the document it is the event.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskEventItem(Numbered);
+
+impl Type for TaskEventItem {
+    const IS_REQUIRED: bool = true;
+
+    type RawValueType = Self;
+
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        TaskEvent::name()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        TaskEvent::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        TaskEvent::register(registry);
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl ToJSON for TaskEventItem {
+    fn to_json(&self) -> Option<serde_json::Value> {
+        self.0.1.to_json()
+    }
+}
+
+/// Something is written at least so often: proxies close what is silent.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
+#[OpenApi(prefix_path = "/api/v1/task-runs", tag = "Part::Runs")]
+impl RunsApi {
+    /// The result of a task
+    #[oai(
+        path = "/:task_id/result",
+        method = "get",
+        operation_id = "task_result"
+    )]
+    async fn result(
+        &self,
+        caller: Caller<needs::RunsRead>,
+        app: Data<&Arc<App>>,
+        /// The Celery id of the task.
+        #[oai(validator(min_length = 1, max_length = 255))]
+        task_id: Path<String>,
+        /// Wait so many seconds for the task's end.
+        #[oai(validator(minimum(value = "0"), maximum(value = "60")))]
+        wait: Query<Option<f64>>,
+    ) -> Result<ResultResponse, Problem> {
+        let id = TaskId::from(task_id.0.as_str());
+        within_reach(&caller, app.0, &task_id.0).await?;
+        let patience = Duration::try_from_secs_f64(wait.0.unwrap_or_default());
+        let patience = patience.unwrap_or_default().min(LONGEST_WAIT);
+        let found = tokio::select! {
+            found = app.sender().result(&id, patience) => found?,
+            () = app.stopping().cancelled() => app.sender().result(&id, Duration::ZERO).await?,
+        };
+        let result = found.map_or_else(
+            || TaskResult::pending(&task_id.0),
+            |meta| TaskResult::of(&meta),
+        );
+        Ok(ResultResponse::Ok(Json(result)))
+    }
+
+    /// Revoke a task
+    ///
+    /// What has not begun ends as REVOKED. What runs goes on, unless it is to be terminated.
+    #[oai(
+        path = "/:task_id/revoke",
+        method = "post",
+        operation_id = "revoke_task"
+    )]
+    async fn revoke(
+        &self,
+        caller: Caller<needs::RunsControl>,
+        app: Data<&Arc<App>>,
+        origin: Origin,
+        /// The Celery id of the task.
+        #[oai(validator(min_length = 1, max_length = 255))]
+        task_id: Path<String>,
+        revoke: Json<Revoke>,
+    ) -> Result<RevokedResponse, Problem> {
+        let Json(Revoke { terminate, signal }) = revoke;
+        let ids = vec![task_id.0];
+        revoke_all(app.0, &caller, &origin, ids, terminate, signal).await
+    }
+
+    /// Revoke several tasks
+    #[oai(path = "/revoke", method = "post", operation_id = "revoke_tasks")]
+    async fn revoke_many(
+        &self,
+        caller: Caller<needs::RunsControl>,
+        app: Data<&Arc<App>>,
+        origin: Origin,
+        revoke: Json<RevokeMany>,
+    ) -> Result<RevokedResponse, Problem> {
+        let Json(RevokeMany {
+            task_ids,
+            terminate,
+            signal,
+        }) = revoke;
+        revoke_all(app.0, &caller, &origin, task_ids, terminate, signal).await
+    }
+
+    /// Get a ticket for a stream
+    ///
+    /// For browsers, which cannot send a token when they open a stream: a ticket is good for one use, a token in a URL would be
+    /// in every log.
+    #[oai(
+        path = "/stream-tickets",
+        method = "post",
+        operation_id = "stream_ticket"
+    )]
+    async fn ticket(
+        &self,
+        caller: Caller<needs::RunsRead>,
+        app: Data<&Arc<App>>,
+    ) -> Result<TicketResponse, Problem> {
+        let ticket = app.accounts().ticket(&caller).await?;
+        Ok(TicketResponse::Made(Json(Ticket {
+            ticket,
+            expires_in: TICKET_LIFE.as_secs(),
+        })))
+    }
+
+    /// Watch what happens to tasks
+    ///
+    /// One task, a workflow, or all. Whoever comes back with `Last-Event-ID` is told what was missed, as far as it is kept;
+    /// else a `gap` comes first.
+    #[oai(path = "/stream", method = "get", operation_id = "stream_events")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a parameter of the operation, where the document has its text"
+    )]
+    async fn stream(
+        &self,
+        caller: StreamCaller,
+        app: Data<&Arc<App>>,
+        /// Only this task.
+        #[oai(validator(max_length = 255))]
+        task_id: Query<Option<String>>,
+        /// Only the workflow that began with this task.
+        #[oai(validator(max_length = 255))]
+        root_id: Query<Option<String>>,
+        /// Only tasks of this name.
+        #[oai(validator(max_length = 255))]
+        task: Query<Option<String>>,
+        /// Where to go on; browsers send it by themselves.
+        #[oai(name = "Last-Event-ID", validator(max_length = 100))]
+        last: Header<Option<String>>,
+        /// End after so many seconds; without it when the client goes or this process stops.
+        #[oai(validator(minimum(value = "0"), maximum(value = "86400")))]
+        seconds: Query<Option<f64>>,
+    ) -> Result<StreamResponse, Problem> {
+        let wanted = Wanted {
+            caller: caller.0,
+            task_id: task_id.0,
+            root_id: root_id.0,
+            task: task.0,
+        };
+        app.live().heard().await;
+        let events = events(app.0, wanted, last.0.as_deref(), seconds.0);
+        let stream = EventStream::new(events).keep_alive(SIGN_OF_LIFE).to_event(
+            |TaskEventItem((id, event))| {
+                Sse::message(event.to_json_string())
+                    .id(id)
+                    .event_type(event.kind)
+            },
+        );
+        Ok(StreamResponse::Ok(stream))
+    }
+}
+
+/// What a listener wants to hear.
+struct Wanted {
+    caller: Identity,
+    task_id: Option<String>,
+    root_id: Option<String>,
+    task: Option<String>,
+}
+
+impl Wanted {
+    fn takes(&self, happening: &Happening) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&String>| {
+            wanted.as_ref().is_none_or(|wanted| Some(wanted) == found)
+        };
+        let within = match &happening.task {
+            Some(task) => self.caller.reaches_task(task),
+            None => !self.caller.is_limited(),
+        };
+        within
+            && is(&self.task_id, Some(&happening.task_id))
+            && is(&self.root_id, happening.root_id.as_ref())
+            && is(&self.task, happening.task.as_ref())
+    }
+}
+
+fn events(
+    app: &Arc<App>,
+    wanted: Wanted,
+    last: Option<&str>,
+    seconds: Option<f64>,
+) -> BoxStream<'static, TaskEventItem> {
+    let beginning = app.live().begin(last);
+    let gap = beginning
+        .gap
+        .then(|| TaskEventItem((String::new(), TaskEvent::gap())));
+    let item =
+        |happening: &Happening| TaskEventItem((happening.id.clone(), TaskEvent::of(happening)));
+    let missed: Vec<TaskEventItem> = beginning
+        .missed
+        .iter()
+        .filter(|happening| wanted.takes(happening))
+        .map(|happening| item(happening))
+        .collect();
+    let next = stream::unfold(
+        (beginning.next, wanted),
+        move |(mut next, wanted)| async move {
+            loop {
+                match next.recv().await {
+                    Ok(happening) if wanted.takes(&happening) => {
+                        return Some((item(&happening), (next, wanted)));
+                    }
+                    Ok(_) => {}
+                    // It reads more slowly than things happen.
+                    Err(RecvError::Lagged(_)) => {
+                        let gap = TaskEventItem((String::new(), TaskEvent::gap()));
+                        return Some((gap, (next, wanted)));
+                    }
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        },
+    );
+    let stopping = app.stopping().clone();
+    let end = async move {
+        match seconds.map(Duration::try_from_secs_f64) {
+            Some(Ok(length)) => {
+                tokio::select! {
+                    () = tokio::time::sleep(length) => {}
+                    () = stopping.cancelled() => {}
+                }
+            }
+            _ => stopping.cancelled().await,
+        }
+    };
+    stream::iter(gap)
+        .chain(stream::iter(missed))
+        .chain(next)
+        .take_until(end)
+        .boxed()
+}
+
+async fn revoke_all(
+    app: &App,
+    caller: &Identity,
+    origin: &Origin,
+    ids: Vec<String>,
+    terminate: bool,
+    signal: Option<String>,
+) -> Result<RevokedResponse, Problem> {
+    for id in &ids {
+        within_reach(caller, app, id).await?;
+    }
+    let mut revocation = Revocation::of_tasks(ids.iter().map(String::as_str));
+    if terminate {
+        revocation = revocation.terminate(signal.as_deref());
+    }
+    let revoked = app.sender().client().revoke(&revocation).await;
+    revoked.map_err(|error| sender::problem(&error))?;
+    let target = Target {
+        kind: "task",
+        id: &ids.join(","),
+    };
+    let detail = json!({"terminate": terminate, "signal": signal});
+    app.audit()
+        .note(caller, origin, "task.revoke", target, Some(detail))
+        .await?;
+    Ok(RevokedResponse::Done)
+}
+
+/// A key that is for some tasks only may have to do with those that are known to be of them.
+async fn within_reach(caller: &Identity, app: &App, id: &str) -> Result<(), Problem> {
+    if !caller.is_limited() {
+        return Ok(());
+    }
+    let run = task_run::find(app.database().reader(), &TaskId::from(id)).await;
+    let run = run.map_err(away)?;
+    let queue = run.as_ref().and_then(|run| run.queue.clone());
+    match run
+        .and_then(|run| run.name)
+        .or_else(|| app.live().name_of(id))
+    {
+        Some(task) => {
+            caller.require_task(&task)?;
+            queue.map_or(Ok(()), |queue| caller.require_queue(&queue))
+        }
+        None => caller.require_everything(),
+    }
+}

@@ -1,0 +1,99 @@
+//! The OpenAPI document is the contract: whatever it allows is answered as it says, and a client made from it works.
+
+use std::process::Command;
+
+use lovage_integration_tests::api_server::Caller;
+use lovage_integration_tests::{ApiServer, LovageWorker, RedisServer, place};
+
+/// Streams do not end, and who logs out is not let in any more.
+const LEFT_OUT: [&str; 2] = ["stream_events", "logout"];
+
+/// What every answer is held to.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+                      response_schema_conformance,response_headers_conformance,unsupported_method,\
+                      allow_header_conformance,ignored_auth,use_after_free";
+
+#[test]
+fn whatever_comes_is_answered_as_documented() {
+    let redis = RedisServer::start();
+    // Logins that fail are what comes mostly.
+    let api = ApiServer::on(&redis);
+    let caller = api.admin();
+    let mut command = Command::new(place::python());
+    command
+        .args(["-m", "schemathesis.cli", "run"])
+        .arg(format!("http://127.0.0.1:{}/openapi.json", api.port()))
+        .args(["--phases", "examples,coverage,fuzzing,stateful"])
+        .args(["--seed", "7", "--max-examples", "15", "--workers", "1"])
+        .args(["--checks", CHECKS, "--continue-on-failure"])
+        .args(["--suppress-health-check", "all", "--warnings", "off"])
+        .args(["--request-timeout", "40"])
+        .arg("--header")
+        .arg(format!("Authorization: Bearer {}", token(&caller)))
+        .current_dir(std::env::temp_dir())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("NO_COLOR", "1");
+    for operation in LEFT_OUT {
+        command.args(["--exclude-operation-id", operation]);
+    }
+    let output = command.output().expect("Python can be started");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // It was let in to the end, and nothing broke.
+    assert_eq!(caller.get("/api/v1/auth/me").status, 200);
+}
+
+#[test]
+fn a_client_made_from_the_document_sends_a_task_and_reads_its_result() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::on(&redis);
+    let api = ApiServer::on(&redis);
+    let caller = api.admin();
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let document = folder.path().join("openapi.json");
+    std::fs::write(&document, api.nobody().get("/openapi.json").text).expect("it can be written");
+    let config = folder.path().join("config.yaml");
+    std::fs::write(
+        &config,
+        "post_hooks: []\npackage_name_override: lovage_http\n",
+    )
+    .expect("it can be written");
+    let made = Command::new(place::python())
+        .args(["-m", "openapi_python_client", "generate", "--meta", "none"])
+        .arg("--path")
+        .arg(&document)
+        .arg("--config")
+        .arg(&config)
+        .arg("--output-path")
+        .arg(folder.path().join("lovage_http"))
+        .output()
+        .expect("Python can be started");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&made.stdout),
+        String::from_utf8_lossy(&made.stderr)
+    );
+    assert!(made.status.success(), "{said}");
+    let used = Command::new(place::python())
+        .arg(place::python_sources().join("http_client.py"))
+        .env("PYTHONPATH", folder.path())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("API_URL", format!("http://127.0.0.1:{}", api.port()))
+        .env("API_TOKEN", token(&caller))
+        .output()
+        .expect("Python can be started");
+    assert!(
+        used.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&used.stderr)
+    );
+    assert_eq!(String::from_utf8_lossy(&used.stdout).trim(), "5 23 SUCCESS");
+}
+
+fn token(caller: &Caller) -> &str {
+    caller.token().expect("who is logged in has a token")
+}

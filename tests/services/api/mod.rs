@@ -1,0 +1,8 @@
+//! The HTTP API, as programs and people meet it: a process, a database, a Redis, a worker.
+
+mod access;
+mod accounts;
+mod edge;
+mod operations;
+mod streams;
+mod tasks;

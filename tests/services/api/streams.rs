@@ -1,0 +1,127 @@
+//! What happens to tasks, as it happens.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use lovage_integration_tests::{ApiServer, LovageWorker, RedisServer};
+use serde_json::{Value, json};
+
+/// A stream that is open.
+struct Stream {
+    lines: std::io::Lines<BufReader<TcpStream>>,
+    status: u16,
+}
+
+/// An event with its id.
+#[derive(Debug)]
+struct Event {
+    id: String,
+    kind: String,
+    data: Value,
+}
+
+impl Stream {
+    fn open(api: &ApiServer, query: &str, headers: &str) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", api.port())).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        let head =
+            format!("GET /api/v1/task-runs/stream{query} HTTP/1.1\r\nHost: api\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        let first = lines.next().unwrap().unwrap();
+        let status = first.split(' ').nth(1).unwrap().parse().unwrap();
+        for line in lines.by_ref() {
+            if line.unwrap().is_empty() {
+                break;
+            }
+        }
+        Self { lines, status }
+    }
+
+    /// The next event; `None` at the end of the stream. Sizes of chunks and comments are passed over.
+    fn next(&mut self) -> Option<Event> {
+        let (mut id, mut kind) = (String::new(), String::new());
+        for line in self.lines.by_ref() {
+            let line = line.ok()?;
+            if let Some(text) = line.strip_prefix("id: ") {
+                text.clone_into(&mut id);
+            } else if let Some(text) = line.strip_prefix("event: ") {
+                text.clone_into(&mut kind);
+            } else if let Some(text) = line.strip_prefix("data: ") {
+                let data = serde_json::from_str(text).unwrap();
+                return Some(Event { id, kind, data });
+            }
+        }
+        None
+    }
+}
+
+#[test]
+fn a_stream_tells_what_happens_and_goes_on_where_it_broke_off() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::builder(&redis).bare_flag("-E").start();
+    let api = ApiServer::on(&redis);
+    let caller = api.admin();
+    let bearer = format!("Authorization: Bearer {}\r\n", caller.token().unwrap());
+    let mut stream = Stream::open(&api, "?task=demo.add", &bearer);
+    assert_eq!(stream.status, 200);
+    let send = |task: &str, body: Value| {
+        let sent = caller.post(&format!("/api/v1/tasks/{task}/send"), &body);
+        sent.value()["task_id"].as_str().unwrap().to_owned()
+    };
+    send("demo.noop", json!({}));
+    let id = send("demo.add", json!({"x": 1, "y": 2}));
+    let mut events = Vec::new();
+    while events
+        .last()
+        .is_none_or(|event: &Event| event.kind != "succeeded")
+    {
+        events.push(stream.next().unwrap());
+    }
+    assert!(
+        events.iter().all(|event| event.data["task_id"] == id),
+        "{events:?}"
+    );
+    assert_eq!(events[0].kind, "received");
+    drop(stream);
+    let last = format!("{bearer}Last-Event-ID: {}\r\n", events[0].id);
+    let mut back = Stream::open(&api, "?task=demo.add", &last);
+    for event in &events[1..] {
+        assert_eq!(back.next().unwrap().id, event.id);
+    }
+    let strange = format!("{bearer}Last-Event-ID: elsewhere-7\r\n");
+    let mut gap = Stream::open(&api, "", &strange);
+    assert_eq!(gap.next().unwrap().kind, "gap");
+}
+
+#[test]
+fn a_browser_comes_with_a_ticket_that_is_good_once() {
+    let redis = RedisServer::start();
+    let api = ApiServer::on(&redis);
+    let caller = api.somebody("viewer");
+    let made = caller.send("POST", "/api/v1/task-runs/stream-tickets", &[], "");
+    assert_eq!(made.status, 201, "{}", made.text);
+    let ticket = made.value()["ticket"].as_str().unwrap().to_owned();
+    let query = format!("?seconds=0&ticket={ticket}");
+    assert_eq!(Stream::open(&api, &query, "").status, 200);
+    assert_eq!(
+        Stream::open(&api, &query, "").status,
+        401,
+        "it is good once"
+    );
+    assert_eq!(Stream::open(&api, "", "").status, 401);
+}
+
+#[test]
+fn a_stop_ends_streams() {
+    let redis = RedisServer::start();
+    let mut api = ApiServer::on(&redis);
+    let bearer = format!("Authorization: Bearer {}\r\n", api.admin().token().unwrap());
+    let mut stream = Stream::open(&api, "", &bearer);
+    assert_eq!(stream.status, 200);
+    assert_eq!(api.stop().code(), Some(0));
+    assert!(stream.next().is_none());
+}
