@@ -5,7 +5,7 @@ use lovage_fuzz::{captures, edited};
 use lovage_protocol::{
     Compression, DecodeOptions, ExceptionInfo, Map, Message, Serializer, Signature, TaskMeta,
     Value, compress, control::Reply, decompress, is_success_record, mark_deaths, mark_redelivered,
-    parse_group, parse_stored, saferepr, time,
+    parse_group, parse_stored, parse_stored_as, saferepr, time,
 };
 
 const LIMIT: usize = 1 << 20;
@@ -255,6 +255,8 @@ fn stored_results() {
             is_success_record(&input),
             parse_group(&input),
             parse_stored(&input),
+            parse_stored_as(&input, Serializer::Json),
+            parse_stored_as(&input, Serializer::Msgpack),
         );
         if let Ok(meta) = TaskMeta::parse(&input) {
             for serializer in [Serializer::Json, Serializer::Msgpack, Serializer::Yaml] {

@@ -19,6 +19,8 @@ fn urls() {
         "rediss://u:p@h/0?ssl_cert_reqs=none",
         "sentinel://:pw@one:26379/0;sentinel://two:26379",
         "memory://",
+        "db+postgresql+psycopg2://u:p%40w@h:5432/d?sslmode=require&host=/run",
+        "db+sqlite:////var/r.db?timeout=5",
     ]);
     check!().with_max_len(62).for_each(|entropy: &[u8]| {
         let input = edited(&seeds, entropy);
@@ -28,12 +30,16 @@ fn urls() {
         }
         if let Ok(url) = ResultUrl::parse(&text) {
             let _ = url.to_string();
+            if let ResultUrl::Database(database) = &url {
+                let again = ResultUrl::parse(&database.exposed());
+                assert_eq!(again.as_ref(), Ok(&url), "{text}");
+            }
         }
     });
 }
 
 /// Each of these is read by a parser of its own.
-const VARIABLES: [(&str, &str); 13] = [
+const VARIABLES: [(&str, &str); 17] = [
     ("CELERY_TASK_DEFAULT_RATE_LIMIT", "100/m"),
     (
         "CELERY_BROKER_USE_SSL",
@@ -67,6 +73,16 @@ const VARIABLES: [(&str, &str); 13] = [
         "CELERY_ACCEPT_CONTENT",
         r#"["json", 'yaml', application/x-msgpack]"#,
     ),
+    (
+        "CELERY_DATABASE_TABLE_NAMES",
+        r#"{"task": "t", "group": "g"}"#,
+    ),
+    (
+        "CELERY_DATABASE_ENGINE_OPTIONS",
+        r#"{"pool_size": 5, "max_overflow": 3, "pool_recycle": -1}"#,
+    ),
+    ("MAIL_DEFAULT_SENDER", "A Name <name@host>"),
+    ("LOVAGE_MAIL_OPERATORS", "a@b, C <c@d>"),
     ("LOVAGE_LEASE", "1m30s"),
     ("LOVAGE_MAX_MESSAGE_BYTES", "64MiB"),
     ("CELERY_RESULT_EXPIRES", "86400.5"),

@@ -15,6 +15,8 @@
 //! * [`api_server`] — `lovage api` on a database of its own
 //! * [`flower`], [`http`] — Flower, and how it is asked
 //! * [`shape`] — whether two answers have the same keys and types
+//! * [`result_database`] — a database for results
+//! * [`smtp_server`] — a mail server whose answers are chosen
 //! * [`rust_client`] — Lovage's client
 //! * [`message`] — task messages made by hand
 //! * [`result_feed`], [`dead_letters`](mod@dead_letters) — what came of them
@@ -52,10 +54,12 @@ pub mod processes;
 pub mod python;
 pub mod python_worker;
 pub mod redis_server;
+pub mod result_database;
 pub mod result_feed;
 pub mod rust_client;
 pub mod sentinels;
 pub mod shape;
+pub mod smtp_server;
 pub mod stage;
 pub mod terminal;
 pub mod wait;
@@ -84,9 +88,11 @@ pub use peer::{Fleet, Kind, Peer};
 pub use python::Python;
 pub use python_worker::PythonWorker;
 pub use redis_server::RedisServer;
+pub use result_database::ResultDatabase;
 pub use result_feed::ResultFeed;
 pub use rust_client::client_at;
 pub use sentinels::WatchedRedis;
+pub use smtp_server::SmtpServer;
 pub use stage::Stage;
 pub use terminal::Terminal;
 pub use wait::{eventually, never_within};

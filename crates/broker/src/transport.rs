@@ -442,6 +442,9 @@ pub struct ResultWrite {
 pub enum ResultPlace {
     /// In the process's memory, beside the memory broker.
     Memory,
+    /// In a database, where no broker writes: results are stored before the step that settles a message, and chords are
+    /// polled for by `celery.chord_unlock`.
+    Tables,
     /// In a Redis: its address (`host:port` or socket path) and logical database.
     Redis {
         /// `host:port` or the path of a socket.

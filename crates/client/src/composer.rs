@@ -13,7 +13,7 @@ use lovage_protocol::{
 use uuid::Uuid;
 
 use crate::{
-    Error, Moment, Outgoing, Prepared, Router, Target,
+    BadRoute, Error, Moment, Outgoing, Prepared, Router, Target,
     client::{ClientOptions, DemandOf, OwnOptions},
 };
 
@@ -124,6 +124,20 @@ impl Composer {
         let task = outgoing.task.clone();
         self.write(outgoing, self.clock.now())
             .map_err(|problem| Error::invalid(task, problem))
+    }
+
+    /// The queue that a task goes to when its sender does not say, and the priority that its definition or its route gives it.
+    ///
+    /// # Errors
+    /// When its route cannot be followed.
+    pub(crate) fn place_of(&self, task: &TaskName) -> Result<(QueueName, Option<i64>), BadRoute> {
+        let own = self.own.get(task);
+        let priority = own.and_then(|own| own.priority);
+        if let Some(queue) = own.and_then(|own| own.queue.clone()) {
+            return Ok((queue, priority));
+        }
+        let target = self.router.route(task.as_str())?;
+        Ok((target.queue, priority.or(target.priority)))
     }
 
     /// What calls of a task ask for as they are sent, if they ask for anything.

@@ -252,6 +252,7 @@ fn full_broker(broker: &BrokerUrl) -> String {
 fn full_results(results: &ResultUrl) -> String {
     match results {
         ResultUrl::Redis(urls) => full(urls),
+        ResultUrl::Database(database) => database.exposed(),
         other => other.to_string(),
     }
 }

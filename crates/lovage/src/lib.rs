@@ -15,6 +15,7 @@
 //! | `pidfile` | one process per pid file |
 //! | `redis_child`, `flower_child`, `history_child` | the Redis, the Flower and the keeper that `lovage up` starts |
 //! | `api_beside` | the HTTP API that `lovage up` serves |
+//! | `platform` | which of the platform's own tasks there are |
 //! | `redis_child`, `flower_child` | the Redis and the Flower that `lovage up` starts |
 //! | `guard` | that what was started ends, too |
 //! | `stubs` | the tasks as a typed Python package |
@@ -46,6 +47,7 @@ mod history_child;
 mod nodename;
 mod output;
 mod pidfile;
+mod platform;
 mod redis_child;
 mod signals;
 mod stubs;

@@ -84,7 +84,7 @@ pub use redeliver::{DEATHS_HEADER, RECEIVED_MARK, mark_deaths, mark_received, ma
 pub use repr::{args_repr, kwargs_repr, saferepr};
 pub use result::{
     ExceptionInfo, ExceptionInfoError, Extended, MetaError, TaskMeta, compress_result, group_key,
-    is_success_record, parse_group, parse_stored, result_key,
+    is_success_record, parse_group, parse_stored, parse_stored_as, result_key,
 };
 pub use signature::{Signature, SignatureError};
 pub use state::State;

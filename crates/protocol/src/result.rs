@@ -6,7 +6,9 @@ mod meta;
 
 pub use exception::{ExceptionInfo, ExceptionInfoError};
 pub use guard::is_success_record;
-pub use meta::{Extended, MetaError, TaskMeta, compress_result, parse_group, parse_stored};
+pub use meta::{
+    Extended, MetaError, TaskMeta, compress_result, parse_group, parse_stored, parse_stored_as,
+};
 
 /// Gives the key, and channel, of a task's result: `<prefix>celery-task-meta-<id>`.
 #[must_use]

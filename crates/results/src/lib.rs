@@ -2,10 +2,11 @@
 //!
 //! A store writes the record of [`lovage_protocol::TaskMeta`] under `celery-task-meta-<id>` and announces it on the
 //! channel of the same name. A SUCCESS is never overwritten: a late failure of a lost copy must not hide it. Whoever waits
-//! hears announcements; nothing is polled.
+//! hears announcements; nothing is polled but a database, which announces nothing.
 //!
 //! This crate does not decide which result a task has, and counts no chords: the broker does that in the step that settles
-//! the message, with the records made here.
+//! the message, with the records made here. Where no broker counts, in a database, a chord's end is polled for by its
+//! `celery.chord_unlock`.
 //!
 //! | module | knows |
 //! |---|---|
@@ -13,6 +14,7 @@
 //! | `watch` | waiting for states |
 //! | `record` | keys, life and compression of records |
 //! | `redis` | the Redis form: a connection that mends itself, a guarded write, one PUB/SUB connection for all watches |
+//! | `database` | the form in Celery's own SQL tables; the cargo feature `database` |
 //! | `memory` | the form beside the memory broker, in one process |
 //! | `disabled` | the form that stores nothing |
 //! | `connect` | which form the settings ask for |
@@ -35,6 +37,8 @@
 //! ```
 
 mod connect;
+#[cfg(feature = "database")]
+mod database;
 mod disabled;
 mod error;
 mod memory;
@@ -44,6 +48,8 @@ mod store;
 mod watch;
 
 pub use connect::{connect, connect_lazily};
+#[cfg(feature = "database")]
+pub use database::DatabaseStore;
 pub use disabled::DisabledStore;
 pub use error::{Cause, Error};
 pub use memory::MemoryStore;

@@ -56,6 +56,11 @@ impl Records {
         }
     }
 
+    #[cfg(feature = "database")]
+    pub(crate) fn serializer(&self) -> Serializer {
+        self.serializer
+    }
+
     pub(crate) fn place(&self) -> &ResultPlace {
         &self.place
     }

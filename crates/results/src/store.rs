@@ -71,9 +71,15 @@ pub trait ResultStore: fmt::Debug + Send + Sync + 'static {
     /// Deletes a saved group; the results of its tasks stay.
     async fn forget_group(&self, group_id: &str) -> Result<(), Error>;
 
+    /// Deletes what has been kept for long enough, and tells how much. Nothing to do where results end by themselves.
+    async fn cleanup(&self) -> Result<u64, Error> {
+        Ok(0)
+    }
+
     /// Where the records are, so that a broker can tell whether it may write them itself.
     fn place(&self) -> Option<ResultPlace>;
 
-    /// The key of a group, `celery-taskset-meta-<group id>` with the store's prefix; a chord's keys append a suffix.
+    /// The key of a group, `celery-taskset-meta-<group id>` with the store's prefix; a chord's keys append a suffix. In a
+    /// database it is the id.
     fn group_key(&self, group_id: &str) -> String;
 }

@@ -5,9 +5,15 @@
 use std::{sync::Arc, time::Duration};
 
 use lovage_broker::{MemoryBroker, ResultPlace, redis_server::RedisServer};
-use lovage_protocol::{ExceptionInfo, Map, State, TaskId, TaskMeta, Value};
-use lovage_results::{DisabledStore, Error, MemoryStore, RedisStore, ResultStore, connect};
+use lovage_protocol::{ExceptionInfo, Extended, Map, State, TaskId, TaskMeta, Value};
+use lovage_results::{
+    DatabaseStore, DisabledStore, Error, MemoryStore, RedisStore, ResultStore, connect,
+};
 use lovage_settings::{BrokerUrl, RedisUrl, ResultSettings, ResultUrl};
+
+mod places;
+
+use places::{Kind, Place};
 
 const SOON: Option<Duration> = Some(Duration::from_secs(5));
 
@@ -31,6 +37,20 @@ fn memory_store(broker: &MemoryBroker, settings: &ResultSettings) -> Store {
 
 /// Runs a test on each form; every store gets settings of its own.
 async fn check<T: Future<Output = ()>>(settings: ResultSettings, test: impl Fn(Store) -> T) {
+    check_announcing(settings.clone(), &test).await;
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let place = Place::new(kind).await;
+        let store = DatabaseStore::connect(&settings, &place.database()).await;
+        test(Arc::new(store.unwrap())).await;
+        place.end().await;
+    }
+}
+
+/// Runs a test on each form that announces what it stores and has keys.
+async fn check_announcing<T: Future<Output = ()>>(
+    settings: ResultSettings,
+    test: impl Fn(Store) -> T,
+) {
     let broker = MemoryBroker::new();
     test(memory_store(&broker, &settings)).await;
     let server = RedisServer::start().unwrap();
@@ -172,7 +192,7 @@ async fn a_compressed_success_stays_too() {
 
 #[tokio::test]
 async fn a_watch_hears_every_state() {
-    check(ResultSettings::default(), |store| async move {
+    check_announcing(ResultSettings::default(), |store| async move {
         let mut watch = store.watch(&TaskId::from("a")).await.unwrap();
         store.store(&meta("b", State::Success, 0)).await.unwrap();
         for number in 0..3 {
@@ -183,6 +203,101 @@ async fn a_watch_hears_every_state() {
             assert_eq!(watch.next().await.unwrap().result, progress(number));
         }
         assert_eq!(watch.ready(SOON).await.unwrap().result, 3.into());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_hears_the_last_state() {
+    check(ResultSettings::default(), |store| async move {
+        let mut watch = store.watch(&TaskId::from("a")).await.unwrap();
+        store.store(&custom("a", 0)).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().result, progress(0));
+        store.store(&custom("a", 1)).await.unwrap();
+        store.store(&meta("a", State::Success, 3)).await.unwrap();
+        assert_eq!(watch.ready(SOON).await.unwrap().result, 3.into());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn groups_are_saved_loaded_and_forgotten() {
+    check(ResultSettings::default(), |store| async move {
+        let task =
+            |id: &str| Value::List(vec![Value::List(vec![id.into(), Value::Null]), Value::Null]);
+        let group = |ids: &[&str]| {
+            let own = Value::List(vec!["g".into(), Value::Null]);
+            Value::List(vec![
+                own,
+                Value::List(ids.iter().map(|id| task(id)).collect()),
+            ])
+        };
+        let key = store.group_key("g");
+        assert_eq!(store.load_group(&key).await.unwrap(), None);
+        store.save_group("g", &group(&["a"])).await.unwrap();
+        store.save_group("g", &group(&["a", "b"])).await.unwrap();
+        let saved = store.load_group(&key).await.unwrap();
+        assert_eq!(saved, Some(group(&["a", "b"])));
+        store.store(&meta("a", State::Success, 1)).await.unwrap();
+        store.forget_group("g").await.unwrap();
+        assert_eq!(store.load_group(&key).await.unwrap(), None);
+        assert!(store.load(&TaskId::from("a")).await.unwrap().is_some());
+        assert_eq!(store.cleanup().await.unwrap(), 0, "nothing is that old");
+        assert!(store.load(&TaskId::from("a")).await.unwrap().is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_comes_back_as_it_was() {
+    for serializer in ["json", "msgpack", "yaml"] {
+        let settings = ResultSettings {
+            serializer: serializer.to_owned(),
+            ..ResultSettings::default()
+        };
+        check(settings, |store| async move {
+            let mut written = failure("a");
+            written.traceback = Some("Traceback\n  é\n".to_owned());
+            written.date_done = Some("2026-11-23T04:43:28.596197+00:00".to_owned());
+            let child = Value::List(vec!["c".into(), Value::Null]);
+            written.children = Some(vec![Value::List(vec![child, Value::Null])]);
+            written.extended = Some(Extended {
+                name: Some("app.t".to_owned()),
+                args: Value::List(vec![1.into(), "é".into()]),
+                kwargs: progress(2),
+                worker: Some("w@h".to_owned()),
+                retries: Some(3),
+                queue: Some("q".to_owned()),
+                stamped_headers: Some(vec!["customer".to_owned()]),
+                stamps: Map::from([("customer".to_owned(), "c1".into())]),
+            });
+            store.store(&written).await.unwrap();
+            let id = TaskId::from("a");
+            let twice = store.load_many(&[id.clone(), id]).await.unwrap();
+            assert_eq!(twice, [Some(written.clone()), Some(written)]);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn values_of_every_kind_come_back() {
+    check(ResultSettings::default(), |store| async move {
+        for value in [
+            Value::Null,
+            Value::Bool(true),
+            Value::Float(0.5),
+            "text with \0 and é".into(),
+            Value::List(Vec::new()),
+            Value::Map(Map::new()),
+            Value::DateTime("2026-11-23T04:43:28+00:00".to_owned()),
+            Value::Decimal("1.10".to_owned()),
+        ] {
+            let written = meta("a", State::Custom("HERE".to_owned()), value);
+            store.store(&written).await.unwrap();
+            let stored = store.load(&TaskId::from("a")).await.unwrap();
+            assert_eq!(stored.unwrap().result, written.result);
+        }
     })
     .await;
 }
@@ -269,7 +384,7 @@ async fn lives_and_keys_follow_the_settings() {
         failure_expires: Some(Duration::from_secs(7)),
         ..ResultSettings::default()
     };
-    check(settings, |store| async move {
+    check_announcing(settings, |store| async move {
         let success = store.encode(&meta("a", State::Success, 1)).unwrap();
         assert_eq!(success.key, "rp_celery-task-meta-a");
         assert_eq!(success.expires, Some(Duration::from_secs(100)));

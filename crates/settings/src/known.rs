@@ -28,7 +28,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
             "CELERY_RESULT_BACKEND_MAX_RETRIES",
             "CELERY_RESULT_BACKEND_MAX_SLEEP_BETWEEN_RETRIES_MS",
             "CELERY_RESULT_BACKEND_BASE_SLEEP_BETWEEN_RETRIES_MS",
-            "CELERY_RESULT_CHORD_RETRY_INTERVAL",
             "CELERY_TASK_PUBLISH_RETRY",
             "CELERY_TASK_PUBLISH_RETRY_POLICY",
             "CELERY_REDIS_RETRY_ON_TIMEOUT",
@@ -82,7 +81,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
             "CELERY_MONGODB_*",
             "CELERY_COSMOSDBSQL_*",
             "CELERY_ELASTICSEARCH_*",
-            "CELERY_DATABASE_*",
             "CELERY_RESULT_EXCHANGE",
             "CELERY_RESULT_EXCHANGE_TYPE",
             "CELERY_RESULT_PERSISTENT",
@@ -121,6 +119,7 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         "it is Python's own",
         &[
             "CELERY_IMPORTS",
+            "CELERY_DATABASE_ENGINE_CALLBACK",
             "CELERY_INCLUDE",
             "CELERY_WORKER_AGENT",
             "CELERY_WORKER_AUTOSCALER",
@@ -147,6 +146,15 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     (
         "tasks with an eta wait at the broker, not in the worker",
         &["CELERY_WORKER_ETA_TASK_LIMIT"],
+    ),
+    (
+        "Lovage sends one mail for each message, on connections that it keeps",
+        &[
+            "MAIL_MAX_EMAILS",
+            "MAIL_ASCII_ATTACHMENTS",
+            "MAIL_DEBUG",
+            "MAIL_SUPPRESS_SEND",
+        ],
     ),
     (
         "this version does not have it",

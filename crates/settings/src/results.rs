@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    BrokerUrl, RedisUrl, ResultUrl, SentinelOptions,
+    BrokerUrl, DatabaseOptions, RedisUrl, ResultDatabase, ResultUrl, SentinelOptions,
     complete::{self, Origin},
     known::nearest,
     lookup::Lookup,
@@ -13,8 +13,9 @@ use crate::{
     redis_tls, serializer, transport_options,
     variable::{
         REDIS_BACKEND_USE_SSL, RESULT_BACKEND, RESULT_BACKEND_TRANSPORT_OPTIONS,
-        RESULT_CHORD_EXPIRES, RESULT_CHORD_JOIN_TIMEOUT, RESULT_COMPRESSION, RESULT_EXPIRES,
-        RESULT_EXTENDED, RESULT_FAILURE_EXPIRES, RESULT_SERIALIZER,
+        RESULT_CHORD_EXPIRES, RESULT_CHORD_JOIN_TIMEOUT, RESULT_CHORD_RETRY_INTERVAL,
+        RESULT_COMPRESSION, RESULT_DATABASE_URL, RESULT_EXPIRES, RESULT_EXTENDED,
+        RESULT_FAILURE_EXPIRES, RESULT_SERIALIZER,
     },
 };
 
@@ -37,11 +38,15 @@ pub struct ResultSettings {
     pub chord_expires: Option<Duration>,
     /// `CELERY_RESULT_CHORD_JOIN_TIMEOUT`, seconds; default 3 s.
     pub chord_join_timeout: Duration,
+    /// `CELERY_RESULT_CHORD_RETRY_INTERVAL`, seconds; default 1 s.
+    pub chord_retry_interval: Duration,
     /// `global_keyprefix` of `CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS`, as keys carry it: with the `_` that Celery adds
     /// when the prefix does not end in one of `:_-.` itself. Default none.
     pub global_keyprefix: String,
     /// `master_name`, `min_other_sentinels`, `sentinel_kwargs` of the same: how a `sentinel://` store is asked for.
     pub sentinel: SentinelOptions,
+    /// What a store in a database is asked with.
+    pub database: DatabaseOptions,
 }
 
 /// Where the parts of a result store's address are set.
@@ -61,8 +66,10 @@ impl Default for ResultSettings {
             compression: None,
             chord_expires: None,
             chord_join_timeout: Duration::from_secs(3),
+            chord_retry_interval: Duration::from_secs(1),
             global_keyprefix: String::new(),
             sentinel: SentinelOptions::default(),
+            database: DatabaseOptions::default(),
         }
     }
 }
@@ -78,7 +85,7 @@ impl ResultSettings {
     }
 
     pub(crate) fn read(lookup: &mut Lookup) -> Self {
-        let url = lookup.parsed(&RESULT_BACKEND, ResultUrl::of_setting);
+        let url = read_url(lookup);
         let mut settings = Self {
             url,
             ..Self::default()
@@ -106,6 +113,11 @@ impl ResultSettings {
             parse::seconds,
         );
         lookup.set(
+            &RESULT_CHORD_RETRY_INTERVAL,
+            &mut settings.chord_retry_interval,
+            parse::seconds,
+        );
+        lookup.set(
             &RESULT_SERIALIZER,
             &mut settings.serializer,
             serializer::written,
@@ -120,7 +132,24 @@ impl ResultSettings {
                 require_cert_reqs(url, lookup);
             }
         }
+        settings.database = DatabaseOptions::read(lookup);
+        settings.without_what_tables_lack(lookup);
         settings
+    }
+
+    /// Celery's backend in a database neither compresses nor keeps failures for another time (`celery/backends/base.py`).
+    fn without_what_tables_lack(&mut self, lookup: &mut Lookup) {
+        if !matches!(self.url, Some(ResultUrl::Database(_))) {
+            return;
+        }
+        if self.compression.take().is_some() {
+            let text = "has no effect: results in a database are not compressed, as in Celery";
+            lookup.warn(&RESULT_COMPRESSION, text.to_owned());
+        }
+        if self.failure_expires.take().is_some() {
+            let text = "has no effect: in a database failures are kept as long as other results";
+            lookup.warn(&RESULT_FAILURE_EXPIRES, text.to_owned());
+        }
     }
 
     fn read_transport_options(&mut self, lookup: &mut Lookup, text: &str) {
@@ -153,6 +182,26 @@ impl ResultSettings {
             }
         }
     }
+}
+
+/// Where results go. A backend that is only named `database` has its URL in a setting of its own.
+fn read_url(lookup: &mut Lookup) -> Option<ResultUrl> {
+    let text = lookup.text(&RESULT_BACKEND)?;
+    if !["db", "database"].contains(&text.to_ascii_lowercase().as_str()) {
+        return lookup.parsed(&RESULT_BACKEND, ResultUrl::of_setting);
+    }
+    if !lookup.is_set(&RESULT_DATABASE_URL) {
+        let problem = "names a database and does not say which";
+        let expected = "its URL in CELERY_DATABASE_URL, or here: db+sqlite:////path, db+postgresql://host/database";
+        lookup.push_fault(RESULT_BACKEND.name, text, problem, expected);
+        return None;
+    }
+    lookup.parsed(&RESULT_DATABASE_URL, |text| {
+        let expected = "sqlite:////path or postgresql://[user:password@]host[:port]/database";
+        let database = ResultDatabase::parse(text);
+        let database = database.map_err(|error| Problem::new(error.to_string(), expected))?;
+        Ok(ResultUrl::Database(Box::new(database)))
+    })
 }
 
 /// Celery (celery/backends/redis.py) refuses an encrypted store of which nobody says what its certificate must be.

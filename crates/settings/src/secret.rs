@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::{
-    BrokerUrl, DatabaseUrl, RedisUrl, ResultUrl, Settings,
+    BrokerUrl, DatabaseUrl, ResultDatabase, ResultUrl, Settings,
     lookup::Lookup,
-    variable::{BROKER_URL, DATABASE_URL, REDIS_URL, RESULT_BACKEND, Variable},
+    variable::{BROKER_URL, DATABASE_URL, MAIL_PASSWORD, REDIS_URL, RESULT_BACKEND, Variable},
 };
 
 /// What stands wherever a secret would.
@@ -66,20 +66,36 @@ pub(crate) fn refuse_weak(settings: &Settings, lookup: &mut Lookup) {
         &REDIS_URL
     };
     if let Some(BrokerUrl::Redis(urls)) = &settings.broker.url {
-        refuse_weak_of(broker, urls, lookup);
+        for url in urls {
+            refuse_weak_password(
+                broker,
+                url.password.as_ref().map(Secret::expose),
+                url,
+                lookup,
+            );
+        }
     }
-    if let Some(ResultUrl::Redis(urls)) = &settings.results.url {
-        refuse_weak_of(&RESULT_BACKEND, urls, lookup);
+    if let Some(server) = &settings.mail.server {
+        let password = settings.mail.password.as_ref().map(Secret::expose);
+        refuse_weak_password(&MAIL_PASSWORD, password, server, lookup);
+    }
+    match &settings.results.url {
+        Some(ResultUrl::Redis(urls)) => {
+            for url in urls {
+                let password = url.password.as_ref().map(Secret::expose);
+                refuse_weak_password(&RESULT_BACKEND, password, url, lookup);
+            }
+        }
+        Some(ResultUrl::Database(database)) => {
+            if let ResultDatabase::Postgres(url) = &**database {
+                let password = url.password().map(Secret::expose);
+                refuse_weak_password(&RESULT_BACKEND, password, database, lookup);
+            }
+        }
+        _ => {}
     }
     if let DatabaseUrl::Postgres(url) = &settings.database.url {
         refuse_weak_password(&DATABASE_URL, url.password(), url, lookup);
-    }
-}
-
-fn refuse_weak_of(variable: &'static Variable, urls: &[RedisUrl], lookup: &mut Lookup) {
-    for url in urls {
-        let password = url.password.as_ref().map(Secret::expose);
-        refuse_weak_password(variable, password, url, lookup);
     }
 }
 

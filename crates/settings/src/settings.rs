@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use crate::{
     BrokerSettings, DatabaseSettings, EventSettings, Faults, HistorySettings, ResultSettings,
     BrokerSettings, DatabaseSettings, EventSettings, Faults, HttpSettings, ResultSettings,
+    BrokerSettings, DatabaseSettings, EventSettings, Faults, MailSettings, ResultSettings,
     TaskSettings, TelemetrySettings, Warning, WorkerSettings, known,
     lookup::Lookup,
     parse::Problem,
@@ -35,6 +36,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// The database.
     pub database: DatabaseSettings,
+    /// Mails.
+    pub mail: MailSettings,
     /// The log.
     pub telemetry: TelemetrySettings,
     /// `CELERY_TIMEZONE`, an IANA name; default UTC.
@@ -94,6 +97,7 @@ impl Settings {
             history: HistorySettings::read(lookup),
             http: HttpSettings::read(lookup),
             database: DatabaseSettings::read(lookup),
+            mail: MailSettings::read(lookup, production),
             telemetry: TelemetrySettings::read(lookup),
             timezone: lookup.parsed(&TIMEZONE, timezone).unwrap_or_default(),
         };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{RedisUrl, parse::Problem, sentinel};
+use crate::{RedisUrl, ResultDatabase, parse::Problem, result_database, sentinel};
 
 /// Why a URL cannot be used. No message holds a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,16 +79,21 @@ pub enum ResultUrl {
     Redis(Vec<RedisUrl>),
     /// Inside this process.
     Memory,
+    /// In a database, in Celery's tables.
+    Database(Box<ResultDatabase>),
     /// Nowhere: no result is kept.
     Disabled,
 }
 
 impl ResultUrl {
-    /// Reads what [`BrokerUrl::parse`] does, and `disabled://`.
+    /// Reads what [`BrokerUrl::parse`] does, `db+sqlite://`, `db+postgresql://`, and `disabled://`.
     ///
     /// # Errors
     /// Says which part is wrong, and refuses by name the stores that Celery has and Lovage has not.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
+        if let Some(url) = result_database::after_prefix(text.trim()) {
+            return Ok(Self::Database(Box::new(ResultDatabase::parse(url)?)));
+        }
         match Place::parse(text, &RESULT_SCHEMES)? {
             Place::Redis(urls) => Ok(Self::Redis(urls)),
             Place::Memory => Ok(Self::Memory),
@@ -98,7 +103,8 @@ impl ResultUrl {
 
     pub(crate) fn of_setting(text: &str) -> Result<Self, Problem> {
         let expected = "redis:// or rediss://[user:password@]host[:port][/db], redis+socket:///path?virtual_host=N, \
-                        sentinel://host[:port][/db] with ; between, memory:// or disabled://";
+                        sentinel://host[:port][/db] with ; between, db+sqlite:////path, \
+                        db+postgresql://[user:password@]host[:port]/database, memory:// or disabled://";
         Self::parse(text).map_err(|error| Problem::new(error.to_string(), expected))
     }
 }
@@ -255,6 +261,7 @@ impl fmt::Display for ResultUrl {
         match self {
             Self::Redis(urls) => join(urls, f),
             Self::Memory => f.write_str("memory://"),
+            Self::Database(database) => database.fmt(f),
             Self::Disabled => f.write_str("disabled://"),
         }
     }
@@ -308,7 +315,7 @@ mod tests {
         check("django-db", "django-db");
         check("mongodb://h/db", "mongodb");
         check("rpc://", "rpc");
-        check("db+postgresql://u:p@h/db", "db");
+        check("db+mysql://u:p@h/db", "db+mysql");
         check("cache+memcached://h", "cache");
         check("file:///tmp", "file");
         assert_eq!(

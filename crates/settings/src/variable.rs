@@ -66,7 +66,7 @@ variables! {
     }
     "Results" {
         RESULT_BACKEND = "CELERY_RESULT_BACKEND", "", "URL",
-            "Where results go: a Redis URL or disabled://; unset, where the broker is.", secret;
+            "Where results go: a Redis URL, db+sqlite:////path, db+postgresql://[user:password@]host[:port]/database, or disabled://; unset, where the broker is.", secret;
         RESULT_EXPIRES = "CELERY_RESULT_EXPIRES", "86400", "seconds", "How long results are kept; 0 for ever.";
         RESULT_FAILURE_EXPIRES = "CELERY_RESULT_FAILURE_EXPIRES", "", "seconds",
             "How long failures are kept; unset, as other results.";
@@ -78,12 +78,26 @@ variables! {
             "How long an unfinished chord is kept; unset, as results.";
         RESULT_CHORD_JOIN_TIMEOUT = "CELERY_RESULT_CHORD_JOIN_TIMEOUT", "3", "seconds",
             "How long collecting a chord's results may take; twice this is how long its claim holds.";
+        RESULT_CHORD_RETRY_INTERVAL = "CELERY_RESULT_CHORD_RETRY_INTERVAL", "1", "seconds",
+            "How often celery.chord_unlock looks whether a header has ended; with results in a database.";
         RESULT_SERIALIZER = "CELERY_RESULT_SERIALIZER", "json", "json, msgpack or yaml",
             "How results are written; clients must have the same.";
         RESULT_BACKEND_TRANSPORT_OPTIONS = "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS", "{}", "JSON object",
             "Of Celery's options, global_keyprefix and those of sentinels.";
         REDIS_BACKEND_USE_SSL = "CELERY_REDIS_BACKEND_USE_SSL", "false", "JSON object or false",
             "Encrypts connections to a CELERY_RESULT_BACKEND of its own, as CELERY_BROKER_USE_SSL; ssl_cert_reqs is mandatory.";
+        RESULT_DATABASE_URL = "CELERY_DATABASE_URL", "", "URL",
+            "Where results go when CELERY_RESULT_BACKEND is database: as there, without db+.", secret;
+        RESULT_DATABASE_TABLE_NAMES = "CELERY_DATABASE_TABLE_NAMES", "{}", "JSON object",
+            "Other names of the tables of results, {\"task\": \"celery_taskmeta\", \"group\": \"celery_tasksetmeta\"}.";
+        RESULT_DATABASE_TABLE_SCHEMAS = "CELERY_DATABASE_TABLE_SCHEMAS", "{}", "JSON object",
+            "The schemas of those tables, {\"task\": NAME, \"group\": NAME}.";
+        RESULT_DATABASE_ENGINE_OPTIONS = "CELERY_DATABASE_ENGINE_OPTIONS", "{}", "JSON object",
+            "Of SQLAlchemy's options, pool_size, max_overflow and pool_recycle.";
+        RESULT_DATABASE_SHORT_LIVED = "CELERY_DATABASE_SHORT_LIVED_SESSIONS", "false", "yes or no",
+            "Close connections to the database of results as soon as they are idle.";
+        RESULT_DATABASE_CREATE_TABLES = "CELERY_DATABASE_CREATE_TABLES_AT_SETUP", "true", "yes or no",
+            "Make the tables of results at the start; else at the first use.";
     }
     "Tasks" {
         TASK_DEFAULT_QUEUE = "CELERY_TASK_DEFAULT_QUEUE", "celery", "name", "The queue of tasks that have no route.";
@@ -237,6 +251,24 @@ variables! {
             "How long the events of tasks are kept; on PostgreSQL they go by whole days.";
         KEEP_MAIL = "LOVAGE_KEEP_MAIL", "30d", "duration or forever", "How long mails are kept that were sent or given up.";
         KEEP_AUDIT = "LOVAGE_KEEP_AUDIT", "365d", "duration or forever", "How long the audit log is kept.";
+    }
+    "Mail" {
+        MAIL_SERVER = "MAIL_SERVER", "", "host", "Where mails are sent from; unset, they are printed to the log.";
+        MAIL_PORT = "MAIL_PORT", "25", "port", "Its port: 587 with MAIL_USE_TLS, 465 with MAIL_USE_SSL, as a rule.";
+        MAIL_USE_TLS = "MAIL_USE_TLS", "false", "yes or no", "Encrypt with STARTTLS; a server without it is refused.";
+        MAIL_USE_SSL = "MAIL_USE_SSL", "false", "yes or no", "Encrypt from the first byte.";
+        MAIL_CA_FILE = "LOVAGE_MAIL_CA_FILE", "", "path", "A PEM file of authorities to trust besides the public ones.";
+        MAIL_USERNAME = "MAIL_USERNAME", "", "text", "The account at the server.";
+        MAIL_PASSWORD = "MAIL_PASSWORD", "", "text", "Its password.", secret;
+        MAIL_DEFAULT_SENDER = "MAIL_DEFAULT_SENDER", "", "address",
+            "Whom mails are from: name@host, or A Name <name@host>; needed with MAIL_SERVER.";
+        MAIL_TIMEOUT = "LOVAGE_MAIL_TIMEOUT", "30s", "duration", "How long the server may be silent.";
+        MAIL_OPERATORS = "LOVAGE_MAIL_OPERATORS", "", "list of addresses",
+            "Who is told of tasks that failed for good.";
+        MAIL_DIGEST_EVERY = "LOVAGE_MAIL_DIGEST_EVERY", "1h", "duration",
+            "At most one such mail in so long; it tells of all that failed since the last.";
+        MAIL_LANGUAGE = "LOVAGE_MAIL_LANGUAGE", "en", "en or fr",
+            "The language of mails to people whose own is not known.";
     }
     "Log and time" {
         LOG = "LOVAGE_LOG", "info", "level", "debug, info, warning, error, or a list such as info,lovage_worker=debug.";

@@ -4,20 +4,23 @@
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock, Weak},
+    time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
 use lovage_client::canvas;
 use lovage_protocol::{ExceptionInfo, Map, Signature, SignatureError, Value};
 use lovage_registry::TaskSpec;
+use lovage_settings::Settings;
 
 use crate::{
     catalogue::Registered,
     context::Context,
+    error::with_causes,
     handler::{Call, Handler},
     module::TaskOptions,
     outcome::Outcome,
-    records,
+    records, unlock,
 };
 
 /// The tasks of the worker, once they are gathered: some of Celery's own run them.
@@ -34,9 +37,10 @@ enum Kind {
     Chord,
     Chain,
     BackendCleanup,
+    ChordUnlock,
 }
 
-const ALL: [(&str, Kind, &str); 8] = [
+const ALL: [(&str, Kind, &str); 9] = [
     (
         "celery.accumulate",
         Kind::Accumulate,
@@ -67,12 +71,21 @@ const ALL: [(&str, Kind, &str); 8] = [
     (
         "celery.backend_cleanup",
         Kind::BackendCleanup,
-        "Nothing here: stored results end by themselves.",
+        "Deletes results that have been kept for long enough, where they do not end by themselves.",
+    ),
+    (
+        "celery.chord_unlock",
+        Kind::ChordUnlock,
+        "Waits for the header of a chord and sends the body, where nobody counts.",
     ),
 ];
 
 /// What a worker registers of them.
-pub(crate) fn entries(directory: &Directory) -> Vec<(TaskSpec, TaskOptions, Arc<dyn Handler>)> {
+pub(crate) fn entries(
+    directory: &Directory,
+    settings: &Settings,
+) -> Vec<(TaskSpec, TaskOptions, Arc<dyn Handler>)> {
+    let pause = settings.results.chord_retry_interval;
     let entry = |&(name, kind, doc): &(&'static str, Kind, &'static str)| {
         let mut spec = TaskSpec::variadic(name);
         spec.doc = Some(doc.to_owned());
@@ -80,9 +93,15 @@ pub(crate) fn entries(directory: &Directory) -> Vec<(TaskSpec, TaskOptions, Arc<
             name,
             kind,
             directory: Arc::clone(directory),
+            pause,
         };
         // The task that it runs may block.
         let options = TaskOptions::new().blocking(matches!(kind, Kind::Map | Kind::Starmap));
+        let options = match kind {
+            // It asks for as long as it takes.
+            Kind::ChordUnlock => options.max_retries(None).ignore_result(true),
+            _ => options,
+        };
         let handler: Arc<dyn Handler> = Arc::new(handler);
         (spec, options, handler)
     };
@@ -93,11 +112,13 @@ struct Builtin {
     name: &'static str,
     kind: Kind,
     directory: Directory,
+    pause: Duration,
 }
 
 impl Handler for Builtin {
     fn run(&self, call: Call) -> BoxFuture<'static, Outcome> {
         let (name, kind, directory) = (self.name, self.kind, Arc::clone(&self.directory));
+        let pause = self.pause;
         async move {
             let ended = match kind {
                 Kind::Accumulate => accumulate(call),
@@ -106,7 +127,8 @@ impl Handler for Builtin {
                 Kind::Group => group(call).await,
                 Kind::Chord => chord(call).await,
                 Kind::Chain => Err(raised("NotImplementedError", "chain is not a real task")),
-                Kind::BackendCleanup => Ok(Value::Null),
+                Kind::BackendCleanup => cleanup(&call.context).await,
+                Kind::ChordUnlock => return unlock::unlock(call, pause).await,
             };
             ended.map_or_else(|error| Outcome::raised(name, *error), Outcome::Success)
         }
@@ -128,14 +150,31 @@ fn damaged(error: SignatureError) -> Box<ExceptionInfo> {
     raised("TypeError", &error.to_string())
 }
 
+async fn cleanup(context: &Context) -> Ended {
+    match context.results().cleanup().await {
+        Ok(deleted) => {
+            tracing::info!(
+                deleted,
+                "results that were kept for long enough are deleted"
+            );
+            Ok(Value::Null)
+        }
+        Err(error) => Err(Box::new(ExceptionInfo::new(
+            "kombu.exceptions",
+            "OperationalError",
+            vec![with_causes(&error).into()],
+        ))),
+    }
+}
+
 /// The arguments of one of these tasks, given in their order or by name.
-struct Arguments {
+pub(crate) struct Arguments {
     args: Vec<Value>,
     kwargs: Map,
 }
 
 impl Arguments {
-    fn of(call: &mut Call) -> Self {
+    pub(crate) fn of(call: &mut Call) -> Self {
         let args = std::mem::replace(&mut call.args, Value::Null);
         Self {
             args: match args {
@@ -146,14 +185,18 @@ impl Arguments {
         }
     }
 
-    fn optional(&mut self, place: usize, name: &str) -> Value {
+    pub(crate) fn optional(&mut self, place: usize, name: &str) -> Value {
         match self.args.get_mut(place) {
             Some(value) => std::mem::replace(value, Value::Null),
             None => self.kwargs.shift_remove(name).unwrap_or(Value::Null),
         }
     }
 
-    fn list(&mut self, place: usize, name: &str) -> Result<Vec<Value>, Box<ExceptionInfo>> {
+    pub(crate) fn list(
+        &mut self,
+        place: usize,
+        name: &str,
+    ) -> Result<Vec<Value>, Box<ExceptionInfo>> {
         match self.optional(place, name) {
             Value::List(items) => Ok(items),
             Value::Null => Ok(Vec::new()),
@@ -164,7 +207,11 @@ impl Arguments {
         }
     }
 
-    fn signature(&mut self, place: usize, name: &str) -> Result<Signature, Box<ExceptionInfo>> {
+    pub(crate) fn signature(
+        &mut self,
+        place: usize,
+        name: &str,
+    ) -> Result<Signature, Box<ExceptionInfo>> {
         Signature::from_value(self.optional(place, name)).map_err(damaged)
     }
 }

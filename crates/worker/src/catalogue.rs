@@ -264,7 +264,7 @@ fn collect(
         }
     }
     let directory = Directory::default();
-    for (spec, options, handler) in builtin::entries(&directory) {
+    for (spec, options, handler) in builtin::entries(&directory, settings) {
         let set = settings.tasks.annotations.of(&spec.name);
         let registered = Registered {
             limits: TaskLimits::new(rules::time_limits(&set, &options, settings)),

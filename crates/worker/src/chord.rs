@@ -12,7 +12,12 @@ use lovage_results::ResultStore;
 use tracing::error;
 
 use crate::{
-    attempt::Shared, chord_failure::ChordFailure, errback::ErrorCall, part::Part, workflow,
+    attempt::Shared,
+    chord_failure::ChordFailure,
+    errback::ErrorCall,
+    part::Part,
+    unlock::{Header, Unlocked},
+    workflow,
 };
 
 /// Joins chords that this worker claimed.
@@ -108,6 +113,58 @@ pub(crate) async fn close(
     Ok(shared.joiner.broker.chord_close(close).await?)
 }
 
+/// The end of a chord that was waited for by a task of its own, whose message this is.
+pub(crate) fn unlocked(shared: &Shared, message: &Message, unlocked: Unlocked) -> End {
+    let Unlocked { body, header } = unlocked;
+    let failure = match header {
+        Header::Succeeded(values) => {
+            let inherits = shared.joiner.inherit_priority;
+            let priority = inherits.then_some(message.properties.priority);
+            match begun(&shared.client, message, &body, values, priority) {
+                Ok(end) => return end,
+                Err(error) => {
+                    error!(
+                        error = &error as &dyn std::error::Error,
+                        "the body of a chord cannot be sent: it fails"
+                    );
+                    let text = format!("Callback error: {error}");
+                    ChordFailure::own(workflow::chord_failed(&text))
+                }
+            }
+        }
+        Header::Failed { member, recorded } => ChordFailure::of_member(&member, &recorded),
+        Header::GivenUp(exception) => ChordFailure::own(Header::given_up(&exception)),
+    };
+    failure.end(shared, message, &body)
+}
+
+/// The body of a chord, about to be sent with the results of the header.
+fn begun(
+    client: &Client,
+    message: &Message,
+    body: &Signature,
+    values: Value,
+    priority: Option<i64>,
+) -> Result<End, JoinError> {
+    // A body whose options name the first task of its workflow keeps it.
+    let root = given(body, "root_id").and_then(Value::as_str);
+    let start = Start {
+        parent_id: Some(message.headers.id.clone()),
+        default_priority: priority,
+        root_id: Some(root.map_or_else(|| workflow::root(message), TaskId::from)),
+        prepend: Some(values),
+        ..Start::default()
+    };
+    let (publishes, results) = client.plan(body, &start)?.publishes();
+    Ok(End {
+        publishes,
+        results,
+        failed: false,
+        parts: Vec::new(),
+        calls: Vec::new(),
+    })
+}
+
 enum Joined {
     Yes(End),
     /// A task of the header failed.
@@ -143,23 +200,8 @@ impl Joiner {
             Some(group) => self.structured(&group, members).await?,
             None => Value::List(members.into_iter().map(|member| member.result).collect()),
         };
-        // A body whose options name the first task of its workflow keeps it.
-        let root = given(body, "root_id").and_then(Value::as_str);
-        let start = Start {
-            parent_id: Some(message.headers.id.clone()),
-            default_priority: self.inherit_priority.then_some(message.properties.priority),
-            root_id: Some(root.map_or_else(|| workflow::root(message), TaskId::from)),
-            prepend: Some(values),
-            ..Start::default()
-        };
-        let (publishes, results) = self.client.plan(body, &start)?.publishes();
-        Ok(Joined::Yes(End {
-            publishes,
-            results,
-            failed: false,
-            parts: Vec::new(),
-            calls: Vec::new(),
-        }))
+        let priority = self.inherit_priority.then_some(message.properties.priority);
+        begun(&self.client, message, body, values, priority).map(Joined::Yes)
     }
 
     /// The results in the shape of a header that has groups inside, which its producer saved for this.
@@ -198,7 +240,7 @@ fn reference(of: &Value) -> Result<(&str, Option<&[Value]>), JoinError> {
     Ok((id.ok_or(JoinError::DamagedGroup)?, members.as_list()))
 }
 
-fn leaves(group: &Value, see: &mut impl FnMut(TaskId)) -> Result<(), JoinError> {
+pub(crate) fn leaves(group: &Value, see: &mut impl FnMut(TaskId)) -> Result<(), JoinError> {
     match reference(group)? {
         (id, None) => see(TaskId::from(id)),
         (_, Some(members)) => {
@@ -210,7 +252,7 @@ fn leaves(group: &Value, see: &mut impl FnMut(TaskId)) -> Result<(), JoinError> 
     Ok(())
 }
 
-fn shaped(group: &Value, found: &HashMap<TaskId, Value>) -> Result<Value, JoinError> {
+pub(crate) fn shaped(group: &Value, found: &HashMap<TaskId, Value>) -> Result<Value, JoinError> {
     match reference(group)? {
         (id, None) => {
             let id = TaskId::from(id);

@@ -114,6 +114,13 @@ pub(crate) async fn finish(
     let settles = finish.settle.is_some();
     let after = after.map(|after| *after).unwrap_or_default();
     if !shared.results_beside && !finish.results.is_empty() {
+        if settles && !Box::pin(still_ours(shared, &delivery)).await {
+            warn!(
+                tag = delivery.tag.0,
+                "a task ended whose message is no longer ours: nothing of it is stored, it ends elsewhere"
+            );
+            return Recorded::No;
+        }
         match Box::pin(store_elsewhere(shared, std::mem::take(&mut finish.results))).await {
             Ok(Stored::Yes) => {}
             // Whoever gets the message next does all of it again; acked early, what can be done still is.
@@ -274,9 +281,20 @@ async fn bury(
     let mut kept = attempt::settle(delivery, Settle::DeadLetter(reason));
     kept.record = record;
     let told = Finish {
+    let kept = attempt::settle(delivery, Settle::DeadLetter(reason));
+    let mut told = Finish {
         results: answer(shared, message.as_ref(), &detail),
         ..kept.clone()
     };
+    if !shared.results_beside {
+        let answer = std::mem::take(&mut told.results);
+        if let Err(error) = shared.results.write(&answer).await {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "nor was the failure stored that its end is"
+            );
+        }
+    }
     // It may be the result that is refused; then the message alone is kept.
     for attempt in [told, kept] {
         match shared.consumer.finish(vec![attempt]).await {
@@ -291,9 +309,9 @@ async fn bury(
     Recorded::No
 }
 
-/// The failure of a task whose end was refused, where it can be stored in the same step.
+/// The failure of a task whose end was refused.
 fn answer(shared: &Shared, message: Option<&Message>, detail: &str) -> Vec<ResultWrite> {
-    let Some(message) = message.filter(|_| shared.results_beside) else {
+    let Some(message) = message else {
         return Vec::new();
     };
     let task = shared.catalogue.get(message.headers.task.as_str());
@@ -310,6 +328,18 @@ enum Stored {
     Yes,
     /// A cold shutdown came first.
     Stopped,
+}
+
+/// Whether a delivery is ours at this moment. What is stored next on another server is not fenced by that, only nearly so:
+/// a worker that was thought dead for long does not write over what its successor has stored.
+async fn still_ours(shared: &Shared, delivery: &Delivery) -> bool {
+    // To record a started one as started changes nothing.
+    let ask = Start {
+        tag: delivery.tag,
+        ack: false,
+        result: None,
+    };
+    shared.starter.start(ask).await
 }
 
 /// Results that live on another server are written before the message is settled, for as long as it takes: a worker

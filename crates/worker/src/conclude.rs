@@ -13,6 +13,7 @@ use crate::{
     announce::{self, Report, Tiding, exception_text},
     attempt::{self, Shared},
     catalogue::Registered,
+    chord,
     context::Context,
     gate, intake, layer,
     outcome::{Failure, Outcome, RetryChanges, When, traceback},
@@ -79,7 +80,7 @@ pub(crate) fn conclude(
     let mut children = Vec::new();
     let mut retry_in = None;
     let mut after = Aftermath::default();
-    let mut more = 0;
+    let (mut more, mut outer) = (0, Vec::new());
     match next {
         Next::Nothing => {}
         Next::Replace(by) => {
@@ -89,6 +90,13 @@ pub(crate) fn conclude(
                     workflow::after_failure(shared, message, body, Some(&failure), &mut finish);
                 record = Some(failure);
             }
+        }
+        Next::Unlock(unlocked) => {
+            let end = chord::unlocked(shared, message, *unlocked);
+            finish.publishes = end.publishes;
+            finish.results = end.results;
+            after.calls = end.calls;
+            outer = end.parts;
         }
         Next::Retry(when, changes) => {
             let eta: Option<DateTime<Utc>> = match when {
@@ -159,6 +167,7 @@ pub(crate) fn conclude(
         if let Some(own) = after.parts.first_mut() {
             own.part.more = more;
         }
+        after.parts.append(&mut outer);
         if policy::stores(message, rules, settings, &state) {
             let mut meta: TaskMeta = context.meta(state, result);
             meta.traceback = traceback;
@@ -300,6 +309,7 @@ const LAST_MOMENT: DateTime<Utc> =
 fn log(next: &Next, record: Option<&Record>) {
     match (next, record) {
         (Next::Fail(exception), _) => warn!(exception = %exception.exc_type, "task failed"),
+        (Next::Unlock(_), _) => debug!("the header of a chord has ended"),
         (Next::Replace(_), _) => info!("task is replaced by another"),
         (Next::Retry(..), _) => info!("task will be retried"),
         (Next::Continue(_), _) => debug!("task succeeded"),

@@ -156,6 +156,10 @@ impl Context {
         &self.inner.message
     }
 
+    pub(crate) fn results(&self) -> &dyn ResultStore {
+        &*self.inner.results
+    }
+
     pub(crate) fn shared_message(&self) -> &Arc<Message> {
         &self.inner.message
     }

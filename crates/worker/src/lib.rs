@@ -90,6 +90,7 @@ pub mod signal;
 mod soft_limit;
 mod turns;
 mod unknown;
+mod unlock;
 mod worker;
 mod workflow;
 
@@ -111,4 +112,5 @@ pub use rate::{RateLimits, RateRefused};
 pub use raw::{RawCall, RawTask};
 pub use shutdown::Shutdown;
 pub use soft_limit::SoftLimit;
+pub use unlock::Unlocked;
 pub use worker::{Worker, WorkerParts};

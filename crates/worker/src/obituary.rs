@@ -1,14 +1,14 @@
 //! The answer for a message that cost too many workers: its producer, and whoever waits for what was to follow, must not
 //! wait for ever.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use lovage_broker::Obituary;
+use lovage_broker::{Obituary, ResultWrite};
 use lovage_protocol::{DecodeOptions, Message, State, TaskMeta};
 use lovage_results::ResultStore;
 use tracing::warn;
 
-use crate::{announce::Announcer, chain::never_run, records, workflow};
+use crate::{announce::Announcer, chain::never_run, commit::LONGEST_WAIT, records, workflow};
 
 /// Writes the records of such a message; `beside`: the broker stores them in the step that buries it.
 pub(crate) fn writer(
@@ -30,16 +30,26 @@ pub(crate) fn writer(
             return writes;
         }
         let results = Arc::clone(&results);
-        tokio::spawn(async move {
-            if let Err(error) = results.write(&writes).await {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the failure of a lost task was not stored"
-                );
-            }
-        });
+        tokio::spawn(store(results, writes));
         Vec::new()
     })
+}
+
+/// Stores them on a server that may be away for a while. The message is buried by now: when this process ends before, nobody
+/// hears of it but the dead letters.
+async fn store(results: Arc<dyn ResultStore>, writes: Vec<ResultWrite>) {
+    let mut wait = Duration::from_millis(50);
+    while let Err(error) = results.write(&writes).await {
+        warn!(
+            error = &error as &dyn std::error::Error,
+            "the failure of a lost task was not stored"
+        );
+        if !error.is_transient() {
+            return;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
 }
 
 /// The failure of the task, of the later steps of its chain, and of the body of its chord, which will never have all its

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lovage_protocol::{ExceptionInfo, Map, Signature, Value};
 
-use crate::{pool::KillSignal, records};
+use crate::{pool::KillSignal, records, unlock::Unlocked};
 
 /// One attempt's end.
 #[derive(Debug, Clone)]
@@ -29,6 +29,9 @@ pub enum Outcome {
         /// What the task said.
         reason: String,
     },
+    /// The header of a chord has ended, and the task was `celery.chord_unlock`, which has waited for that: the chord's body is
+    /// sent, or fails, then acked.
+    Unlock(Box<Unlocked>),
     /// It was ended from outside, by `revoke` with `terminate`: acked, REVOKED.
     Terminated(KillSignal),
 }

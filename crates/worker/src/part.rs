@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use lovage_broker::ChordPart;
+use lovage_broker::{ChordPart, ResultPlace};
 use lovage_client::canvas::given;
 use lovage_protocol::{Body, Message, Signature, State, TaskId, Value};
 use tracing::warn;
@@ -82,6 +82,10 @@ fn part(
     state: &State,
     result: &Value,
 ) -> Option<Part> {
+    // Nobody counts there: `celery.chord_unlock` sees the results themselves.
+    if shared.results.place() == Some(ResultPlace::Tables) {
+        return None;
+    }
     // Chords are counted in the step that ends a task, so their keys must live beside the broker's.
     let Some(place) = shared.results.place().filter(|_| shared.chords_beside) else {
         warn!(

@@ -15,6 +15,7 @@ use crate::{
     },
     records, retrying,
     rules::Rules,
+    unlock::{Header, Unlocked},
 };
 
 /// What one attempt leads to.
@@ -46,6 +47,8 @@ pub(crate) enum Next {
     Retry(When, Option<Box<RetryChanges>>),
     /// What takes its place.
     Replace(Box<Signature>),
+    /// The body of a chord, or what tells of its failure.
+    Unlock(Box<Unlocked>),
 }
 
 /// Decides about one attempt. `jitter` is a random number in `0.0..1.0`.
@@ -96,6 +99,25 @@ pub(crate) fn conclude(
             record: None,
             next: Next::Replace(by),
         },
+        Outcome::Unlock(unlocked) => {
+            let record = match &unlocked.header {
+                Header::GivenUp(exception) => Record {
+                    state: State::Failure,
+                    result: exception.to_value(),
+                    traceback: Some(traceback(message.headers.task.as_str(), exception)),
+                },
+                _ => Record {
+                    state: State::Success,
+                    result: Value::Null,
+                    traceback: None,
+                },
+            };
+            Ending {
+                settle: Settle::Ack,
+                record: Some(record),
+                next: Next::Unlock(unlocked),
+            }
+        }
         Outcome::Reject { requeue: true, .. } => Ending {
             settle: Settle::Requeue,
             record: None,
@@ -195,7 +217,7 @@ fn retry_or_fail(
     }
 }
 
-fn retries_used_up(message: &Message) -> ExceptionInfo {
+pub(crate) fn retries_used_up(message: &Message) -> ExceptionInfo {
     let headers = &message.headers;
     let text = format!(
         "Can't retry {}[{}] args:{} kwargs:{}",

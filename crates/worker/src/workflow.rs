@@ -1,7 +1,7 @@
 //! What follows a task: callbacks and the next step of its chain after a success, error callbacks and the failure of the
 //! rest after a failure (`celery/app/trace.py`, `celery/backends/base.py`; the order of duties is theirs).
 
-use lovage_broker::{Finish, Publish, ResultWrite};
+use lovage_broker::{Finish, Publish, ResultPlace, ResultWrite};
 use lovage_client::canvas::{self, Start};
 use lovage_protocol::{Body, ExceptionInfo, Message, Signature, State, TaskId, Value};
 
@@ -21,6 +21,11 @@ pub(crate) enum Refused {
     /// The embedded signature is damaged.
     #[error(transparent)]
     Damaged(#[from] lovage_protocol::SignatureError),
+    /// It was added to a chord whose members nobody counts.
+    #[error(
+        "a task can be added to a chord only where its parts are counted, not with results in a database"
+    )]
+    Uncounted,
     /// The client refused it.
     #[error(transparent)]
     Client(#[from] lovage_client::Error),
@@ -124,6 +129,9 @@ pub(crate) fn join_chord(
     let Some(chord) = body.embed.chord()? else {
         return Ok((0, Vec::new()));
     };
+    if !added.is_empty() && shared.results.place() == Some(ResultPlace::Tables) {
+        return Err(Refused::Uncounted);
+    }
     let (mut more, mut sent) = (0, Sent::default());
     for mut signature in added {
         let headers = &message.headers;

@@ -406,7 +406,7 @@ fn score(index: Option<f64>) -> String {
 fn database_of(place: &ResultPlace) -> Result<i64, Error> {
     match place {
         ResultPlace::Redis { database, .. } => Ok(*database),
-        ResultPlace::Memory => Err(Error::ForeignPlace {
+        ResultPlace::Memory | ResultPlace::Tables => Err(Error::ForeignPlace {
             place: place.clone(),
         }),
     }

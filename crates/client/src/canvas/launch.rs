@@ -1,6 +1,6 @@
 //! The messages that begin a frozen canvas.
 
-use lovage_broker::ResultWrite;
+use lovage_broker::{ResultPlace, ResultWrite};
 use lovage_protocol::{
     Map, Signature, SignatureError, TaskId, Value,
     composed::{chord_parts, given, leaves, link, listed, set_listed, set_subtasks, subtasks},
@@ -9,6 +9,7 @@ use lovage_protocol::{
 use super::{
     Plan,
     freeze::{Freezer, SEAT, Seat, flat, is_group, reference, upgrade},
+    unlock,
 };
 use crate::{
     Client, Error,
@@ -270,7 +271,7 @@ impl Launch<'_> {
                 Value::List(references.clone()),
             ));
         }
-        self.count(&group, size, references).map_err(&invalid)?;
+        self.wait_for(&group, size, references, &body)?;
         for mut member in members {
             not_a_child(&mut member);
             self.send(&member, prepend, Vec::new())?;
@@ -278,15 +279,34 @@ impl Launch<'_> {
         Ok(())
     }
 
+    /// What will see that a header has ended: the broker that counts its parts, or a task that asks for them.
+    fn wait_for(
+        &mut self,
+        group: &str,
+        size: usize,
+        members: Vec<Value>,
+        body: &Signature,
+    ) -> Result<(), Error> {
+        match self.client.results().place() {
+            Some(place) if self.client.broker().shares_server_with(&place) => {
+                self.count(group, size, members, place);
+                Ok(())
+            }
+            Some(ResultPlace::Tables) => {
+                let unlock = unlock::unlock(self.client, self.start, group, members, body)?;
+                self.plan.messages.push(unlock);
+                Ok(())
+            }
+            _ => {
+                let problem = "a chord needs results on the broker's server, or in a database";
+                Err(Error::invalid(&body.task, problem.to_owned()))
+            }
+        }
+    }
+
     /// What is stored of a chord before its header is sent: how many parts end it, and how its results are nested when they are.
-    fn count(&mut self, group: &str, size: usize, members: Vec<Value>) -> Result<(), String> {
+    fn count(&mut self, group: &str, size: usize, members: Vec<Value>, place: ResultPlace) {
         let results = self.client.results();
-        let broker = self.client.broker();
-        let place = results
-            .place()
-            .filter(|place| broker.shares_server_with(place));
-        let place =
-            place.ok_or("a chord whose results are not on the broker's server is not supported")?;
         let key = results.group_key(group);
         let expires = self.client.chord_expires();
         if members.iter().any(is_group) {
@@ -306,7 +326,6 @@ impl Launch<'_> {
             expires,
             place,
         });
-        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@
 mod freeze;
 mod launch;
 mod typed;
+mod unlock;
 
 use lovage_broker::{Publish, ResultWrite};
 use lovage_protocol::{Signature, SignatureError, TaskId, Value};
@@ -62,8 +63,8 @@ impl Client {
     /// Writes the messages that begin a canvas, without sending them.
     ///
     /// # Errors
-    /// When a part of it is no signature or cannot be sent, or a chord of it could not be counted: its results must be on the
-    /// broker's server.
+    /// When a part of it is no signature or cannot be sent, or nobody would see the end of a chord of it: its results must be on
+    /// the broker's server, or in a database.
     pub fn plan(&self, canvas: &Signature, start: &Start) -> Result<Plan, Error> {
         launch::plan(self, canvas, start)
     }

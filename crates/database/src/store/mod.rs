@@ -9,6 +9,7 @@ pub mod journal_mark;
 pub mod idempotency;
 pub mod lease;
 pub mod one_time;
+pub mod mail;
 pub mod outbox;
 mod pattern;
 pub mod retention;

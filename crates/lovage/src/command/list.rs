@@ -8,7 +8,7 @@ use lovage_settings::Settings;
 use lovage_worker::{Catalogue, Module};
 use serde_json::{Value, json};
 
-use crate::{failure::Failure, output, table::Table};
+use crate::{failure::Failure, output, platform, table::Table};
 
 /// List the tasks that this binary can run: names, parameters, documentation.
 ///
@@ -26,9 +26,7 @@ pub(crate) fn run(
     settings: &Settings,
     mut modules: Vec<Module>,
 ) -> Result<u8, Failure> {
-    if settings.worker.demo_tasks {
-        modules.push(lovage_tasks::demo());
-    }
+    modules.extend(platform::modules(settings));
     let specs = Catalogue::specs(&modules)?;
     if args.json {
         output::json(&specs.iter().map(describe).collect())?;

@@ -11,6 +11,7 @@ use crate::{
     command::worker::Plan,
     connect,
     failure::{Failure, chain},
+    platform,
 };
 
 /// The name of the command, as the parent writes it.
@@ -36,7 +37,7 @@ pub(crate) fn command(made_up_broker: Option<String>) -> io::Result<ChildCommand
 }
 
 /// Runs the command.
-pub(crate) fn run(args: PoolChildArgs, modules: Vec<Module>) -> Result<u8, Failure> {
+pub(crate) fn run(args: PoolChildArgs, mut modules: Vec<Module>) -> Result<u8, Failure> {
     let Some((flags, up)) = worker_flags(args.words) else {
         return Err(Failure::usage(
             "pool-child is for the child processes of `lovage worker -P prefork`, which starts them itself",
@@ -45,6 +46,7 @@ pub(crate) fn run(args: PoolChildArgs, modules: Vec<Module>) -> Result<u8, Failu
     // What there is to warn of, the parent has warned of.
     let (mut settings, _) = Settings::from_env()?;
     settings.worker.demo_tasks |= up;
+    modules.extend(platform::printed_mail(&settings).filter(|_| up));
     let plan = Plan::new(flags, settings, modules)?;
     start_tracing(&plan.settings.telemetry);
     // Tasks run on this thread, or on blocking ones; the one of the executor is for what they wait for.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     failure::Failure,
-    output,
+    output, platform,
     stubs::{PACKAGE, Package, is_package_name},
 };
 
@@ -57,9 +57,7 @@ pub(crate) fn run(
     mut modules: Vec<Module>,
 ) -> Result<u8, Failure> {
     let StubsCommand::Python(args) = command;
-    if settings.worker.demo_tasks {
-        modules.push(lovage_tasks::demo());
-    }
+    modules.extend(platform::modules(settings));
     let specs = Catalogue::specs(&modules)?;
     let package = Package::new(&args.package, &specs, settings)?;
     package.write(&args.out)?;

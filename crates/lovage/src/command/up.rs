@@ -20,6 +20,7 @@ use crate::{
     flower_child::{Access, Flower, FlowerChild, Watched},
     history_child::HistoryChild,
     output::{self, FAINT, HEADING, NAME},
+    platform,
     redis_child::RedisChild,
     stubs::{PACKAGE, Package},
 };
@@ -64,7 +65,7 @@ impl UpArgs {
 pub(crate) fn run(
     args: UpArgs,
     mut settings: Settings,
-    modules: Vec<Module>,
+    mut modules: Vec<Module>,
 ) -> Result<u8, Failure> {
     if settings.environment == Environment::Production {
         return Err(Failure::settings(
@@ -72,6 +73,7 @@ pub(crate) fn run(
         ));
     }
     settings.worker.demo_tasks = true;
+    modules.extend(platform::printed_mail(&settings));
     // Whoever tries it wants to see it.
     settings.events.task_events = true;
     let plan = Plan::new(args.run, settings, modules)?;

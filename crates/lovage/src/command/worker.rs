@@ -17,6 +17,7 @@ use crate::{
     failure::{Failure, chain},
     nodename, output,
     pidfile::PidFile,
+    platform,
     signals::{Signals, Voice},
 };
 
@@ -187,9 +188,7 @@ impl Plan {
         mut settings: Settings,
         mut modules: Vec<Module>,
     ) -> Result<Self, Failure> {
-        if settings.worker.demo_tasks {
-            modules.push(lovage_tasks::demo());
-        }
+        modules.extend(platform::modules(&settings));
         let specs = Catalogue::specs(&modules)?;
         if specs.is_empty() {
             return Err(lovage_worker::BuildError::NoTasks.into());

@@ -9,12 +9,18 @@ use lovage_settings::{BrokerUrl, Environment, ResultUrl, Secret, Settings};
 use self::written::{
     annotations, optional, queues, redact, result_options, routes, seconds, size,
     transport_options, use_ssl, with_unit,
+use lovage_settings::{BrokerUrl, Environment, MailEncryption, ResultUrl, Settings};
+
+use self::written::{
+    annotations, engine_options, optional, queues, result_options, routes, seconds, size,
+    table_names, table_schemas, transport_options, use_ssl, with_unit,
 };
 
 /// Every variable with the value that holds, as one would write it. An empty one is unset.
 pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     let mut rows = general(settings);
     rows.extend(tasks(settings));
+    rows.extend(mail(settings));
     rows.extend(worker(settings));
     rows.extend(events(settings));
     rows.extend(history(settings));
@@ -84,6 +90,10 @@ fn general(settings: &Settings) -> Vec<(&'static str, String)> {
             seconds(results.chord_join_timeout),
         ),
         (
+            "CELERY_RESULT_CHORD_RETRY_INTERVAL",
+            seconds(results.chord_retry_interval),
+        ),
+        (
             "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS",
             result_options(results),
         ),
@@ -93,6 +103,26 @@ fn general(settings: &Settings) -> Vec<(&'static str, String)> {
                 Some(ResultUrl::Redis(urls)) => Some(urls),
                 _ => None,
             }),
+        ),
+        (
+            "CELERY_DATABASE_TABLE_NAMES",
+            table_names(&results.database),
+        ),
+        (
+            "CELERY_DATABASE_TABLE_SCHEMAS",
+            table_schemas(&results.database),
+        ),
+        (
+            "CELERY_DATABASE_ENGINE_OPTIONS",
+            engine_options(&results.database),
+        ),
+        (
+            "CELERY_DATABASE_SHORT_LIVED_SESSIONS",
+            results.database.short_lived.to_string(),
+        ),
+        (
+            "CELERY_DATABASE_CREATE_TABLES_AT_SETUP",
+            results.database.tables_at_start.to_string(),
         ),
         ("LOVAGE_LOG", telemetry.level.clone()),
         (
@@ -275,6 +305,28 @@ fn database(settings: &Settings) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn mail(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mail = &settings.mail;
+    let encryption = |kind| (mail.encryption == kind).to_string();
+    vec![
+        ("MAIL_SERVER", optional(mail.server.clone())),
+        ("MAIL_PORT", mail.port.to_string()),
+        ("MAIL_USE_TLS", encryption(MailEncryption::StartTls)),
+        ("MAIL_USE_SSL", encryption(MailEncryption::Tls)),
+        (
+            "LOVAGE_MAIL_CA_FILE",
+            optional(mail.ca_file.as_ref().map(|path| path.display())),
+        ),
+        ("MAIL_USERNAME", optional(mail.username.clone())),
+        ("MAIL_PASSWORD", optional(mail.password.as_ref())),
+        ("MAIL_DEFAULT_SENDER", optional(mail.sender.clone())),
+        ("LOVAGE_MAIL_TIMEOUT", with_unit(mail.timeout)),
+        ("LOVAGE_MAIL_OPERATORS", mail.operators.join(",")),
+        ("LOVAGE_MAIL_DIGEST_EVERY", with_unit(mail.digest_every)),
+        ("LOVAGE_MAIL_LANGUAGE", mail.language.clone()),
+    ]
+}
+
 fn events(settings: &Settings) -> Vec<(&'static str, String)> {
     let events = &settings.events;
     vec![
@@ -336,8 +388,9 @@ mod tests {
     use super::effective;
 
     /// Read only to be refused or to be the default of others: nothing of them is kept.
-    const NOT_KEPT: [&str; 3] = [
+    const NOT_KEPT: [&str; 4] = [
         "REDIS_URL",
+        "CELERY_DATABASE_URL",
         "CELERY_TASK_PROTOCOL",
         "CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT",
     ];
@@ -383,6 +436,14 @@ mod tests {
             ("CELERY_BROKER_URL", "redis://cache/1;redis://other"),
             ("CELERY_RESULT_BACKEND", "disabled://"),
             ("CELERY_RESULT_EXPIRES", "0"),
+            ("CELERY_RESULT_CHORD_RETRY_INTERVAL", "2.5"),
+            ("CELERY_DATABASE_TABLE_NAMES", r#"{"task": "t"}"#),
+            ("CELERY_DATABASE_TABLE_SCHEMAS", r#"{"group": "s"}"#),
+            (
+                "CELERY_DATABASE_ENGINE_OPTIONS",
+                r#"{"pool_size": 3, "pool_recycle": -1}"#,
+            ),
+            ("CELERY_DATABASE_SHORT_LIVED_SESSIONS", "yes"),
             ("CELERY_RESULT_COMPRESSION", "zstd"),
             (
                 "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS",
@@ -413,6 +474,11 @@ mod tests {
             ("CELERY_TASK_RETRY_ON_WORKER_LOST", "yes"),
             ("LOVAGE_LEASE", "2500ms"),
             ("LOVAGE_UNKNOWN_GRACE", "10m"),
+            ("MAIL_SERVER", "smtp.example"),
+            ("MAIL_USE_TLS", "1"),
+            ("MAIL_DEFAULT_SENDER", "A <a@example.org>"),
+            ("LOVAGE_MAIL_OPERATORS", "a@example.org,b@example.org"),
+            ("LOVAGE_MAIL_DIGEST_EVERY", "90s"),
             ("LOVAGE_LOG", "info,lovage_worker=debug"),
             ("CELERY_TIMEZONE", "Europe/Zurich"),
         ]);

@@ -5,6 +5,8 @@ use std::{fmt::Display, time::Duration};
 use lovage_settings::{
     Annotations, FanoutPrefix, QueueOrder, Redact, RedisTls, RedisUrl, ResultSettings, Route,
     RoutePattern, SentinelOptions, TaskQueue, TransportOptions,
+    Annotations, DatabaseOptions, FanoutPrefix, QueueOrder, RedisTls, RedisUrl, ResultSettings,
+    Route, RoutePattern, SentinelOptions, TaskQueue, TransportOptions,
 };
 use serde_json::{Value, json};
 
@@ -58,6 +60,34 @@ pub(super) fn result_options(results: &ResultSettings) -> String {
     let mut value = json!({"global_keyprefix": results.global_keyprefix});
     sentinel_options(&results.sentinel, &mut value);
     value.to_string()
+}
+
+/// The names of the tables of results.
+pub(super) fn table_names(options: &DatabaseOptions) -> String {
+    json!({"task": options.task_table.name, "group": options.group_table.name}).to_string()
+}
+
+/// The schemas of those that have one.
+pub(super) fn table_schemas(options: &DatabaseOptions) -> String {
+    let mut value = json!({});
+    for (table, schema) in [
+        ("task", &options.task_table.schema),
+        ("group", &options.group_table.schema),
+    ] {
+        if let Some(schema) = schema {
+            value[table] = json!(schema);
+        }
+    }
+    value.to_string()
+}
+
+/// SQLAlchemy's options, as far as they hold here.
+pub(super) fn engine_options(options: &DatabaseOptions) -> String {
+    let recycle = options
+        .recycle
+        .map_or(json!(-1), |life| json!(life.as_secs()));
+    json!({"pool_size": options.connections, "max_overflow": 0, "pool_recycle": recycle})
+        .to_string()
 }
 
 /// The options of sentinels, where a master is named; the password is masked.

@@ -1,5 +1,7 @@
 //! The record of one task's result.
 
+use std::borrow::Cow;
+
 use crate::compression::{Compression, CompressionError, compress, decompress};
 use crate::content::{DecodeOptions, Serializer};
 use crate::format::{FormatError, WriteError};
@@ -229,15 +231,33 @@ impl TaskMeta {
 ///
 /// When it is in none of them or cannot be decompressed.
 pub fn parse_stored(stored: &[u8]) -> Result<Value, MetaError> {
-    let unpacked;
-    let plain = match stored.strip_prefix(COMPRESSED) {
-        Some(rest) => {
-            unpacked = unpack(rest)?;
-            &unpacked
-        }
-        None => stored,
-    };
-    let serializer = Serializer::of_container(plain);
+    let plain = plain(stored)?;
+    read(Serializer::of_container(&plain), &plain)
+}
+
+/// Reads any value that a result store holds in the serializer that it is set to, compressed or not. What is not in it and
+/// begins as a pickle does is one: older versions of Celery's database backend stored nothing else
+/// (`celery/backends/database/__init__.py`, `_decode_stored_result`).
+///
+/// # Errors
+///
+/// When it is in neither, or cannot be decompressed.
+pub fn parse_stored_as(stored: &[u8], serializer: Serializer) -> Result<Value, MetaError> {
+    let plain = plain(stored)?;
+    read(serializer, &plain).or_else(|error| match plain.first() {
+        Some(0x80) => read(Serializer::Pickle, &plain),
+        _ => Err(error),
+    })
+}
+
+fn plain(stored: &[u8]) -> Result<Cow<'_, [u8]>, MetaError> {
+    match stored.strip_prefix(COMPRESSED) {
+        Some(rest) => unpack(rest).map(Cow::Owned),
+        None => Ok(Cow::Borrowed(stored)),
+    }
+}
+
+fn read(serializer: Serializer, plain: &[u8]) -> Result<Value, MetaError> {
     let limit = DecodeOptions::default().max_decompressed;
     Value::read_as(serializer, plain, limit).map_err(|problem| MetaError::Unreadable {
         serializer: serializer.name(),

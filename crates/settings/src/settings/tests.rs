@@ -220,7 +220,7 @@ fn unknown_names_are_warnings_with_the_nearest_name() {
         ("LOVAGE_MAX_DEATH", "3"),
         ("CELERY_WORKER_POOL_PUTLOCKS", "1"),
         ("CELERY_BEAT_SCHEDULE", "{}"),
-        ("MAIL_SERVER", "x"),
+        ("MAIL_SERVERS", "x"),
         ("LOVAGE_TEST_PYTHON", "x"),
         ("CELERY_APP", "x"),
         ("PATH", "x"),
@@ -235,7 +235,7 @@ fn unknown_names_are_warnings_with_the_nearest_name() {
             "CELERY_BROKR_URL is read by nothing; did you mean CELERY_BROKER_URL?",
             "CELERY_WORKER_POOL_PUTLOCKS has no effect: child processes are started and watched by Lovage itself",
             "LOVAGE_MAX_DEATH is read by nothing; did you mean LOVAGE_MAX_DEATHS?",
-            "MAIL_SERVER is read by nothing",
+            "MAIL_SERVERS is read by nothing; did you mean MAIL_SERVER?",
         ]
     );
 }

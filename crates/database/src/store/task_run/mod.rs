@@ -8,11 +8,13 @@
 //! | `query` | reading: one, a workflow, pages of those that match |
 
 mod change;
+mod failed;
 mod progress;
 mod query;
 mod upsert;
 
 pub use change::Change;
+pub use failed::{Failures, failed};
 pub use query::{BadCursor, Cursor, Filter, Page, TaskRun, count, find, find_many, page, tree};
 pub use upsert::record;
 

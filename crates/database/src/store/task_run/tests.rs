@@ -1,7 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use lovage_protocol::{State, TaskId};
 
-use super::{Change, Cursor, Filter, TaskRun, count, find, find_many, page, record, tree};
+use super::{Change, Cursor, Filter, TaskRun, count, failed, find, find_many, page, record, tree};
 use crate::{Database, testing::on_both};
 
 fn time(seconds: i64) -> DateTime<Utc> {
@@ -86,6 +86,15 @@ fn told(run: &TaskRun) -> String {
 }
 
 on_both! {
+    async fn what_failed_within_a_time_is_told(database: Database) {
+        let failures = [change("a", "FAILURE", 1), change("b", "FAILURE", 2), change("c", "FAILURE", 3)];
+        record(&database, failures).await.unwrap();
+        record(&database, [change("d", "SUCCESS", 2)]).await.unwrap();
+        let told = failed(database.reader(), time(1), time(3), 1).await.unwrap();
+        let last: Vec<&str> = told.last.iter().map(|run| run.task_id.as_str()).collect();
+        assert_eq!((told.total, last), (2, vec!["c"]));
+    }
+
     async fn the_order_in_which_it_is_heard_of_does_not_matter(database: Database) {
         let orders = orders(6);
         record(&database, life("ordered")).await.unwrap();

@@ -10,6 +10,7 @@ use crate::{
     context::Told,
     outcome::{Failure, Outcome, Retry, RetryChanges, When},
     pool::KillSignal,
+    unlock::{Header, Unlocked},
 };
 
 /// No frame is longer; a length beyond it means that somebody else writes into the pipe.
@@ -264,6 +265,7 @@ fn outcome_map(outcome: &Outcome) -> Map {
         }
         Outcome::Ignore => ("ignore", Vec::new()),
         Outcome::Replace(by) => ("replace", vec![("by", by.to_value())]),
+        Outcome::Unlock(unlocked) => ("unlock", unlocked_fields(unlocked)),
         Outcome::Reject { requeue, reason } => (
             "reject",
             vec![
@@ -279,6 +281,35 @@ fn outcome_map(outcome: &Outcome) -> Map {
         .collect();
     map.insert("outcome".to_owned(), word.into());
     map
+}
+
+fn unlocked_fields(unlocked: &Unlocked) -> Vec<(&'static str, Value)> {
+    let (header, member, value) = match &unlocked.header {
+        Header::Succeeded(values) => ("succeeded", Value::Null, values.clone()),
+        Header::Failed { member, recorded } => ("failed", member.as_str().into(), recorded.clone()),
+        Header::GivenUp(exception) => ("given-up", Value::Null, exception.to_value()),
+    };
+    vec![
+        ("body", unlocked.body.to_value()),
+        ("header", header.into()),
+        ("member", member),
+        ("value", value),
+    ]
+}
+
+fn read_unlocked(mut take: impl FnMut(&str) -> Value) -> Option<Unlocked> {
+    let body = Signature::from_value(take("body")).ok()?;
+    let (member, value) = (take("member"), take("value"));
+    let header = match take("header").as_str()? {
+        "succeeded" => Header::Succeeded(value),
+        "failed" => Header::Failed {
+            member: member.as_str()?.into(),
+            recorded: value,
+        },
+        "given-up" => Header::GivenUp(ExceptionInfo::from_value(&value).ok()?),
+        _ => return None,
+    };
+    Some(Unlocked { body, header })
 }
 
 fn changes_value(changes: Option<&RetryChanges>) -> Value {
@@ -357,6 +388,7 @@ fn read_outcome(value: Value) -> Option<Outcome> {
         }
         "ignore" => Outcome::Ignore,
         "replace" => Outcome::Replace(Box::new(Signature::from_value(take("by")).ok()?)),
+        "unlock" => Outcome::Unlock(Box::new(read_unlocked(take)?)),
         "reject" => Outcome::Reject {
             requeue: take("requeue").as_bool()?,
             reason: text(take("reason"))?,
@@ -405,6 +437,10 @@ mod tests {
                 })),
             })
         };
+        let unlock = |header| {
+            let body = Signature::new("b", Vec::new(), Map::new());
+            Outcome::Unlock(Box::new(Unlocked { body, header }))
+        };
         let map = Map::from_iter([("é".to_owned(), Value::List(vec![Value::Float(0.5)]))]);
         for outcome in [
             Outcome::Success(Value::Map(map)),
@@ -423,6 +459,12 @@ mod tests {
                 requeue: true,
                 reason: "full".to_owned(),
             },
+            unlock(Header::Succeeded(Value::List(vec![Value::Int(1)]))),
+            unlock(Header::Failed {
+                member: "m".into(),
+                recorded: exception().to_value(),
+            }),
+            unlock(Header::GivenUp(exception())),
         ] {
             let report = Report {
                 job: 7,
