@@ -41,7 +41,7 @@ app.conf.update(
     task_annotations={"shop.send_mail": {"rate_limit": "10/m", "max_retries": 5}},
     worker_max_tasks_per_child=100,
     worker_pool="prefork",
-    # Lovage has no scheduler yet.
+    # For scripts/celery-schedules.
     beat_schedule={"report": {"task": "shop.daily_report", "schedule": 3600.0}},
 )
 

@@ -28,6 +28,7 @@ macro_rules! in_fleet {
 use in_fleet;
 
 mod api_contract;
+mod beat;
 mod calls;
 mod canvas;
 mod chords;
@@ -36,6 +37,7 @@ mod commands_remote;
 mod control;
 mod database_results;
 mod doctor;
+mod crontabs;
 mod encodings;
 mod encryption;
 mod events;

@@ -4,6 +4,7 @@ mod absence;
 mod acks;
 mod api;
 mod bad_messages;
+mod beats;
 mod children;
 mod chords;
 mod commands;

@@ -10,6 +10,7 @@
 //! * [`python_worker`] — `celery worker` on the application in `interop/python/app.py`
 //! * [`lovage_worker`] — the `lovage` binary: workers and commands
 //! * [`keeper`] — `lovage keeper`
+//! * [`beat`] — `lovage beat`
 //! * [`stage`] — the three together
 //! * [`peer`], [`cast`] — a worker of either kind, and a fleet of them with somebody who asks
 //! * [`api_server`] — `lovage api` on a database of its own
@@ -35,6 +36,7 @@
 pub mod api_server;
 pub mod authority;
 pub mod canvas_tasks;
+pub mod beat;
 pub mod cast;
 pub mod chaos;
 pub mod child;
@@ -72,6 +74,8 @@ mod guides {
     struct Testing;
     #[doc = include_str!("../../docs/canvas.md")]
     struct Canvas;
+    #[doc = include_str!("../../docs/beat.md")]
+    struct Beat;
     #[doc = include_str!("../../docs/signals.md")]
     struct Signals;
 }

@@ -12,6 +12,7 @@
 //! | `relay` | what is published once by any number of relays, as plain data |
 //! | `revocation` | the seam of what is not to be run |
 //! | `journal` | the seam of what became of tasks, for whoever keeps a history |
+//! | [`timetable`] | the seam of periodic schedules |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
 //! | `topology` | the queues of the settings, and the exchanges they hang on |
@@ -57,6 +58,7 @@ mod relay;
 pub mod revocation;
 mod rotation;
 mod survey;
+pub mod timetable;
 mod topology;
 mod transport;
 
@@ -74,6 +76,7 @@ pub use self::{
     relay::{Relay, Relayed},
     revocation::{Recorded, Revocations, Revoke, Target},
     survey::{Kept, OpenChord, Spot, Survey},
+    timetable::Timetable,
     topology::{BadQueue, Place, Topology},
     transport::{
         Binding, Broadcast, Broker, ChordClose, ChordPart, Consumer, ConsumerOptions, DeadLetter,

@@ -16,6 +16,7 @@ use crate::{
     Admit, Admitted, Ask, Delayed, Entry, Error, Journal, Leave, Line, Relay, Relayed, Revocations,
     Survey,
 };
+use crate::{Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Revocations, Timetable};
 
 /// One broker: where messages are published, and from where consumers take them.
 #[async_trait]
@@ -101,6 +102,8 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// All that it keeps, for operators.
     fn survey(&self) -> &dyn Survey;
+    /// The schedules that are kept here.
+    fn timetable(&self) -> &dyn Timetable;
 
     /// Puts every delayed message at the head of its queue, due or not, and tells how many they were. A worker of ours
     /// that consumes the queue delays them again.

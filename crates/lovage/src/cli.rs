@@ -12,6 +12,8 @@ use crate::{
         pool_child, purge, queue, result, revoke, status, stubs, up, worker,
         api, call, completions, config, control, dlq, doctor, events, inspect, list, migrate,
         openapi, pool_child, purge, queue, result, revoke, status, stubs, up, user, worker,
+        beat, call, completions, config, control, dlq, events, inspect, list, pool_child, purge,
+        queue, result, revoke, schedule, status, stubs, up, worker,
     },
     failure::Failure,
     output,
@@ -51,6 +53,7 @@ enum Command {
     Up(up::UpArgs),
     Worker(worker::WorkerArgs),
     Api(api::ApiArgs),
+    Beat(beat::BeatArgs),
     Call(call::CallArgs),
     Result(result::ResultArgs),
     Revoke(revoke::RevokeArgs),
@@ -72,6 +75,8 @@ enum Command {
     Openapi(openapi::OpenapiArgs),
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Doctor(doctor::DoctorArgs),
@@ -114,6 +119,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Up(args) => up::run(args, settings()?, modules),
         Command::Worker(args) => worker::run(args, settings()?, modules),
         Command::Api(args) => api::run(args, settings()?, modules),
+        Command::Beat(args) => beat::run(args, settings()?, modules),
         Command::Call(args) => once(call::run(args, &settings()?, &modules)),
         Command::Result(args) => once(result::run(args, &settings()?)),
         Command::Revoke(args) => once(revoke::run(args, &settings()?)),
@@ -137,6 +143,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::Openapi(_) => openapi::run(&settings()?, modules),
         Command::Migrate(command) => once(migrate::run(command, &settings()?)),
         Command::Doctor(args) => once(doctor::run(args, &settings()?)),
+        Command::Schedule(command) => once(schedule::run(command, &settings()?, modules)),
         Command::Config(command) => config::run(&command),
         Command::Completions(args) => completions::run(&args),
         Command::PoolChild(args) => pool_child::run(args, modules),
@@ -161,7 +168,7 @@ fn settings() -> Result<Settings, Failure> {
 }
 
 /// Runs a command that asks a few things and ends: one thread will do.
-fn once(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+pub(crate) fn once(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -246,6 +253,14 @@ mod tests {
         check("lovage user create ada@example.org --role operator --password-stdin --json");
         check("lovage user role ada@example.org viewer");
         check("lovage openapi");
+        check(
+            "lovage -A proj beat -l info -s /run/beat-schedule --max-interval 5 --pidfile /run/beat.pid",
+        );
+        check("lovage schedule add x demo.add --every 5m --args [1,2] --timezone Europe/Zurich");
+        check(
+            "lovage schedule add x demo.add --solar sunset,-33.9,18.4 --missed all --max-missed 5",
+        );
+        check("lovage schedule preview nightly -n 3 --json");
         check("lovage events --dump");
         check("lovage events -d -A proj");
         check("lovage events --json --enable --count=3 --duration=2.5 --max-tasks=100");
@@ -298,5 +313,20 @@ mod tests {
         check("lovage events --count=0", "0");
         check("lovage keeper replay", "--last");
         check("lovage keeper replay --last 0", "0");
+        check("lovage schedule add x t --every 300", "unit");
+        check(
+            "lovage schedule add x t --every 5m --at 2030-01-01T00:00:00Z",
+            "cannot be used with",
+        );
+        check(
+            "lovage schedule add x t --solar sunset",
+            "EVENT,LATITUDE,LONGITUDE",
+        );
+        check("lovage schedule add x t --every 5m --missed never", "once");
+        check(
+            "lovage schedule run x --from 2030-01-01T00:00:00Z",
+            "--until",
+        );
+        check("lovage schedule preview --crontab * --count 0", "0");
     }
 }

@@ -61,7 +61,9 @@ pub use lovage_macros::task;
 pub use lovage_protocol::{self as protocol, canvas, chain, group};
 #[doc(hidden)]
 pub use lovage_registry::__macro;
-pub use lovage_registry::{By, Debounce, Described, Limit, RateLimit, State, Unique, schemars};
+pub use lovage_registry::{
+    By, Debounce, Described, Limit, Periodic, RateLimit, State, Unique, schemars,
+};
 pub use lovage_settings as settings;
 #[cfg(feature = "testing")]
 pub use lovage_testing as testing;

@@ -11,6 +11,7 @@
 //! | `defaults` | a task's options, before settings and messages override them |
 //! | [`bind`](mod@bind) | how `args` and `kwargs` become parameters, and how Python complains |
 //! | `signature` | a task's call signature as text |
+//! | `periodic` | a schedule declared beside its task |
 //! | `schema` | the JSON Schema of a type, if it has one |
 //! | [`state`] | what a worker gives to its tasks |
 //! | `task_return` | what a task function may return |
@@ -43,6 +44,7 @@ mod admission;
 pub mod bind;
 mod defaults;
 mod limit;
+mod periodic;
 mod retry;
 mod schema;
 mod signature;
@@ -55,6 +57,7 @@ pub use bind::{BindError, Binder, bind};
 pub use defaults::{InvalidRateLimit, RateLimit, TaskDefaults};
 pub use limit::{InvalidLimit, Limit, Scope};
 pub use lovage_macros::task;
+pub use periodic::Periodic;
 pub use retry::RetryPolicy;
 /// Derive its `JsonSchema` for a parameter type, so that the type is described rather than "anything".
 pub use schemars;

@@ -13,8 +13,20 @@ pub(crate) fn is_ours(name: &str) -> bool {
 /// Celery's settings without effect, with the reason.
 const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     (
-        "it belongs to the periodic scheduler, which this version does not have",
-        &["CELERY_BEAT_*"],
+        "schedules come from schedule.toml, `lovage schedule add` or `lovage schedule import`",
+        &[
+            "CELERY_BEAT_SCHEDULE",
+            "CELERY_BEAT_SCHEDULE_FILENAME",
+            "CELERY_BEAT_SCHEDULER",
+        ],
+    ),
+    (
+        "beat keeps each tick as it sends it, and looks for changes each second",
+        &["CELERY_BEAT_SYNC_EVERY", "CELERY_BEAT_MAX_LOOP_INTERVAL"],
+    ),
+    (
+        "it is for another scheduler of Celery's",
+        &["CELERY_BEAT_*", "CELERY_REDBEAT_*"],
     ),
     (
         "Lovage reconnects for ever, with growing pauses",

@@ -38,6 +38,7 @@
 //! ```
 
 mod annotation;
+mod beat;
 mod broker;
 mod complete;
 mod database;
@@ -71,6 +72,7 @@ mod variable;
 mod worker;
 
 pub use annotation::{Annotation, Annotations};
+pub use beat::BeatSettings;
 pub use broker::BrokerSettings;
 pub use database::{DatabaseSettings, RetentionSettings};
 pub use database_url::{DatabaseUrl, PostgresUrl};
@@ -79,6 +81,7 @@ pub use fault::{Fault, Faults, Warning};
 pub use history::{HistorySettings, Redact};
 pub use http::HttpSettings;
 pub use mail::{MailEncryption, MailSettings};
+pub use parse::parse_duration;
 pub use rate::RateLimit;
 pub use redis_tls::{CertReqs, RedisTls};
 pub use redis_url::{RedisAddress, RedisUrl};

@@ -156,6 +156,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Problem> {
     }
 }
 
+/// Reads a duration with its units, such as `250ms`, `6s`, `10m` or `1h30m`; at most a hundred years. For whatever is not a
+/// variable and has the same form: schedules, requests.
+///
+/// # Errors
+/// What is wrong and what would be right, in one text. A number without a unit is refused.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text).map_err(|Problem { problem, expected }| {
+        format!("{text:?} {problem}; right would be {expected}")
+    })
+}
+
 pub(crate) fn positive_duration(text: &str) -> Result<Duration, Problem> {
     let length = duration(text)?;
     if length.is_zero() {

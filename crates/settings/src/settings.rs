@@ -9,6 +9,8 @@ use crate::{
     BrokerSettings, DatabaseSettings, EventSettings, Faults, HttpSettings, ResultSettings,
     BrokerSettings, DatabaseSettings, EventSettings, Faults, MailSettings, ResultSettings,
     TaskSettings, TelemetrySettings, Warning, WorkerSettings, known,
+    BeatSettings, BrokerSettings, EventSettings, Faults, ResultSettings, TaskSettings,
+    TelemetrySettings, Warning, WorkerSettings, known,
     lookup::Lookup,
     parse::Problem,
     secret,
@@ -38,6 +40,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Mails.
     pub mail: MailSettings,
+    /// The periodic scheduler.
+    pub beat: BeatSettings,
     /// The log.
     pub telemetry: TelemetrySettings,
     /// `CELERY_TIMEZONE`, an IANA name; default UTC.
@@ -98,6 +102,7 @@ impl Settings {
             http: HttpSettings::read(lookup),
             database: DatabaseSettings::read(lookup),
             mail: MailSettings::read(lookup, production),
+            beat: BeatSettings::read(lookup),
             telemetry: TelemetrySettings::read(lookup),
             timezone: lookup.parsed(&TIMEZONE, timezone).unwrap_or_default(),
         };

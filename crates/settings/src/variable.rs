@@ -269,6 +269,15 @@ variables! {
             "At most one such mail in so long; it tells of all that failed since the last.";
         MAIL_LANGUAGE = "LOVAGE_MAIL_LANGUAGE", "en", "en or fr",
             "The language of mails to people whose own is not known.";
+    "Beat" {
+        BEAT_LEASE = "LOVAGE_BEAT_LEASE", "6s", "duration",
+            "How long the leading beat may be silent before another takes the lead.";
+        SCHEDULE_FILE = "LOVAGE_SCHEDULE_FILE", "", "path",
+            "The file of declared schedules; unset, schedule.toml of the current folder if there is one.";
+        BEAT_CRON_STARTING_DEADLINE = "CELERY_BEAT_CRON_STARTING_DEADLINE", "", "seconds",
+            "A run of a crontab that is later than this is left out; unset, it runs however late.";
+        BEAT_ENABLE_REMOTE_CONTROL = "CELERY_BEAT_ENABLE_REMOTE_CONTROL", "false", "yes or no",
+            "Answer ping as celerybeat@host.";
     }
     "Log and time" {
         LOG = "LOVAGE_LOG", "info", "level", "debug, info, warning, error, or a list such as info,lovage_worker=debug.";

@@ -12,7 +12,8 @@ use celery::task::Task;
 use futures::{FutureExt, future::BoxFuture};
 use lovage_client::PublishLayer;
 use lovage_registry::{
-    Admission, Debounce, Described, Limit, RateLimit, RetryPolicy, StateMap, TaskSpec, Unique,
+    Admission, Debounce, Described, Limit, Periodic, RateLimit, RetryPolicy, StateMap, TaskSpec,
+    Unique,
 };
 use lovage_settings::Settings;
 use serde::Serialize;
@@ -46,6 +47,7 @@ pub struct Module {
     pub(crate) publish_layers: Vec<Arc<dyn PublishLayer>>,
     pub(crate) on_start: Vec<Hook>,
     pub(crate) on_stop: Vec<Hook>,
+    schedules: Vec<Periodic>,
 }
 
 /// One task with everything a worker must know of it.
@@ -217,12 +219,24 @@ impl Module {
             publish_layers: Vec::new(),
             on_start: Vec::new(),
             on_stop: Vec::new(),
+            schedules: Vec::new(),
         }
     }
 
     /// The name given.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Has beat send a task of this program periodically: declared here, the schedule follows the program.
+    pub fn schedule<T: Task>(mut self, schedule: Periodic) -> Self {
+        self.schedules.push(schedule.set("task", T::NAME));
+        self
+    }
+
+    /// The schedules declared in it.
+    pub fn schedules(&self) -> &[Periodic] {
+        &self.schedules
     }
 
     /// Adds a task defined with `#[lovage::task]`.

@@ -21,6 +21,7 @@ pub mod revocations;
 mod stage;
 pub mod starting;
 pub mod survey;
+pub mod timetable;
 pub mod waiting;
 
 pub use stage::{MemoryStage, RedisStage, Stage};
@@ -89,6 +90,10 @@ macro_rules! conformance_suite {
                 a_journal_that_nobody_keeps_ends
             }
             survey: { every_message_is_shown_wherever_it_is, a_chord_is_open_until_it_is_closed }
+            timetable: {
+                one_leads_until_its_lease_is_over, a_tick_and_its_messages_are_one_step, who_leads_no_more_does_nothing,
+                changes_are_told_in_their_order
+            }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
             exchanges: {
                 a_topic_exchange_matches_words, every_consumer_gets_a_broadcast_once,

@@ -18,6 +18,7 @@ mod revocation;
 mod settle;
 mod state;
 mod survey;
+mod timetable;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -35,6 +36,8 @@ use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
     Destination, Enough, Entry, Error, Journal, Line, Peer, Publish, Relay, Relayed, ResultPlace,
     Revocations, Survey, envelope,
+    Destination, Enough, Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, Timetable,
+    envelope,
 };
 
 pub use self::{
@@ -282,6 +285,7 @@ impl Broker for MemoryBroker {
     }
 
     fn survey(&self) -> &dyn Survey {
+    fn timetable(&self) -> &dyn Timetable {
         self
     }
 

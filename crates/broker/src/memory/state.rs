@@ -16,6 +16,7 @@ use super::{
     journal::Kept,
     lists::Lists,
     relay::Relays,
+    timetable::Entries,
 };
 use crate::{
     Binding, ConsumerOptions, DeadLetter, Destination, Leave, Peer, Publish, Reason, Target, Went,
@@ -47,6 +48,7 @@ pub(super) struct State {
     pub(super) terminated: Vec<(Target, String, f64)>,
     /// The journal of what became of tasks.
     pub(super) history: Option<Kept>,
+    pub(super) timetable: Entries,
 }
 
 /// A consumer, alive or dead.

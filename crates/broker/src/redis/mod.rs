@@ -37,6 +37,7 @@ mod sentinel;
 mod server;
 mod servers;
 mod survey;
+mod timetable;
 mod waiter;
 
 use std::{sync::Arc, time::Duration};
@@ -57,6 +58,7 @@ use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
     Entry, Error, Journal, Line, Peer, Publish, Relay, Relayed, ResultPlace, Revocations, Survey,
     binding::Member,
+    Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, Timetable, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -281,6 +283,7 @@ impl Broker for RedisBroker {
     }
 
     fn survey(&self) -> &dyn Survey {
+    fn timetable(&self) -> &dyn Timetable {
         self
     }
 

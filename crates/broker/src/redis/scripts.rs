@@ -155,6 +155,33 @@ pub(crate) static RELEASE_LOCK: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Takes or prolongs the lead of the timetable.
+pub(crate) static LEAD: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/lead.lua")));
+
+/// Gives up the lead of the timetable.
+pub(crate) static STEP_DOWN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0",
+    )
+});
+
+/// Makes ticks of the timetable happen.
+pub(crate) static TICK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/tick.lua")));
+
+/// Makes or changes an entry of the timetable.
+pub(crate) static SCHEDULE_PUT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/schedule_put.lua")));
+
+/// Removes an entry of the timetable.
+pub(crate) static SCHEDULE_REMOVE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/schedule_remove.lua")));
+
+/// What has changed in the timetable.
+pub(crate) static SCHEDULE_CHANGES: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/schedule_changes.lua")));
+
 /// Runs the `EVALSHA` of a script over a blocking connection, loading it when the server does not have it.
 pub(crate) fn run_blocking(
     script: &Script,

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod api;
+pub(crate) mod beat;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -19,6 +20,7 @@ pub(crate) mod queue;
 mod remote;
 pub(crate) mod result;
 pub(crate) mod revoke;
+pub(crate) mod schedule;
 pub(crate) mod status;
 pub(crate) mod stubs;
 pub(crate) mod up;

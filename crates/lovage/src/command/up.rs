@@ -11,6 +11,8 @@ use lovage_settings::{
     BrokerUrl, DatabaseSettings, DatabaseUrl, Environment, Settings, start_tracing,
 };
 use lovage_worker::Module;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api_beside::ApiBeside,
@@ -30,6 +32,7 @@ const SENDER: &str = "examples/python/send.py";
 const PYTHON: &str = ".venv/bin/python";
 
 /// Try it: a Redis of its own, a worker with the demo tasks, the HTTP API, and Flower to watch them.
+/// Try it: a Redis of its own, a worker with the demo tasks, a beat, and Flower to watch them.
 ///
 /// A redis-server is started on a free port of this machine, unless CELERY_BROKER_URL is set; its data stays under
 /// data/redis for the next time. The API is at LOVAGE_API_BIND, with a SQLite database under data and an administrator whose
@@ -130,6 +133,7 @@ async fn run_all(data: PathBuf, mut plan: Plan, beside: Beside) -> Result<u8, Fa
         true => start_api(&data, &plan).await,
         false => None,
     };
+    let beat = Beating::begin(&plan)?;
     // Written once everything is there to be used, or on its way; a closed pipe is no reason to stop.
     let _ = output::line(Welcome {
         settings: &plan.settings,
@@ -152,6 +156,7 @@ async fn run_all(data: PathBuf, mut plan: Plan, beside: Beside) -> Result<u8, Fa
     if let Some(api) = api {
         api.stop().await;
     }
+    beat.end().await;
     if let Some(flower) = flower {
         flower.stop().await;
     }
@@ -176,6 +181,31 @@ async fn start_api(data: &Path, plan: &Plan) -> Option<ApiBeside> {
         Err(failure) => {
             failure.warn("the API is not served");
             None
+/// The beat beside the worker.
+struct Beating {
+    stop: CancellationToken,
+    running: Option<JoinHandle<Result<(), Failure>>>,
+}
+
+impl Beating {
+    /// Begins it, where there is a broker that it can share with the worker.
+    fn begin(plan: &Plan) -> Result<Self, Failure> {
+        let stop = CancellationToken::new();
+        let shared = !matches!(plan.settings.broker.url, None | Some(BrokerUrl::Memory));
+        let running = match shared {
+            true => Some(tokio::spawn(plan.beat()?.run(stop.clone()))),
+            false => None,
+        };
+        Ok(Self { stop, running })
+    }
+
+    /// Ends it; the lead is free then.
+    async fn end(self) {
+        self.stop.cancel();
+        if let Some(running) = self.running
+            && let Ok(Err(failure)) = running.await
+        {
+            failure.warn("beat has ended");
         }
     }
 }

@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::{
     banner::Banner,
-    command::{QueueList, pool_child, seconds, select_queues},
+    command::{QueueList, beat, pool_child, seconds, select_queues},
     conf::conf,
     connect,
     failure::{Failure, chain},
@@ -251,6 +251,12 @@ impl Plan {
     /// The tasks that it runs.
     pub(crate) fn specs(&self) -> Result<Vec<TaskSpec>, Failure> {
         Ok(Catalogue::specs(&self.modules)?)
+    }
+
+    /// The beat that goes with it: its settings, its tasks, what they declare.
+    pub(crate) fn beat(&self) -> Result<beat::Plan, Failure> {
+        let in_code = beat::in_code(&self.modules)?;
+        beat::Plan::of(self.settings.clone(), self.specs()?, in_code)
     }
 
     /// What a child process of this worker needs.

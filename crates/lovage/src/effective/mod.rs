@@ -26,6 +26,7 @@ pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     rows.extend(history(settings));
     rows.extend(http(settings));
     rows.extend(database(settings));
+    rows.extend(beat(settings));
     rows
 }
 
@@ -376,6 +377,23 @@ fn http(settings: &Settings) -> Vec<(&'static str, String)> {
         ),
         ("LOVAGE_ADMIN_EMAIL", optional(http.admin_email.clone())),
         ("LOVAGE_ADMIN_PASSWORD", secret(&http.admin_password)),
+fn beat(settings: &Settings) -> Vec<(&'static str, String)> {
+    let beat = &settings.beat;
+    let file = beat.schedule_file.as_ref();
+    vec![
+        ("LOVAGE_BEAT_LEASE", with_unit(beat.lease)),
+        (
+            "LOVAGE_SCHEDULE_FILE",
+            optional(file.map(|path| path.display().to_string())),
+        ),
+        (
+            "CELERY_BEAT_CRON_STARTING_DEADLINE",
+            optional(beat.cron_starting_deadline.map(seconds)),
+        ),
+        (
+            "CELERY_BEAT_ENABLE_REMOTE_CONTROL",
+            beat.remote_control.to_string(),
+        ),
     ]
 }
 
@@ -479,6 +497,9 @@ mod tests {
             ("MAIL_DEFAULT_SENDER", "A <a@example.org>"),
             ("LOVAGE_MAIL_OPERATORS", "a@example.org,b@example.org"),
             ("LOVAGE_MAIL_DIGEST_EVERY", "90s"),
+            ("LOVAGE_BEAT_LEASE", "12s"),
+            ("LOVAGE_SCHEDULE_FILE", "/etc/lovage/schedule.toml"),
+            ("CELERY_BEAT_CRON_STARTING_DEADLINE", "300"),
             ("LOVAGE_LOG", "info,lovage_worker=debug"),
             ("CELERY_TIMEZONE", "Europe/Zurich"),
         ]);

@@ -231,7 +231,7 @@ fn unknown_names_are_warnings_with_the_nearest_name() {
     assert_eq!(
         told,
         [
-            "CELERY_BEAT_SCHEDULE has no effect: it belongs to the periodic scheduler, which this version does not have",
+            "CELERY_BEAT_SCHEDULE has no effect: schedules come from schedule.toml, `lovage schedule add` or `lovage schedule import`",
             "CELERY_BROKR_URL is read by nothing; did you mean CELERY_BROKER_URL?",
             "CELERY_WORKER_POOL_PUTLOCKS has no effect: child processes are started and watched by Lovage itself",
             "LOVAGE_MAX_DEATH is read by nothing; did you mean LOVAGE_MAX_DEATHS?",

@@ -1,0 +1,240 @@
+//! Where schedules are kept, and what is done with them there in one step. Two forms: a database, or the broker alone.
+
+mod at_broker;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use lovage_broker::timetable::{Candidate, Leadership};
+use lovage_client::Prepared;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{draft::Draft, due::Progress};
+
+pub use at_broker::BrokerStore;
+pub use lovage_broker::timetable::Ticked;
+
+/// Who declared a schedule, and so who may change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Source {
+    /// Made by hand: the command line, the API.
+    Database,
+    /// Declared in `schedule.toml`; follows that file.
+    File,
+    /// Declared beside its task; follows the program.
+    Code,
+    /// Taken over from another scheduler; from then on as if made by hand.
+    Import,
+}
+
+impl Source {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::File => "file",
+            Self::Code => "code",
+            Self::Import => "import",
+        }
+    }
+
+    /// Whether it follows a declaration, and is not to be changed elsewhere.
+    pub fn is_declared(self) -> bool {
+        matches!(self, Self::File | Self::Code)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a schedule is, as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Definition {
+    /// Its id, of which the ids of its tasks are made.
+    pub id: Uuid,
+    /// Who declared it.
+    pub source: Source,
+    /// Somebody has paused it.
+    #[serde(default)]
+    pub paused: bool,
+    /// What was written down.
+    pub draft: Draft,
+}
+
+impl Definition {
+    /// Whether it runs.
+    pub fn runs(&self) -> bool {
+        self.draft.enabled && !self.paused
+    }
+}
+
+/// A schedule that is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// What it is.
+    pub definition: Definition,
+    /// Which version of it.
+    pub version: u64,
+    /// What has become of it.
+    pub progress: Progress,
+}
+
+/// A change of a schedule.
+#[derive(Debug, Clone)]
+pub struct Save {
+    /// What it is from now on.
+    pub definition: Definition,
+    /// The version that is changed; `None`: there is none yet.
+    pub version: Option<u64>,
+    /// What has become of it; `None`: as before.
+    pub progress: Option<Progress>,
+}
+
+/// What has changed since an edition.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Everything up to this edition is told.
+    pub edition: u64,
+    /// New and changed schedules.
+    pub changed: Vec<Stored>,
+    /// Names of schedules that are no more.
+    pub removed: Vec<String>,
+    /// There is more to ask for.
+    pub more: bool,
+}
+
+/// Why a message was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Cause {
+    /// It was due.
+    Due,
+    /// Somebody wanted it at once.
+    Now,
+    /// Somebody wanted the runs of a time that has passed.
+    Backfill,
+}
+
+/// What is remembered of one message that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickRecord {
+    /// When it was due.
+    pub due: DateTime<Utc>,
+    /// When it was sent.
+    pub sent: DateTime<Utc>,
+    /// The id of its task.
+    pub task_id: Uuid,
+    /// Why it was sent.
+    pub cause: Cause,
+    /// So many runs before it were left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// One tick: a schedule's progress, its messages and what is remembered of them.
+#[derive(Debug, Clone)]
+pub struct Tick {
+    /// The schedule's name.
+    pub name: String,
+    /// The schedule's id.
+    pub id: Uuid,
+    /// The version its sender knows.
+    pub version: u64,
+    /// The progress its sender knows.
+    pub before: Progress,
+    /// The progress from now on.
+    pub after: Progress,
+    /// What is sent.
+    pub messages: Vec<Prepared>,
+    /// What is remembered of each.
+    pub records: Vec<TickRecord>,
+}
+
+/// Why the store did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The broker is away or refuses.
+    #[error(transparent)]
+    Broker(#[from] lovage_broker::Error),
+    /// What is kept cannot be read.
+    #[error("the schedule {name:?} cannot be read as it is kept")]
+    Unreadable {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Schedules, kept. A tick happens whole or not at all, once, and only while its sender leads.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// Takes the lead when nobody has it, prolongs it when the candidate has it.
+    async fn lead(&self, candidate: &Candidate) -> Result<Leadership, StoreError>;
+
+    /// Gives up the lead, if the candidate has it.
+    async fn step_down(&self, owner: &str) -> Result<(), StoreError>;
+
+    /// Who leads, if somebody does.
+    async fn leader(&self) -> Result<Option<Leadership>, StoreError>;
+
+    /// What has changed after an edition; call again while there is more.
+    async fn news(&self, since: u64) -> Result<News, StoreError>;
+
+    /// One schedule.
+    async fn stored(&self, name: &str) -> Result<Option<Stored>, StoreError>;
+
+    /// Makes or changes a schedule: its new version, or `None` when it is not as the change says.
+    async fn save(&self, save: &Save) -> Result<Option<u64>, StoreError>;
+
+    /// Removes a schedule. False: there is none.
+    async fn remove(&self, name: &str) -> Result<bool, StoreError>;
+
+    /// Makes ticks happen. `None`: somebody else leads.
+    async fn tick(
+        &self,
+        owner: &str,
+        fence: u64,
+        ticks: &[Tick],
+    ) -> Result<Option<Vec<Ticked>>, StoreError>;
+
+    /// Remembers what was sent beside a schedule's ticks, the oldest first.
+    async fn remember(&self, name: &str, records: &[TickRecord]) -> Result<(), StoreError>;
+
+    /// What is remembered of a schedule's ticks, the newest first.
+    async fn history(&self, name: &str, most: usize) -> Result<Vec<TickRecord>, StoreError>;
+}
+
+/// Every schedule, by name.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn all(store: &dyn Store) -> Result<Vec<Stored>, StoreError> {
+    let mut all = std::collections::BTreeMap::new();
+    let mut since = 0;
+    loop {
+        let news = store.news(since).await?;
+        for stored in news.changed {
+            all.insert(stored.definition.draft.name.clone(), stored);
+        }
+        since = news.edition;
+        if !news.more {
+            return Ok(all.into_values().collect());
+        }
+    }
+}

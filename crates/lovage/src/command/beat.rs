@@ -1,0 +1,282 @@
+//! `lovage beat`: sends periodic tasks until it is told to stop.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use lovage_beat::{
+    Beat, BeatOptions, BrokerStore, DeclaredError, Defaults, Draft, Roster, agree, answer_pings,
+    check_all, read_file,
+    store::{Source, Store},
+};
+use lovage_registry::TaskSpec;
+use lovage_settings::{Settings, parse_level, start_tracing};
+use lovage_worker::{Catalogue, Module};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    command::schedule::leader,
+    connect,
+    failure::{Failure, chain},
+    nodename, output,
+    pidfile::PidFile,
+    signals::{Signals, Voice},
+};
+
+/// Read when no other is named.
+const USUAL_FILE: &str = "schedule.toml";
+/// The pause before what is declared is taken over once more.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Send periodic tasks until told to stop.
+///
+/// Any number of beats may run: one leads, the others stand by and take over within seconds. Schedules come from
+/// schedule.toml, from the program, and from `lovage schedule add` and `import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lovage beat                                       with schedule.toml, if it is there
+  lovage beat --schedule-file /etc/lovage/schedule.toml
+  lovage beat --check --json                        does one lead, when did it send last, what is next?")]
+pub(crate) struct BeatArgs {
+    /// The file of declared schedules [default: LOVAGE_SCHEDULE_FILE, or schedule.toml]
+    #[arg(long, value_name = "FILE")]
+    schedule_file: Option<PathBuf>,
+    /// DEBUG, INFO, WARNING, ERROR, CRITICAL, or a list such as info,lovage_beat=debug [default: INFO]
+    #[arg(short, long, value_name = "LEVEL", value_parser = parse_level)]
+    loglevel: Option<String>,
+    /// One JSON object a line, as LOVAGE_LOG_FORMAT=json
+    #[arg(long)]
+    json_logs: bool,
+    /// Write the process id to this file, and remove it at the end
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+    /// Start nothing: say who leads, and fail when nobody does
+    #[arg(long)]
+    check: bool,
+    /// With --check: print JSON
+    #[arg(long, requires = "check")]
+    json: bool,
+    #[command(flatten)]
+    celery: CeleryArgs,
+}
+
+/// Flags of Celery's that have no effect here, so that a start script may keep them.
+#[derive(Debug, Args)]
+struct CeleryArgs {
+    #[arg(short = 'S', long, hide = true, value_name = "CLASS")]
+    scheduler: Option<String>,
+    #[arg(short = 's', long, hide = true, value_name = "FILE")]
+    schedule: Option<String>,
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    max_interval: Option<String>,
+}
+
+impl CeleryArgs {
+    fn hint(&self) {
+        let given = [
+            ("-S", self.scheduler.is_some(), "there is one scheduler"),
+            (
+                "-s",
+                self.schedule.is_some(),
+                "each tick is kept as it is sent",
+            ),
+            (
+                "--max-interval",
+                self.max_interval.is_some(),
+                "changes are looked for each second",
+            ),
+        ];
+        for (flag, _, why) in given.iter().filter(|(_, given, _)| *given) {
+            output::hint(format_args!("{flag} has no effect: {why}"));
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(
+    args: BeatArgs,
+    mut settings: Settings,
+    modules: Vec<Module>,
+) -> Result<u8, Failure> {
+    if args.check {
+        return crate::cli::once(leader::check(&settings, args.json));
+    }
+    args.celery.hint();
+    connect::broker_url(&settings)?;
+    if let Some(level) = args.loglevel {
+        settings.telemetry.level = level;
+    }
+    settings.telemetry.json |= args.json_logs;
+    settings.beat.schedule_file = args.schedule_file.or(settings.beat.schedule_file);
+    let plan = Plan::new(settings, modules)?;
+    let held = args.pidfile.map(|path| PidFile::take(&path)).transpose()?;
+    start_tracing(&plan.settings.telemetry);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(1)
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?;
+    let ended = runtime.block_on(async move {
+        let voice = if plan.settings.telemetry.json {
+            Voice::Log
+        } else {
+            Voice::Plain
+        };
+        let signals = Signals::listen(voice, plan.settings.worker.shutdown.clone())
+            .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
+        let stop = CancellationToken::new();
+        let running = plan.run(stop.clone());
+        tokio::pin!(running);
+        tokio::select! {
+            ended = &mut running => ended?,
+            () = signals.asked() => {
+                stop.cancel();
+                running.await?;
+            }
+        }
+        Ok(signals.exit_code())
+    });
+    runtime.shutdown_background();
+    drop(held);
+    ended
+}
+
+/// A beat that is decided on and not yet started. Nothing of it can be wrong any more.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    settings: Settings,
+    specs: Vec<TaskSpec>,
+    declared: Vec<(Source, Vec<Draft>)>,
+}
+
+impl Plan {
+    /// Reads what is declared, and holds it to the tasks there are.
+    pub(crate) fn new(settings: Settings, mut modules: Vec<Module>) -> Result<Self, Failure> {
+        if settings.worker.demo_tasks {
+            modules.push(lovage_tasks::demo());
+        }
+        let specs = Catalogue::specs(&modules)?;
+        let in_code = in_code(&modules)?;
+        Self::of(settings, specs, in_code)
+    }
+
+    /// The same, for who has looked at the modules already.
+    pub(crate) fn of(
+        settings: Settings,
+        specs: Vec<TaskSpec>,
+        in_code: Vec<Draft>,
+    ) -> Result<Self, Failure> {
+        let in_file = match &settings.beat.schedule_file {
+            Some(path) => read_file(path),
+            None if Path::new(USUAL_FILE).exists() => read_file(Path::new(USUAL_FILE)),
+            None => Ok(Vec::new()),
+        };
+        let in_file = in_file.map_err(|error| refused(&error))?;
+        let (roster, defaults) = (Roster::new(specs.iter().cloned()), defaults(&settings));
+        let all: Vec<Draft> = in_code.iter().chain(&in_file).cloned().collect();
+        check_all(&all, &roster, &defaults).map_err(|error| refused(&error))?;
+        Ok(Self {
+            settings,
+            specs,
+            declared: vec![(Source::Code, in_code), (Source::File, in_file)],
+        })
+    }
+
+    /// Runs the beat until told to stop. A broker that is away is waited for.
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
+        let connected = tokio::select! {
+            connected = connect::patiently(&self.settings, &self.specs) => connected?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let store: Arc<dyn Store> = Arc::new(BrokerStore::new(Arc::clone(&connected.broker)));
+        tokio::select! {
+            taken = self.take_over(&*store) => taken?,
+            () = stop.cancelled() => return Ok(()),
+        }
+        let node = node();
+        let options = BeatOptions {
+            node: node.clone(),
+            lease: self.settings.beat.lease,
+            defaults: defaults(&self.settings),
+            roster: Roster::new(self.specs),
+        };
+        let beat = Beat::new(store, connected.client, options);
+        info!("{node} ready.");
+        if self.settings.beat.remote_control {
+            let pings = answer_pings(connected.broker, &node, stop.clone());
+            tokio::join!(beat.run(stop), pings);
+        } else {
+            beat.run(stop).await;
+        }
+        Ok(())
+    }
+
+    /// Makes what is kept agree with what is declared.
+    async fn take_over(&self, store: &dyn Store) -> Result<(), Failure> {
+        let defaults = defaults(&self.settings);
+        for (source, drafts) in &self.declared {
+            loop {
+                let now = chrono::Utc::now();
+                match agree(store, *source, drafts, &defaults, now).await {
+                    Ok(agreed) => {
+                        if agreed != lovage_beat::Agreed::default() {
+                            let lovage_beat::Agreed {
+                                added,
+                                changed,
+                                removed,
+                            } = agreed;
+                            info!(%source, added, changed, removed, "declared schedules taken over");
+                        }
+                        break;
+                    }
+                    Err(DeclaredError::Store(error)) => {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "declared schedules wait for the broker"
+                        );
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    Err(error) => return Err(refused(&error)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the modules declare.
+pub(crate) fn in_code(modules: &[Module]) -> Result<Vec<Draft>, Failure> {
+    let declared = modules.iter().flat_map(Module::schedules);
+    declared
+        .map(|schedule| Draft::declared(schedule).map_err(Failure::settings))
+        .collect()
+}
+
+/// What holds for schedules that say nothing else.
+pub(crate) fn defaults(settings: &Settings) -> Defaults {
+    Defaults {
+        zone: settings.timezone,
+        cron_deadline: settings.beat.cron_starting_deadline,
+    }
+}
+
+fn refused(error: &DeclaredError) -> Failure {
+    Failure::settings(match error {
+        // One line for each schedule.
+        DeclaredError::Faults(_) => error.to_string(),
+        other => chain(other),
+    })
+}
+
+/// As Celery names its beat.
+fn node() -> String {
+    let host = hostname::get().map(|name| name.to_string_lossy().into_owned());
+    let host = host.unwrap_or_else(|_| "localhost".to_owned());
+    nodename::node_name(Some("celerybeat@%h"), &host)
+        .map_or_else(|_| format!("celerybeat@{host}"), |node| node.to_string())
+}

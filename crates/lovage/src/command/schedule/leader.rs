@@ -1,0 +1,54 @@
+//! Who leads: what `lovage beat --check` says.
+
+use chrono::Utc;
+use lovage_beat::LeaderReport;
+use lovage_settings::Settings;
+use serde_json::json;
+
+use crate::{
+    command::schedule::{preview::utc, store},
+    failure::Failure,
+    output,
+};
+
+/// Says who leads, and fails when nobody does.
+pub(crate) async fn check(settings: &Settings, as_json: bool) -> Result<u8, Failure> {
+    let leadership = store(settings).await?.leader().await?;
+    let Some(leadership) = leadership else {
+        let why = "no beat leads; start one with `lovage beat`";
+        if as_json {
+            output::json(&json!({"leader": null}))?;
+            return Err(Failure::failed(why).told());
+        }
+        return Err(Failure::failed(why));
+    };
+    let report = LeaderReport::read(&leadership.about);
+    let now = Utc::now();
+    let age = |at: Option<chrono::DateTime<Utc>>| at.map(|at| (now - at).num_milliseconds().max(0));
+    if as_json {
+        output::json(&json!({
+            "leader": report.node,
+            "fence": leadership.fence,
+            "seen": report.seen.map(utc),
+            "last_tick": report.last_tick.map(utc),
+            "last_tick_age_ms": age(report.last_tick),
+            "next_due": report.next_due.map(utc),
+            "schedules": report.schedules,
+            "refused": report.refused,
+        }))?;
+        return Ok(0);
+    }
+    let time = |at: Option<chrono::DateTime<Utc>>| at.map_or_else(|| "never".to_owned(), utc);
+    output::line(format_args!(
+        "{} leads: {} run, {} refused; last sent: {}, next due: {}",
+        output::one_line(&report.node),
+        output::count(
+            u64::try_from(report.schedules).unwrap_or(u64::MAX),
+            "schedule"
+        ),
+        report.refused,
+        time(report.last_tick),
+        time(report.next_due),
+    ))?;
+    Ok(0)
+}

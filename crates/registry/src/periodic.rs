@@ -1,0 +1,85 @@
+//! A schedule that is declared beside its task, as data; what it means is beat's to say.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// When a task of this program is sent by beat: the fields of a schedule as `schedule.toml` has them.
+///
+/// ```
+/// use lovage_registry::Periodic;
+///
+/// let nightly = Periodic::crontab("nightly report", "30 2 * * mon-fri")
+///     .timezone("Europe/Zurich")
+///     .kwargs(serde_json::json!({"kind": "daily"}))
+///     .set("missed", "all")
+///     .set("expires", "6h");
+/// assert_eq!(nightly.fields()["crontab"], "30 2 * * mon-fri");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Periodic {
+    fields: Map<String, Value>,
+}
+
+impl Periodic {
+    /// By the clock on the wall: `minute hour day_of_month month_of_year day_of_week`, with Celery's meaning.
+    pub fn crontab(name: &str, crontab: &str) -> Self {
+        Self::default().set("name", name).set("crontab", crontab)
+    }
+
+    /// Every so long, a duration with its unit: `"5m"`.
+    pub fn every(name: &str, every: &str) -> Self {
+        Self::default().set("name", name).set("every", every)
+    }
+
+    /// By the sun: one of Celery's events, seen from a place in degrees north and east.
+    pub fn solar(name: &str, event: &str, latitude: f64, longitude: f64) -> Self {
+        let solar = serde_json::json!({
+            "event": event,
+            "latitude": latitude,
+            "longitude": longitude,
+        });
+        Self::default().set("name", name).set("solar", solar)
+    }
+
+    /// The IANA zone on whose clocks it runs; by default that of the settings.
+    #[must_use]
+    pub fn timezone(self, zone: &str) -> Self {
+        self.set("timezone", zone)
+    }
+
+    /// The positional arguments: a tuple, a list.
+    ///
+    /// # Panics
+    /// They cannot be written as JSON. It happens when the schedule is registered, at start.
+    #[must_use]
+    pub fn args(self, args: impl Serialize) -> Self {
+        self.set("args", args)
+    }
+
+    /// The keyword arguments: a map, a struct.
+    ///
+    /// # Panics
+    /// They cannot be written as JSON. It happens when the schedule is registered, at start.
+    #[must_use]
+    pub fn kwargs(self, kwargs: impl Serialize) -> Self {
+        self.set("kwargs", kwargs)
+    }
+
+    /// Any other field of `schedule.toml`: `queue`, `priority`, `expires`, `jitter`, `missed`, `max_runs` …
+    ///
+    /// # Panics
+    /// The value cannot be written as JSON. It happens when the schedule is registered, at start.
+    #[must_use]
+    pub fn set(mut self, field: &str, value: impl Serialize) -> Self {
+        match serde_json::to_value(value) {
+            Ok(value) => self.fields.insert(field.to_owned(), value),
+            Err(fault) => panic!("the field `{field}` of a schedule is no JSON: {fault}"),
+        };
+        self
+    }
+
+    /// The fields.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+}
