@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use lovage_broker::{Broker, Budget, Journal};
+use lovage_broker::{Broker, Budget};
 use lovage_protocol::Value;
 use lovage_protocol::event::Event;
 use lovage_worker::{Module, RawTask, TaskOptions, signal};

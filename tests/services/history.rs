@@ -77,7 +77,9 @@ fn waiting(redis: &RedisServer) -> usize {
 }
 
 fn journal(redis: &RedisServer) -> usize {
-    redis::Commands::xlen(&mut redis.connection(), "lovage:journal").expect("XLEN works")
+    let mut ask = redis::cmd("XLEN");
+    let length = ask.arg("lovage:journal").query(&mut redis.connection());
+    length.expect("XLEN works")
 }
 
 const SUCCEEDED: &str = "SELECT count(*) FROM task_event WHERE kind = 'task-succeeded'";

@@ -10,6 +10,8 @@ use crate::redis_server::RedisServer;
 /// One message that could not be run.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
+    /// Its name among the dead letters.
+    pub id: String,
     /// Why, as a word.
     pub code: String,
     /// Why, as a sentence.
@@ -41,6 +43,7 @@ fn read(letter: &Value) -> DeadLetter {
         _ => panic!("a dead letter without its message: {letter}"),
     };
     DeadLetter {
+        id: text("id").unwrap_or_else(|| panic!("a dead letter without an id: {letter}")),
         code: text("code")
             .or_else(|| text("reason"))
             .unwrap_or_else(|| panic!("a dead letter without a reason: {letter}")),

@@ -35,8 +35,8 @@
 
 pub mod api_server;
 pub mod authority;
-pub mod canvas_tasks;
 pub mod beat;
+pub mod canvas_tasks;
 pub mod cast;
 pub mod chaos;
 pub mod child;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lovage_client::{Client, Error, TaskHandle, canvas::Plan};
+use lovage_client::{AsyncResult, Client, Error, canvas::Plan};
 use lovage_protocol::{TaskId, TaskMeta, Value};
 
 use crate::{
@@ -119,7 +119,7 @@ impl Sender {
         id: &TaskId,
         patience: Duration,
     ) -> Result<Option<TaskMeta>, Problem> {
-        let handle: TaskHandle<Value> = self.client.handle(id.clone());
+        let handle: AsyncResult<Value> = self.client.handle(id.clone());
         if !patience.is_zero() {
             match handle.wait(patience).await {
                 Ok(meta) => return Ok(Some(meta)),

@@ -14,9 +14,8 @@ use lovage_settings::ExchangeType;
 
 use crate::{
     Admit, Admitted, Ask, Delayed, Entry, Error, Journal, Leave, Line, Relay, Relayed, Revocations,
-    Survey,
+    Survey, Timetable,
 };
-use crate::{Admit, Admitted, Ask, Delayed, Entry, Error, Leave, Line, Revocations, Timetable};
 
 /// One broker: where messages are published, and from where consumers take them.
 #[async_trait]
@@ -102,6 +101,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// All that it keeps, for operators.
     fn survey(&self) -> &dyn Survey;
+
     /// The schedules that are kept here.
     fn timetable(&self) -> &dyn Timetable;
 

@@ -8,12 +8,9 @@ use lovage_worker::Module;
 
 use crate::{
     command::{
-        call, completions, config, control, dlq, doctor, events, inspect, keeper, list, migrate,
-        pool_child, purge, queue, result, revoke, status, stubs, up, worker,
-        api, call, completions, config, control, dlq, doctor, events, inspect, list, migrate,
-        openapi, pool_child, purge, queue, result, revoke, status, stubs, up, user, worker,
-        beat, call, completions, config, control, dlq, events, inspect, list, pool_child, purge,
-        queue, result, revoke, schedule, status, stubs, up, worker,
+        api, beat, call, completions, config, control, dlq, doctor, events, inspect, keeper, list,
+        migrate, openapi, pool_child, purge, queue, result, revoke, schedule, status, stubs, up,
+        user, worker,
     },
     failure::Failure,
     output,
@@ -52,8 +49,9 @@ Exit codes: 0 done, 1 failed, 2 called wrongly, 69 no worker answered, 73 alread
 enum Command {
     Up(up::UpArgs),
     Worker(worker::WorkerArgs),
-    Api(api::ApiArgs),
     Beat(beat::BeatArgs),
+    Keeper(keeper::KeeperArgs),
+    Api(api::ApiArgs),
     Call(call::CallArgs),
     Result(result::ResultArgs),
     Revoke(revoke::RevokeArgs),
@@ -69,14 +67,13 @@ enum Command {
     Queue(queue::QueueCommand),
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
-    Keeper(keeper::KeeperArgs),
-    #[command(subcommand)]
-    User(user::UserCommand),
-    Openapi(openapi::OpenapiArgs),
-    #[command(subcommand)]
-    Migrate(migrate::MigrateCommand),
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    #[command(subcommand)]
+    User(user::UserCommand),
+    #[command(subcommand)]
+    Migrate(migrate::MigrateCommand),
+    Openapi(openapi::OpenapiArgs),
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Doctor(doctor::DoctorArgs),

@@ -5,12 +5,9 @@ use std::{collections::BTreeMap, env, ffi::OsString, io, path::Path};
 use chrono_tz::Tz;
 
 use crate::{
-    BrokerSettings, DatabaseSettings, EventSettings, Faults, HistorySettings, ResultSettings,
-    BrokerSettings, DatabaseSettings, EventSettings, Faults, HttpSettings, ResultSettings,
-    BrokerSettings, DatabaseSettings, EventSettings, Faults, MailSettings, ResultSettings,
-    TaskSettings, TelemetrySettings, Warning, WorkerSettings, known,
-    BeatSettings, BrokerSettings, EventSettings, Faults, ResultSettings, TaskSettings,
-    TelemetrySettings, Warning, WorkerSettings, known,
+    BeatSettings, BrokerSettings, DatabaseSettings, EventSettings, Faults, HistorySettings,
+    HttpSettings, MailSettings, ResultSettings, TaskSettings, TelemetrySettings, Warning,
+    WorkerSettings, known,
     lookup::Lookup,
     parse::Problem,
     secret,

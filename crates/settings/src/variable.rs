@@ -216,6 +216,7 @@ variables! {
             "How long workers go on writing it after the last keeper has gone; 30s or more.";
         HISTORY_REDACT = "LOVAGE_HISTORY_REDACT", "{}", "JSON object",
             "Fields that the database shows as ***, by task: {\"mail.send\": [\"password\"], \"*\": [\"token\"]}; a number is a place among the positional arguments, args, kwargs, result, exception and traceback are the whole.";
+    }
     "API" {
         API_BIND = "LOVAGE_API_BIND", "127.0.0.1:5000", "address:port",
             "Where the HTTP API listens; port 0 takes a free one.";
@@ -269,6 +270,7 @@ variables! {
             "At most one such mail in so long; it tells of all that failed since the last.";
         MAIL_LANGUAGE = "LOVAGE_MAIL_LANGUAGE", "en", "en or fr",
             "The language of mails to people whose own is not known.";
+    }
     "Beat" {
         BEAT_LEASE = "LOVAGE_BEAT_LEASE", "6s", "duration",
             "How long the leading beat may be silent before another takes the lead.";

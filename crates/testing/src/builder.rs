@@ -108,7 +108,7 @@ impl HarnessBuilder {
         let clock = FakeClock::at(self.now.unwrap_or_else(Utc::now));
         let specs = Catalogue::specs(&self.modules)?;
         let broker = Arc::new(MemoryBroker::with_clock(clock.clock()));
-        broker.keep_journal();
+        broker.note_publishes();
         let shared: Arc<dyn Broker> = Arc::<MemoryBroker>::clone(&broker);
         let results = lovage_results::connect(&settings.results, &BrokerUrl::Memory, Some(&broker))
             .await

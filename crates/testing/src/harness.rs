@@ -217,9 +217,9 @@ impl Harness {
 
     /// Every task message that was sent since the start, in order.
     pub fn all_sent(&self) -> Vec<Sent> {
-        let journal = self.broker.journal();
+        let published = self.broker.published();
         let read = |publish| Sent::read(publish, |task| self.spec(task));
-        journal.iter().filter_map(read).collect()
+        published.iter().filter_map(read).collect()
     }
 
     /// The messages that wait in a queue, next first; mostly of one that this worker does not consume.

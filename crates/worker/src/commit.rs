@@ -280,8 +280,6 @@ async fn bury(
     });
     let mut kept = attempt::settle(delivery, Settle::DeadLetter(reason));
     kept.record = record;
-    let told = Finish {
-    let kept = attempt::settle(delivery, Settle::DeadLetter(reason));
     let mut told = Finish {
         results: answer(shared, message.as_ref(), &detail),
         ..kept.clone()
@@ -338,6 +336,7 @@ async fn still_ours(shared: &Shared, delivery: &Delivery) -> bool {
         tag: delivery.tag,
         ack: false,
         result: None,
+        record: None,
     };
     shared.starter.start(ask).await
 }

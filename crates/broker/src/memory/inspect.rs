@@ -91,13 +91,13 @@ impl MemoryBroker {
     }
 
     /// Notes everything that is published from now on, by clients and by workers.
-    pub fn keep_journal(&self) {
-        self.inner.lock().journal.get_or_insert_default();
+    pub fn note_publishes(&self) {
+        self.inner.lock().published.get_or_insert_default();
     }
 
-    /// What was published since the journal is kept, in order.
-    pub fn journal(&self) -> Vec<Publish> {
-        self.inner.lock().journal.clone().unwrap_or_default()
+    /// What was published since that is noted, in order.
+    pub fn published(&self) -> Vec<Publish> {
+        self.inner.lock().published.clone().unwrap_or_default()
     }
 }
 

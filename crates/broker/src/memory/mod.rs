@@ -35,9 +35,7 @@ use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
     Destination, Enough, Entry, Error, Journal, Line, Peer, Publish, Relay, Relayed, ResultPlace,
-    Revocations, Survey, envelope,
-    Destination, Enough, Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, Timetable,
-    envelope,
+    Revocations, Survey, Timetable, envelope,
 };
 
 pub use self::{
@@ -285,6 +283,9 @@ impl Broker for MemoryBroker {
     }
 
     fn survey(&self) -> &dyn Survey {
+        self
+    }
+
     fn timetable(&self) -> &dyn Timetable {
         self
     }

@@ -40,7 +40,7 @@ pub(super) struct State {
     /// Nothing is handed out.
     pub(super) held_up: bool,
     /// Everything published since it was asked for, in order.
-    pub(super) journal: Option<Vec<Publish>>,
+    pub(super) published: Option<Vec<Publish>>,
     delays: u64,
     pub(super) gates: Gates,
     pub(super) relays: Relays,
@@ -112,8 +112,8 @@ impl State {
 
     /// Writes down what is published, when somebody wants to know.
     pub(super) fn note(&mut self, publish: &Publish) {
-        if let Some(journal) = &mut self.journal {
-            journal.push(publish.clone());
+        if let Some(published) = &mut self.published {
+            published.push(publish.clone());
         }
     }
 

@@ -57,8 +57,7 @@ use self::{
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
     Entry, Error, Journal, Line, Peer, Publish, Relay, Relayed, ResultPlace, Revocations, Survey,
-    binding::Member,
-    Entry, Error, Line, Peer, Publish, ResultPlace, Revocations, Timetable, binding::Member,
+    Timetable, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -283,6 +282,9 @@ impl Broker for RedisBroker {
     }
 
     fn survey(&self) -> &dyn Survey {
+        self
+    }
+
     fn timetable(&self) -> &dyn Timetable {
         self
     }

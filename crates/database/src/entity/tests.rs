@@ -116,6 +116,7 @@ on_both! {
         check::<task_event::Entity>(&database).await;
         check::<worker::Entity>(&database).await;
         check::<history_gap::Entity>(&database).await;
+        check::<journal_mark::Entity>(&database).await;
         check::<lease::Entity>(&database).await;
         check::<outbox::Entity>(&database).await;
         check::<dead_letter::Entity>(&database).await;
@@ -127,7 +128,8 @@ on_both! {
         assert_eq!(
             tables(&database).await,
             [
-                "api_key", "audit_log", "dead_letter", "history_gap", "idempotency_key", "lease", "mail_message",
+                "api_key", "audit_log", "dead_letter", "history_gap", "idempotency_key", "journal_mark",
+                "lease", "mail_message",
                 "one_time_token", "outbox", "refresh_token", "schedule", "schedule_tick", "seaql_migrations",
                 "task_event", "task_run", "user", "worker",
             ],

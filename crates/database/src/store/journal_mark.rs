@@ -73,7 +73,7 @@ pub async fn save(
 #[cfg(test)]
 mod tests {
     use super::{Position, load, save};
-    use crate::{Database, testing::on_both};
+    use crate::testing::on_both;
 
     on_both! {
         async fn a_place_is_found_again(database: Database) {

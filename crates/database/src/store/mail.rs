@@ -338,7 +338,7 @@ pub async fn list(
         .order_by(Column::CreatedAt, Order::Desc)
         .order_by(Column::Id, Order::Desc)
         .offset(offset)
-        .limit(most.min(MOST))
+        .limit(Ord::min(most, MOST))
         .all(database)
         .await
         .map_err(while_doing("reading mails"))?;

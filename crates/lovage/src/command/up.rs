@@ -31,8 +31,7 @@ use crate::{
 const SENDER: &str = "examples/python/send.py";
 const PYTHON: &str = ".venv/bin/python";
 
-/// Try it: a Redis of its own, a worker with the demo tasks, the HTTP API, and Flower to watch them.
-/// Try it: a Redis of its own, a worker with the demo tasks, a beat, and Flower to watch them.
+/// Try it: a Redis of its own, a worker with the demo tasks, a beat, the HTTP API, and Flower to watch them.
 ///
 /// A redis-server is started on a free port of this machine, unless CELERY_BROKER_URL is set; its data stays under
 /// data/redis for the next time. The API is at LOVAGE_API_BIND, with a SQLite database under data and an administrator whose
@@ -181,6 +180,10 @@ async fn start_api(data: &Path, plan: &Plan) -> Option<ApiBeside> {
         Err(failure) => {
             failure.warn("the API is not served");
             None
+        }
+    }
+}
+
 /// The beat beside the worker.
 struct Beating {
     stop: CancellationToken,

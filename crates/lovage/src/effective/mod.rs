@@ -4,15 +4,10 @@ mod written;
 
 use std::time::Duration;
 
-use lovage_settings::{BrokerUrl, Environment, ResultUrl, Secret, Settings};
+use lovage_settings::{BrokerUrl, Environment, MailEncryption, ResultUrl, Secret, Settings};
 
 use self::written::{
-    annotations, optional, queues, redact, result_options, routes, seconds, size,
-    transport_options, use_ssl, with_unit,
-use lovage_settings::{BrokerUrl, Environment, MailEncryption, ResultUrl, Settings};
-
-use self::written::{
-    annotations, engine_options, optional, queues, result_options, routes, seconds, size,
+    annotations, engine_options, optional, queues, redact, result_options, routes, seconds, size,
     table_names, table_schemas, transport_options, use_ssl, with_unit,
 };
 
@@ -357,6 +352,9 @@ fn history(settings: &Settings) -> Vec<(&'static str, String)> {
         ("LOVAGE_JOURNAL_BYTES", size(history.journal_bytes)),
         ("LOVAGE_JOURNAL_LIFE", with_unit(history.journal_life)),
         ("LOVAGE_HISTORY_REDACT", redact(&history.redact)),
+    ]
+}
+
 fn http(settings: &Settings) -> Vec<(&'static str, String)> {
     let http = &settings.http;
     let secret = |secret: &Option<Secret>| optional(secret.as_ref().map(Secret::to_string));
@@ -377,6 +375,9 @@ fn http(settings: &Settings) -> Vec<(&'static str, String)> {
         ),
         ("LOVAGE_ADMIN_EMAIL", optional(http.admin_email.clone())),
         ("LOVAGE_ADMIN_PASSWORD", secret(&http.admin_password)),
+    ]
+}
+
 fn beat(settings: &Settings) -> Vec<(&'static str, String)> {
     let beat = &settings.beat;
     let file = beat.schedule_file.as_ref();

@@ -3,10 +3,8 @@
 use std::{fmt::Display, time::Duration};
 
 use lovage_settings::{
-    Annotations, FanoutPrefix, QueueOrder, Redact, RedisTls, RedisUrl, ResultSettings, Route,
-    RoutePattern, SentinelOptions, TaskQueue, TransportOptions,
-    Annotations, DatabaseOptions, FanoutPrefix, QueueOrder, RedisTls, RedisUrl, ResultSettings,
-    Route, RoutePattern, SentinelOptions, TaskQueue, TransportOptions,
+    Annotations, DatabaseOptions, FanoutPrefix, QueueOrder, Redact, RedisTls, RedisUrl,
+    ResultSettings, Route, RoutePattern, SentinelOptions, TaskQueue, TransportOptions,
 };
 use serde_json::{Value, json};
 
