@@ -75,49 +75,64 @@ fn hello_tells_what_was_revoked(fleet: Fleet) {
     }
 }
 
-/// A Python worker dies of an election in which it is alone, so there are always two.
+/// A Celery worker ends with an IndexError when it hears an acknowledgement while it knows of one candidate (`kombu/clocks.py`,
+/// `sort_heap`), as it does of its own in a fleet of two when the other's vote comes before the request. Such an election is
+/// held again, by others.
 #[test]
 fn an_election_has_one_winner() {
-    for fleet in [Fleet::Both] {
-        let mut cast = Cast::of(fleet);
-        cast.python
-            .run("from listening import Listener\nlistener = Listener(app)");
-        for node in [LOVAGE, PYTHON] {
-            // Gossip knows who is there by their beats.
-            eventually("a beat of each", || !beats(&mut cast, node).is_empty());
-        }
-        let answers = cast.python.run(
-            r#"
-            action = app.signature("demo.add", (2, 3), queue="python", task_id="elected")
-            answer(ask("election", {"id": "an-election", "topic": "task", "action": action}, limit=2))
-            "#,
-        );
-        assert_eq!(answers, json!({LOVAGE: null, PYTHON: null}));
-        cast.redis.wait_for_state("elected", "SUCCESS");
-        let votes = cast
-            .python
-            .eval("sorted(e['hostname'] for e in listener.events if e['type'] == 'worker-elect')");
-        assert_eq!(votes, json!([LOVAGE, PYTHON]));
-        let votes = cast
-            .python
-            .eval("[e for e in listener.events if e['type'] == 'worker-elect']");
-        for vote in votes.as_array().expect("a list") {
-            assert_eq!(
-                (&vote["id"], &vote["topic"], &vote["cver"]),
-                (&json!("an-election"), &json!("task"), &json!(1)),
-                "{vote}"
-            );
-        }
-        for queue in ["lovage", "python"] {
-            assert_works(&mut cast, queue);
-        }
-        let received = cast.python.eval("ask('stats', limit=2)");
-        let total: u64 = [LOVAGE, PYTHON]
-            .iter()
-            .filter_map(|node| received[node]["total"]["demo.add"].as_u64())
-            .sum();
-        assert_eq!(total, 3, "the action was done once: {received}");
+    let won = (0..10).any(|_| one_winner(Cast::of(Fleet::Both)));
+    assert!(won, "Celery's worker ended in each of ten elections");
+}
+
+/// False: Celery's worker did not live to see it.
+fn one_winner(mut cast: Cast) -> bool {
+    cast.python
+        .run("from listening import Listener\nlistener = Listener(app)");
+    for node in [LOVAGE, PYTHON] {
+        // Gossip knows who is there by their beats.
+        eventually("a beat of each", || !beats(&mut cast, node).is_empty());
     }
+    let answers = cast.python.run(
+        r#"
+        action = app.signature("demo.add", (2, 3), queue="python", task_id="elected")
+        answer(ask("election", {"id": "an-election", "topic": "task", "action": action}, limit=2))
+        "#,
+    );
+    assert_eq!(answers, json!({LOVAGE: null, PYTHON: null}));
+    let mut ended = false;
+    eventually("the elected task to run", || {
+        let celery = cast.peers.iter_mut().find(|peer| !peer.is_lovage());
+        let celery = celery.expect("it is in the fleet").process();
+        ended = celery.try_wait().expect("it is our child").is_some();
+        ended || cast.redis.state("elected") == "SUCCESS"
+    });
+    if ended {
+        return false;
+    }
+    let votes = cast
+        .python
+        .eval("sorted(e['hostname'] for e in listener.events if e['type'] == 'worker-elect')");
+    assert_eq!(votes, json!([LOVAGE, PYTHON]));
+    let votes = cast
+        .python
+        .eval("[e for e in listener.events if e['type'] == 'worker-elect']");
+    for vote in votes.as_array().expect("a list") {
+        assert_eq!(
+            (&vote["id"], &vote["topic"], &vote["cver"]),
+            (&json!("an-election"), &json!("task"), &json!(1)),
+            "{vote}"
+        );
+    }
+    for queue in ["lovage", "python"] {
+        assert_works(&mut cast, queue);
+    }
+    let received = cast.python.eval("ask('stats', limit=2)");
+    let total: u64 = [LOVAGE, PYTHON]
+        .iter()
+        .filter_map(|node| received[node]["total"]["demo.add"].as_u64())
+        .sum();
+    assert_eq!(total, 3, "the action was done once: {received}");
+    true
 }
 
 #[test]
