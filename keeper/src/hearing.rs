@@ -63,6 +63,8 @@ pub(crate) struct Hearing {
 struct Overflow(AtomicU64);
 
 impl Work for Hearing {
+    type Error = Error;
+
     /// Listens until told to stop.
     async fn run(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
         let clock = Lamport::default();
