@@ -27,7 +27,7 @@ impl Work for Digest {
 
     /// Looks again and again until told to stop. The mail and the task that sends it are one transaction, so it may be dropped
     /// anywhere.
-    async fn run(&self, _lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
+    async fn run(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
         // Somebody who wants a mail every ten seconds gets one.
         let mut looks = interval(
             LOOK.min(self.mail.digest_every)
@@ -35,7 +35,7 @@ impl Work for Digest {
         );
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(looks.tick()).await.is_some() {
-            let told = tell_of_failures(&self.database, &self.mail, Utc::now());
+            let told = tell_of_failures(&self.database, &self.mail, lease, Utc::now());
             match stop.run_until_cancelled(told).await {
                 Some(Ok(0)) => {}
                 Some(Ok(tasks)) => info!(tasks, "operators are told of tasks that failed for good"),

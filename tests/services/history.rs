@@ -265,9 +265,9 @@ fn without_a_keeper_there_is_no_journal() {
     assert_eq!(keys, Vec::<String>::new());
 }
 
-/// Not ready before the tables are there, and then by itself.
+/// And then it is by itself.
 #[tokio::test]
-async fn a_keeper_waits_for_its_tables() {
+async fn promise_20_a_keeper_is_not_ready_before_its_tables_are_there() {
     let test = TestDatabase::unmigrated(lovage_database::Kind::Sqlite).await;
     let redis = RedisServer::start();
     let mut keeper = KeeperProcess::launch(&redis.url(), &test.url(), &[]);
