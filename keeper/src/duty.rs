@@ -9,8 +9,6 @@ use lovage_database::{Database, lead, store::lease::Lease};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::Error;
-
 /// How long a keeper may be silent before another takes its duties over.
 pub(crate) const LENGTH: Duration = Duration::from_secs(10);
 /// The pause after an error.
@@ -18,12 +16,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is to be done.
 pub(crate) trait Work: Send + Sync {
+    /// Why it is interrupted. It is logged, and the work is begun again.
+    type Error: std::error::Error + From<lovage_database::Error> + Send + 'static;
+
     /// Does it until told to stop, and then ends by itself. Dropped where it stands when the lease is lost.
     fn run(
         &self,
         lease: &Lease,
         stop: &CancellationToken,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
 /// A duty of keepers.
@@ -34,18 +35,20 @@ pub(crate) struct Duty {
     pub(crate) database: Database,
     /// This process, which no other is called.
     pub(crate) holder: String,
+    /// For how long it may be silent before another takes over.
+    pub(crate) length: Duration,
 }
 
 impl Duty {
     /// Does the work whenever the lease is ours, until told to stop.
-    pub(crate) async fn hold(self, work: impl Work, stop: CancellationToken) {
+    pub(crate) async fn hold<W: Work>(self, work: W, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let begun = AtomicBool::new(false);
             let leading = lead(
                 &self.database,
                 self.name,
                 &self.holder,
-                LENGTH,
+                self.length,
                 async |lease| {
                     begun.store(true, Ordering::Relaxed);
                     info!(
@@ -66,7 +69,7 @@ impl Duty {
                     leading.await
                 }
             };
-            let error = match led {
+            let error: W::Error = match led {
                 Ok(Some(Err(error))) => error,
                 Err(error) => error.into(),
                 // Done, or another keeper has it.

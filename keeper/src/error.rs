@@ -1,6 +1,6 @@
-//! Why a keeper stops.
+//! What interrupts a keeper.
 
-/// Why a duty of a keeper was left undone. A duty is begun again after all of them but [`Error::is_final`].
+/// Why a duty of a keeper was interrupted. Trying again is harmless, and is what a keeper does.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -10,16 +10,7 @@ pub enum Error {
     /// The database did not do what was asked.
     #[error("the database did not do its part")]
     Database(#[from] lovage_database::Error),
-}
-
-impl Error {
-    /// Whether waiting cannot mend it.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Broker(error) => !error.is_transient(),
-            // A lease that was lost is taken again. A row that is refused is refused again, but the next one may not be.
-            Self::Database(_) => false,
-        }
-    }
+    /// A mail could not be put into the post.
+    #[error("a mail could not be posted")]
+    Mail(#[from] lovage_mail::Error),
 }

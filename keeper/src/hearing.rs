@@ -63,6 +63,8 @@ pub(crate) struct Hearing {
 struct Overflow(AtomicU64);
 
 impl Work for Hearing {
+    type Error = Error;
+
     /// Listens until told to stop.
     async fn run(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
         let clock = Lamport::default();
@@ -162,8 +164,11 @@ impl Ear<'_> {
         if event.kind.starts_with("worker-") {
             let new = self.roster.tells_the_journal(&event.hostname).is_none();
             self.roster.hear(&event, Instant::now());
-            if new && self.roster.tells_the_journal(&event.hostname) == Some(false) {
-                self.ask_for_events();
+            match self.roster.tells_the_journal(&event.hostname) {
+                Some(false) if new => self.ask_for_events(),
+                // Its queues stand with its lease, and with a new one may be others.
+                Some(true) if new || event.kind == "worker-online" => self.look_at_leases().await?,
+                _ => {}
             }
             return Ok(());
         }

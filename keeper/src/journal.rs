@@ -52,6 +52,8 @@ struct Found {
 }
 
 impl Work for JournalReader {
+    type Error = Error;
+
     /// Reads until told to stop.
     async fn run(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
         let mut position = journal_mark::load(self.database.reader(), SOURCE).await?;

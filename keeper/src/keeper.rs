@@ -5,13 +5,19 @@ use std::{fmt, sync::Arc, time::Duration};
 use lovage_broker::{Broker, Budget};
 use lovage_client::Composer;
 use lovage_database::Database;
-use lovage_settings::{HistorySettings, RetentionSettings};
+use lovage_settings::{HistorySettings, MailSettings, RetentionSettings};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    dead_letters, duty::Duty, hearing::Hearing, journal::JournalReader, outbox, pruning::Pruning,
+    dead_letters,
+    digest::Digest,
+    duty::{Duty, LENGTH},
+    hearing::Hearing,
+    journal::JournalReader,
+    outbox,
+    pruning::Pruning,
 };
 
 /// How often workers are told that somebody keeps the journal.
@@ -31,6 +37,8 @@ pub struct Keeper {
     pub history: HistorySettings,
     /// How long rows are kept.
     pub retention: RetentionSettings,
+    /// Who is told of tasks that failed for good, and how often.
+    pub mail: MailSettings,
     /// Makes messages of the outbox's rows.
     pub composer: Composer,
 }
@@ -78,6 +86,7 @@ impl Keeper {
             name,
             database: self.database.clone(),
             holder: holder.to_owned(),
+            length: LENGTH,
         };
         let redact = Arc::new(self.history.redact.clone());
         let reader = JournalReader {
@@ -97,6 +106,13 @@ impl Keeper {
             retention: self.retention,
         };
         tasks.spawn(duty("keeper:pruning").hold(pruning, stop.clone()));
+        if !self.mail.operators.is_empty() {
+            let digest = Digest {
+                database: self.database.clone(),
+                mail: self.mail,
+            };
+            tasks.spawn(duty("keeper:digest").hold(digest, stop.clone()));
+        }
         let letters = dead_letters::Parts::new(
             self.database.clone(),
             Arc::clone(&self.broker),

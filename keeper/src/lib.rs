@@ -16,12 +16,13 @@
 //! | `ledger` | writing what was learnt |
 //! | [`outbox`] | rows that were committed become messages, each once |
 //! | [`dead_letters`] | letters move from the broker into the database |
+//! | `digest` | telling operators by mail of what failed for good |
 //! | `pruning` | forgetting what is old |
 //! | `replay` | telling a dashboard what was before it began |
-//! | `turn` | what one keeper does at a time |
 
 mod account;
 pub mod dead_letters;
+mod digest;
 mod duty;
 mod error;
 mod hearing;
@@ -33,7 +34,6 @@ mod pruning;
 mod redaction;
 mod replay;
 mod roster;
-mod turn;
 
 pub use error::Error;
 pub use keeper::Keeper;

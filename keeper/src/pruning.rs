@@ -26,6 +26,8 @@ pub(crate) struct Pruning {
 }
 
 impl Work for Pruning {
+    type Error = Error;
+
     /// Prunes again and again until told to stop.
     async fn run(&self, _lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
         let mut wait = FIRST;

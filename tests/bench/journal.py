@@ -33,11 +33,11 @@ class Postgres:
 
     name = "PostgreSQL"
 
-    def __init__(self, folder):
+    def __init__(self, folder, place="postgres"):
         programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
         if programs is None:
             raise SystemExit("PostgreSQL is missing: run scripts/setup")
-        self.programs, self.folder = programs, Path(folder) / "postgres"
+        self.programs, self.folder = programs, Path(folder) / place
         self.folder.mkdir()
         prefix = []
         if os.getuid() == 0:
@@ -50,13 +50,17 @@ class Postgres:
                         "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, cwd="/")
         command = [*prefix, str(programs / "postgres"), "-D", str(data), "-k", str(self.folder), "-c", "listen_addresses=",
                    "-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB"]
-        self.child = Child("postgres", command, folder, cwd="/")
+        self.child = Child(place, command, folder, cwd="/")
         self.child.wait_for("ready to accept connections", 60)
         self.url = f"postgres:///postgres?host={self.folder}&user=lovage"
 
+    def psql(self):
+        """The words of a client of it, which reads statements from its input."""
+        return [self.programs / "psql", "-h", self.folder, "-U", "lovage", "-d", "postgres", "-Atq", "-v", "ON_ERROR_STOP=1"]
+
     def count(self, table):
-        out = subprocess.run([self.programs / "psql", "-h", self.folder, "-U", "lovage", "-d", "postgres", "-Atc",
-                              f"SELECT count(*) FROM {table}"], check=True, capture_output=True, text=True, cwd="/")
+        out = subprocess.run([*self.psql(), "-c", f"SELECT count(*) FROM {table}"], check=True, capture_output=True, text=True,
+                             cwd="/")
         return int(out.stdout)
 
     def stop(self):

@@ -18,6 +18,7 @@ REQUIRED = [
     ("drain with the journal on, against Celery", "journal_ratio", "at least", 50, "×"),
     ("tasks a second into SQLite, beside a worker", "kept_sqlite", "at least", 5_000, "a second"),
     ("tasks a second into PostgreSQL, beside a worker", "kept_postgres", "at least", 8_000, "a second"),
+    ("messages a second out of PostgreSQL's outbox", "outbox", "at least", 10_000, "a second"),
     ("a keeper's memory (RSS) under load", "keeper_rss", "at most", 96, "MiB"),
 ]
 
@@ -53,6 +54,8 @@ def ratios(figures):
         out[f"kept_{key}"] = kept["kept_per_second"]
     if journal:
         out["keeper_rss"] = max(kept["rss_after_mib"] for kept in journal.values())
+    if "outbox" in figures:
+        out["outbox"] = figures["outbox"]["messages_per_second"]
     if journal and celery:
         slowest = min(kept["drain"]["tasks_per_second"] for kept in journal.values())
         out["journal_ratio"] = slowest / celery["drain"]["tasks_per_second"]
@@ -150,6 +153,16 @@ def journal_table(figures):
     return [table]
 
 
+def outbox_table(figures):
+    sent = figures.get("outbox")
+    if not sent:
+        return []
+    return [[["the outbox on PostgreSQL", "messages", "committed a second", "sent a second", "keeper CPU, µs/message",
+              "keeper RSS, MiB"],
+             ["rows of small calls", number(sent["messages"]), number(sent["written_per_second"]),
+              number(sent["messages_per_second"]), number(sent["keeper_cpu_us"], 1), number(sent["rss_mib"])]]]
+
+
 def scaling_tables(figures):
     scaling = figures.get("scaling")
     if not scaling:
@@ -198,7 +211,7 @@ def sections(figures, table):
     parts = [table(rows(figures))]
     if publish_rows(figures):
         parts.append(table(publish_rows(figures)))
-    parts += [table(rows) for rows in events_table(figures) + scaling_tables(figures) + journal_table(figures)]
+    parts += [table(rows) for rows in events_table(figures) + scaling_tables(figures) + journal_table(figures) + outbox_table(figures)]
     if len(verdict) > 1:
         parts.append(table(verdict))
     return parts

@@ -7,15 +7,22 @@ use std::{sync::Arc, time::Duration};
 use lovage_broker::RedisBroker;
 use lovage_client::{ClientOptions, Composer};
 use lovage_database::{
-    store::mail::{self, MailState, StoredMail},
+    store::{
+        mail::{self, MailState, StoredMail},
+        task_run,
+    },
     testing::{TestDatabase, on_both},
 };
 use lovage_integration_tests::{
-    DeadLetter, LovageWorker, LovageWorkerBuilder, RedisServer, SmtpServer, client_at, dead_letters,
+    DeadLetter, KeeperProcess, LovageWorker, LovageWorkerBuilder, RedisServer, SmtpServer,
+    TaskMessage, client_at, dead_letters,
 };
 use lovage_keeper::outbox::{Parts, relay_now};
 use lovage_mail::{Language, Reset, Template, post, post_again};
+use lovage_protocol::{State, TaskId};
 use lovage_settings::Settings;
+use serde_json::json;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -165,5 +172,40 @@ on_both! {
         assert_eq!(stage.end(&task).await, "FAILURE");
         assert_eq!(stage.stored(id).await.state, MailState::Uncertain);
         assert!(stage.server.rest().is_empty(), "it was not said again");
+    }
+
+    async fn operators_are_told_of_what_failed_for_good(test: TestDatabase) {
+        let stage = Stage::new(test);
+        let (broker, database) = (stage.redis.url(), test.url());
+        let _worker = stage.worker().start();
+        let mut keeper = KeeperProcess::start(&broker, &database);
+        let failed = TaskMessage::new("demo.fail", &json!(["no luck"]), &json!({}));
+        stage.redis.publish("celery", &failed);
+        let (reader, id) = (test.database.reader(), TaskId::from(failed.id.as_str()));
+        let known = async {
+            while task_run::find(reader, &id).await.unwrap().is_none_or(|run| run.state != State::Failure) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, known).await.expect("the failure is a row");
+        // Nobody was to be told.
+        keeper.stop();
+        assert!(stage.server.rest().is_empty());
+        let told = [("LOVAGE_MAIL_OPERATORS", "ada@example.org, Bob <bob@example.org>")];
+        let mut keeper = KeeperProcess::with(&broker, &database, &told);
+        let mails = [stage.server.next(), stage.server.next()];
+        let mut recipients = mails.each_ref().map(|mail| mail["to"][0].as_str().unwrap().to_owned());
+        recipients.sort();
+        assert_eq!(recipients, ["ada@example.org", "bob@example.org"]);
+        for mail in &mails {
+            let data = mail["data"].as_str().unwrap();
+            assert!(data.contains("demo.fail") && data.contains(&failed.id), "{data}");
+        }
+        keeper.stop();
+        // Not again within the hour, whoever keeps.
+        let mut keeper = KeeperProcess::with(&broker, &database, &told);
+        keeper.process().wait_for("keeper:digest", PATIENCE);
+        keeper.stop();
+        assert!(stage.server.rest().is_empty());
     }
 }

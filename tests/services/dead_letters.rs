@@ -1,6 +1,7 @@
 //! The dead letters by their commands.
 
-use lovage_integration_tests::lovage_worker::lovage_json;
+use lovage_database::{Kind, testing::TestDatabase};
+use lovage_integration_tests::lovage_worker::{lovage_json, lovage_with};
 use lovage_integration_tests::{
     LovageWorker, RedisServer, TaskMessage, dead_letters, eventually, lovage,
 };
@@ -88,4 +89,44 @@ fn a_task_whose_follow_up_is_refused_for_good_is_kept_with_the_reason() {
         letters[0].detail
     );
     crate::assert_works(&redis);
+}
+
+/// With a database a letter that was dealt with is still known, and so is what became of it.
+#[tokio::test]
+async fn a_second_replay_says_that_it_was_replayed_before() {
+    let test = TestDatabase::new(Kind::Sqlite).await;
+    let redis = RedisServer::start();
+    let variables = [
+        ("CELERY_BROKER_URL", redis.url()),
+        ("CELERY_RESULT_BACKEND", redis.url()),
+        ("DATABASE_URL", test.url()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let run = |arguments: &[&str]| lovage_with(&variables, arguments);
+    let _worker = LovageWorker::on(&redis);
+    redis.publish_raw("celery", b"garbage");
+    eventually("the message to be settled", || {
+        redis.waiting("celery").is_empty() && redis.unacked() == 0
+    });
+    let list = run(&["dlq", "list", "--json"]);
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("it prints JSON");
+    let id = list[0]["id"].as_str().expect("a letter has an id");
+    let first = run(&["dlq", "replay", id]);
+    assert!(first.status.success(), "{first:?}");
+    let second = run(&["dlq", "replay", id]);
+    let told = String::from_utf8_lossy(&second.stderr);
+    assert!(
+        !second.status.success()
+            && told.contains(&format!("dead letter {id} was replayed already")),
+        "{second:?}"
+    );
+    let third = run(&["dlq", "discard", "--force", "--json", id, "no-such-letter"]);
+    let told: serde_json::Value = serde_json::from_slice(&third.stdout).expect("it prints JSON");
+    assert_eq!(
+        told,
+        json!({"discarded": 0, "missing": ["no-such-letter"], "already": {id: "replayed"}})
+    );
+    assert!(!third.status.success());
 }

@@ -8,7 +8,7 @@ use lovage_database::{
     store::outbox::{Outgoing, depth, enqueue_many},
     testing::{TestDatabase, on_both},
 };
-use lovage_integration_tests::{RedisServer, child::Child, place};
+use lovage_integration_tests::{KeeperProcess, RedisServer, child::Child, place};
 use lovage_protocol::{TaskId, TaskName};
 use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
@@ -60,7 +60,7 @@ async fn write(test: &TestDatabase, stop: &std::cell::Cell<bool>) -> Vec<u64> {
 }
 
 on_both! {
-    async fn relays_that_are_killed_and_stopped_send_each_message_once(test: TestDatabase) {
+    async fn promise_06_what_is_committed_is_sent_once_whoever_dies_and_nothing_else_is(test: TestDatabase) {
         let redis = RedisServer::start();
         let mut relays: Vec<Child> = (0..3).map(|_| relay(test, &redis)).collect();
         let stop = std::cell::Cell::new(false);
@@ -103,5 +103,39 @@ on_both! {
         let sent: Vec<u64> = sent.into_keys().collect();
         assert_eq!(sent, committed);
         assert!(committed.len() > 500, "only {} were written", committed.len());
+    }
+
+    async fn lovage_keeper_sends_what_was_committed_and_stops_when_it_is_told(test: TestDatabase) {
+        let redis = RedisServer::start();
+        let mut keeper = KeeperProcess::start(&redis.url(), &test.url());
+        let transaction = test.database.begin().await.unwrap();
+        enqueue_many(&transaction, (0..20).map(ready)).await.unwrap();
+        transaction.rollback().await.unwrap();
+        let transaction = test.database.begin().await.unwrap();
+        enqueue_many(&transaction, (20..40).map(ready)).await.unwrap();
+        // Nothing before it is committed, though the keeper looks.
+        assert_eq!(redis.depth("q"), 0);
+        transaction.commit().await.unwrap();
+        let emptied = async {
+            while depth(test.database.reader()).await.unwrap().waiting > 0 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, emptied).await.expect("what was committed is sent");
+        let wanted: Vec<Vec<u8>> = (20..40_u64).map(|number| number.to_string().into_bytes()).collect();
+        assert_eq!(redis.waiting("q"), wanted, "in order");
+        keeper.stop();
+        // Whoever comes next has the outbox at once.
+        let mut next = KeeperProcess::start(&redis.url(), &test.url());
+        let transaction = test.database.begin().await.unwrap();
+        enqueue_many(&transaction, [ready(40)]).await.unwrap();
+        transaction.commit().await.unwrap();
+        let sent = async {
+            while redis.depth("q") < 21 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, sent).await.expect("the next keeper sends");
+        next.stop();
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use lovage_database::{
     Database,
-    store::{mail, task_run},
+    store::{lease::Lease, mail, task_run},
 };
 use lovage_settings::MailSettings;
 
@@ -17,13 +17,14 @@ const OVERLAP: TimeDelta = TimeDelta::seconds(10);
 const LONGEST: usize = 300;
 
 /// Puts one mail for each operator into the post, if tasks failed since the last such mail and that is long enough ago. Gives how
-/// many tasks they are told of. To be called again and again, by one process at a time.
+/// many tasks they are told of. To be called again and again, by the one that has the lease: who has lost it writes nothing.
 ///
 /// # Errors
-/// When the database refuses, or an operator has no address.
+/// When the database refuses, the lease is lost, or an operator has no address.
 pub async fn tell_of_failures(
     database: &Database,
     settings: &MailSettings,
+    lease: &Lease,
     now: DateTime<Utc>,
 ) -> Result<u64, Error> {
     if settings.operators.is_empty() {
@@ -57,6 +58,7 @@ pub async fn tell_of_failures(
     });
     let language = settings.language.parse()?;
     let transaction = database.begin().await?;
+    lease.confirm(&transaction).await?;
     for operator in &settings.operators {
         post(&transaction, &template, language, operator).await?;
     }

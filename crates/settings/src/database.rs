@@ -8,7 +8,8 @@ use crate::{
     parse::{self, Problem},
     variable::{
         DATABASE_POOL, DATABASE_SLOW, DATABASE_STATEMENT_TIMEOUT, DATABASE_TIMEOUT, DATABASE_URL,
-        KEEP_AUDIT, KEEP_EVENTS, KEEP_MAIL, KEEP_MAX_TASKS, KEEP_TASKS,
+        KEEP_AUDIT, KEEP_EVENTS, KEEP_MAIL, KEEP_MAX_EVENTS, KEEP_MAX_ROWS, KEEP_MAX_TASKS,
+        KEEP_TASKS,
     },
 };
 
@@ -39,10 +40,14 @@ pub struct RetentionSettings {
     pub max_tasks: Option<u64>,
     /// `LOVAGE_KEEP_EVENTS`: task events; default 7 days. PostgreSQL drops them by the day.
     pub events: Option<Duration>,
+    /// `LOVAGE_KEEP_MAX_EVENTS`: so many task events at most; default 10,000,000. PostgreSQL drops them by the day.
+    pub max_events: Option<u64>,
     /// `LOVAGE_KEEP_MAIL`: mails that were sent or given up; default 30 days.
     pub mail: Option<Duration>,
     /// `LOVAGE_KEEP_AUDIT`: the audit log; default 365 days.
     pub audit: Option<Duration>,
+    /// `LOVAGE_KEEP_MAX_ROWS`: so many rows at most of each other table that grows; default 1,000,000.
+    pub max_rows: Option<u64>,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -66,8 +71,10 @@ impl Default for RetentionSettings {
             tasks: Some(DAY * 30),
             max_tasks: Some(1_000_000),
             events: Some(DAY * 7),
+            max_events: Some(10_000_000),
             mail: Some(DAY * 30),
             audit: Some(DAY * 365),
+            max_rows: Some(1_000_000),
         }
     }
 }
@@ -106,8 +113,10 @@ impl RetentionSettings {
         lookup.set(&KEEP_TASKS, &mut settings.tasks, kept);
         lookup.set(&KEEP_MAX_TASKS, &mut settings.max_tasks, most);
         lookup.set(&KEEP_EVENTS, &mut settings.events, kept);
+        lookup.set(&KEEP_MAX_EVENTS, &mut settings.max_events, most);
         lookup.set(&KEEP_MAIL, &mut settings.mail, kept);
         lookup.set(&KEEP_AUDIT, &mut settings.audit, kept);
+        lookup.set(&KEEP_MAX_ROWS, &mut settings.max_rows, most);
         settings
     }
 }

@@ -250,8 +250,12 @@ variables! {
             "How many task runs are kept; the oldest go first.";
         KEEP_EVENTS = "LOVAGE_KEEP_EVENTS", "7d", "duration or forever",
             "How long the events of tasks are kept; on PostgreSQL they go by whole days.";
+        KEEP_MAX_EVENTS = "LOVAGE_KEEP_MAX_EVENTS", "10000000", "number or unlimited",
+            "How many events of tasks are kept; the oldest go first, on PostgreSQL by whole days.";
         KEEP_MAIL = "LOVAGE_KEEP_MAIL", "30d", "duration or forever", "How long mails are kept that were sent or given up.";
         KEEP_AUDIT = "LOVAGE_KEEP_AUDIT", "365d", "duration or forever", "How long the audit log is kept.";
+        KEEP_MAX_ROWS = "LOVAGE_KEEP_MAX_ROWS", "1000000", "number or unlimited",
+            "How many rows are kept of each other table that grows: settled dead letters and mails, the audit log, ticks, gaps.";
     }
     "Mail" {
         MAIL_SERVER = "MAIL_SERVER", "", "host", "Where mails are sent from; unset, they are printed to the log.";

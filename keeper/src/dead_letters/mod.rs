@@ -12,6 +12,7 @@ use lovage_database::{
     Database,
     store::{
         dead_letter::{self, Died},
+        lease::Lease,
         task_run,
     },
 };
@@ -19,7 +20,7 @@ use lovage_protocol::TaskId;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::turn::{self, Turns};
+use crate::duty::{Duty, LENGTH, Work};
 
 /// The name of the lease of the one that moves them.
 pub const LEASE: &str = "keeper:dead-letters";
@@ -49,7 +50,7 @@ impl Parts {
             database,
             broker,
             holder,
-            lease: Duration::from_secs(10),
+            lease: LENGTH,
             poll: Duration::from_secs(1),
         }
     }
@@ -77,21 +78,29 @@ pub enum Error {
 
 /// Moves letters, or waits to, until the token is cancelled. Errors are logged and tried again.
 pub async fn run(parts: Parts, token: CancellationToken) {
-    let turns = Turns {
-        database: &parts.database,
+    let duty = Duty {
         name: LEASE,
-        holder: &parts.holder,
+        database: parts.database.clone(),
+        holder: parts.holder.clone(),
         length: parts.lease,
     };
-    turn::take(turns, token, async |_| -> Error {
-        loop {
-            if let Err(error) = collect(&parts.database, &*parts.broker).await {
-                return error;
+    duty.hold(parts, token).await;
+}
+
+impl Work for Parts {
+    type Error = Error;
+
+    /// Moves letters until told to stop.
+    async fn run(&self, _lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
+        let moving = async {
+            loop {
+                collect(&self.database, &*self.broker).await?;
+                sleep(self.poll).await;
             }
-            sleep(parts.poll).await;
-        }
-    })
-    .await;
+        };
+        // Where it is dropped does not matter: what is repeated is harmless.
+        stop.run_until_cancelled(moving).await.unwrap_or(Ok(()))
+    }
 }
 
 /// Moves all letters there are now, the oldest first, and tells how many.

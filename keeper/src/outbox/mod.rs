@@ -25,7 +25,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::relay::{Relay, Step};
-use crate::turn::{self, Turns};
+use crate::duty::{Duty, LENGTH, Work};
 
 pub use self::relay::Error;
 
@@ -66,7 +66,7 @@ impl Parts {
             broker,
             composer,
             holder,
-            lease: Duration::from_secs(10),
+            lease: LENGTH,
             poll: Duration::from_millis(100),
             look: Duration::from_secs(5),
             batch: 500,
@@ -85,22 +85,29 @@ impl fmt::Debug for Parts {
 
 /// Relays, or waits to, until the token is cancelled. Errors are logged and tried again.
 pub async fn run(parts: Parts, token: CancellationToken) {
-    let turns = Turns {
-        database: &parts.database,
+    let duty = Duty {
         name: LEASE,
-        holder: &parts.holder,
+        database: parts.database.clone(),
+        holder: parts.holder.clone(),
         length: parts.lease,
     };
-    turn::take(turns, token, async |lease| relay(&parts, lease).await).await;
+    duty.hold(parts, token).await;
+}
+
+impl Work for Parts {
+    type Error = Error;
+
+    /// Relays until told to stop. Where that is does not matter: what is repeated is harmless.
+    async fn run(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
+        match stop.run_until_cancelled(relay(self, lease.clone())).await {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Relays until something goes wrong.
 async fn relay(parts: &Parts, lease: Lease) -> Error {
-    tracing::info!(
-        holder = parts.holder,
-        fence = lease.fence,
-        "relaying the outbox"
-    );
     let mut relay = Relay::new(parts, lease);
     let mut listener = match Listener::open(&parts.database).await {
         Ok(listener) => listener,

@@ -92,8 +92,26 @@ pub async fn prune(
         pruned.insert("task_event", removed);
     }
     if let Some(most) = keep.max_tasks {
-        let removed = delete_beyond(database, most).await?;
+        let removed = delete_runs_beyond(database, most).await?;
         *pruned.entry("task_run").or_default() += removed;
+    }
+    if let Some(most) = keep.max_events {
+        let removed = match database.kind() {
+            Kind::Postgres => task_event::drop_days_beyond(database, most).await?,
+            Kind::Sqlite => delete_events_beyond(database, most).await?,
+        };
+        *pruned.entry("task_event").or_default() += removed;
+    }
+    if let Some(most) = keep.max_rows {
+        for old in WITH_TASKS[1..]
+            .iter()
+            .chain(&MAIL)
+            .chain(&AUDIT)
+            .chain(&TICKS)
+        {
+            let removed = delete_beyond(database, old, most).await?;
+            *pruned.entry(old.table).or_default() += removed;
+        }
     }
     Ok(pruned)
 }
@@ -115,6 +133,46 @@ async fn delete_before(
     old: &Old,
     before: DateTime<Utc>,
 ) -> Result<u64, Error> {
+    delete_where(database, old, "<", before).await
+}
+
+/// Removes the oldest rows until `most` are left of those that may go. Rows of one instant go together.
+async fn delete_beyond(database: &Database, old: &Old, most: u64) -> Result<u64, Error> {
+    let Old {
+        table,
+        column,
+        which,
+    } = old;
+    // Others are changed by somebody who waits for them: they have no age yet.
+    let sql = format!(
+        "SELECT {column} AS at FROM {table} WHERE {column} IS NOT NULL AND {which}
+         ORDER BY {column} DESC LIMIT 1 OFFSET $1"
+    );
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let backend = database.writer().get_database_backend();
+    let statement = Statement::from_sql_and_values(backend, sql, [most.into()]);
+    let first = At::find_by_statement(statement)
+        .one(database.writer())
+        .await
+        .map_err(while_doing("looking for the oldest rows"))?;
+    match first {
+        Some(At { at }) => delete_where(database, old, "<=", at).await,
+        None => Ok(0),
+    }
+}
+
+#[derive(FromQueryResult)]
+struct At {
+    at: DateTime<Utc>,
+}
+
+/// Deletes the rows of which the column compares so with an instant, and which may go.
+async fn delete_where(
+    database: &Database,
+    old: &Old,
+    compares: &str,
+    at: DateTime<Utc>,
+) -> Result<u64, Error> {
     let Old {
         table,
         column,
@@ -122,9 +180,34 @@ async fn delete_before(
     } = old;
     let row = row(database.kind());
     let some = format!(
-        "SELECT {row} FROM {table} WHERE {column} < $1 AND {which} ORDER BY {column} LIMIT {BATCH}"
+        "SELECT {row} FROM {table} WHERE {column} {compares} $1 AND {which} ORDER BY {column} LIMIT {BATCH}"
     );
-    delete_all(database, table, &some, vec![before.into()]).await
+    delete_all(database, table, &some, vec![at.into()]).await
+}
+
+/// Removes the oldest events until `most` are left; on SQLite, where their numbers have an index.
+async fn delete_events_beyond(database: &Database, most: u64) -> Result<u64, Error> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let last = "SELECT id FROM task_event ORDER BY id DESC LIMIT 1 OFFSET $1";
+    let statement = Statement::from_sql_and_values(
+        database.writer().get_database_backend(),
+        last,
+        [most.into()],
+    );
+    let last = Numbered::find_by_statement(statement)
+        .one(database.writer())
+        .await
+        .map_err(while_doing("looking for the oldest events"))?;
+    let Some(Numbered { id }) = last else {
+        return Ok(0);
+    };
+    let some = format!("SELECT rowid FROM task_event WHERE id <= $1 ORDER BY id LIMIT {BATCH}");
+    delete_all(database, "task_event", &some, vec![id.into()]).await
+}
+
+#[derive(FromQueryResult)]
+struct Numbered {
+    id: i64,
 }
 
 /// Deletes what the query gives until it gives nothing more.
@@ -162,7 +245,7 @@ struct First {
 }
 
 /// Removes the oldest task runs until `most` are left.
-async fn delete_beyond(database: &Database, most: u64) -> Result<u64, Error> {
+async fn delete_runs_beyond(database: &Database, most: u64) -> Result<u64, Error> {
     let backend = database.writer().get_database_backend();
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let first = "SELECT seen_at, task_id FROM task_run ORDER BY seen_at DESC, task_id DESC LIMIT 1 OFFSET $1";
@@ -198,8 +281,8 @@ mod tests {
 
     use super::prune;
     use crate::{
-        Database,
-        store::{dead_letter, task_event, task_run},
+        Database, Kind,
+        store::{dead_letter, history_gap, task_event, task_run},
         testing::{number, on_both},
     };
 
@@ -210,8 +293,10 @@ mod tests {
             tasks: None,
             max_tasks: None,
             events: None,
+            max_events: None,
             mail: None,
             audit: None,
+            max_rows: None,
         }
     }
 
@@ -236,6 +321,60 @@ mod tests {
             let left = task_run::page(database.reader(), &task_run::Filter::default(), None, 100).await.unwrap().runs;
             assert_eq!((left.len(), left[0].task_id.as_str(), left[54].task_id.as_str()), (55, "t05099", "t05045"));
             assert_eq!(prune(&database, &keep, Utc::now()).await.unwrap()["task_run"], 0);
+        }
+
+        async fn the_oldest_of_every_table_go_beyond_its_count(database: Database) {
+            for number in 0..30 {
+                let sql = format!(
+                    "INSERT INTO audit_log (actor_kind, action, at) VALUES ('cli', 'x{number}', '2026-01-01T00:00:{number:02}+00:00')"
+                );
+                database.writer().execute_unprepared(&sql).await.unwrap();
+            }
+            let start = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+            let gaps = (0..30).map(|number| history_gap::Gap {
+                source: "journal".to_owned(),
+                began_at: start,
+                ended_at: start + TimeDelta::seconds(number),
+                lost: number,
+                reason: String::new(),
+            });
+            for gap in gaps {
+                gap.record(database.writer()).await.unwrap();
+            }
+            let keep = RetentionSettings { max_rows: Some(30), ..nothing_goes() };
+            let pruned = prune(&database, &keep, Utc::now()).await.unwrap();
+            assert!(pruned.values().all(|removed| *removed == 0), "{pruned:?}");
+            let keep = RetentionSettings { max_rows: Some(7), ..nothing_goes() };
+            let pruned = prune(&database, &keep, Utc::now()).await.unwrap();
+            assert_eq!((pruned["audit_log"], pruned["history_gap"]), (23, 23));
+            let newest = history_gap::newest(database.reader(), 99).await.unwrap();
+            assert_eq!((newest.len(), newest[0].lost, newest[6].lost), (7, 29, 23));
+            assert_eq!(number(database.reader(), "SELECT count(*) FROM audit_log WHERE action IN ('x29', 'x23')").await, 2);
+        }
+
+        async fn events_beyond_their_count_go_on_postgresql_by_whole_days(database: Database) {
+            let now = Utc::now();
+            // Six a day, the oldest first, as they come.
+            let events: Vec<task_event::Event> = (0..30).map(|number| task_event::Event {
+                at: now - TimeDelta::days(4 - number / 6),
+                source: number.to_string(),
+                task_id: TaskId::from("t"),
+                kind: "task-sent".to_owned(),
+                worker: None,
+                body: "{}".to_owned(),
+            }).collect();
+            task_event::record(&database, &events, now).await.unwrap();
+            let keep = |most| RetentionSettings { max_events: Some(most), ..nothing_goes() };
+            assert_eq!(prune(&database, &keep(30), now).await.unwrap()["task_event"], 0);
+            let pruned = prune(&database, &keep(15), now).await.unwrap()["task_event"];
+            let (removed, left) = match database.kind() {
+                // Two days are older than the newest fifteen events, the third is so in part.
+                Kind::Postgres => (2, 18),
+                Kind::Sqlite => (15, 15),
+            };
+            assert_eq!((pruned, count(&database, "task_event").await), (removed, left));
+            let first = task_event::last(database.reader(), 99).await.unwrap().remove(0);
+            assert_eq!(first.event.source, (30 - left).to_string());
         }
 
         async fn what_is_old_goes_and_nothing_else(database: Database) {

@@ -259,7 +259,64 @@ struct Partition {
 
 /// Drops the partitions of days that ended before `before`; gives how many.
 pub(super) async fn drop_days(database: &Database, before: DateTime<Utc>) -> Result<u64, Error> {
-    let dropping = || while_doing("dropping a day's partition of events");
+    // Names sort by their days.
+    let first_kept = partition(before.date_naive());
+    let mut dropped = 0;
+    for old in partitions(database).await? {
+        if old >= first_kept {
+            break;
+        }
+        drop_partition(database, &old).await?;
+        dropped += 1;
+    }
+    Ok(dropped)
+}
+
+#[derive(FromQueryResult)]
+struct Number {
+    number: i64,
+}
+
+/// Drops the partitions of days of which every event is older than the newest `most`; gives how many. Numbers are taken by events
+/// that were known already too, so a little fewer may be left.
+pub(super) async fn drop_days_beyond(database: &Database, most: u64) -> Result<u64, Error> {
+    let number = async |sql: String| {
+        let statement = Statement::from_string(database.writer().get_database_backend(), sql);
+        Number::find_by_statement(statement)
+            .one(database.writer())
+            .await
+            .map_err(dropping())
+    };
+    let newest = number("SELECT last_value AS number FROM task_event_id".to_owned()).await?;
+    let newest = newest.map_or(0, |newest| newest.number);
+    let kept = newest.saturating_sub(i64::try_from(most).unwrap_or(i64::MAX));
+    let mut dropped = 0;
+    for old in partitions(database).await? {
+        // By the time, which has an index; in a day the last event in time is among the last that came.
+        let sql = format!(
+            "SELECT id AS number FROM {} ORDER BY at DESC LIMIT 1",
+            quoted(&old)
+        );
+        let last = number(sql).await?;
+        if last.is_some_and(|last| last.number > kept) {
+            break;
+        }
+        drop_partition(database, &old).await?;
+        dropped += 1;
+    }
+    Ok(dropped)
+}
+
+fn dropping() -> impl FnOnce(DbErr) -> Error {
+    while_doing("dropping a day's partition of events")
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The names of all days' partitions, the oldest first.
+async fn partitions(database: &Database) -> Result<Vec<String>, Error> {
     let sql =
         "SELECT relname::text AS name FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
         WHERE inhparent = 'task_event'::regclass ORDER BY 1";
@@ -268,19 +325,17 @@ pub(super) async fn drop_days(database: &Database, before: DateTime<Utc>) -> Res
         .all(database.writer())
         .await
         .map_err(dropping())?;
-    // Names sort by their days.
-    let first_kept = partition(before.date_naive());
-    let mut dropped = 0;
-    for old in partitions.iter().take_while(|one| one.name < first_kept) {
-        let sql = format!("DROP TABLE IF EXISTS \"{}\"", old.name.replace('"', "\"\""));
-        database
-            .writer()
-            .execute_unprepared(&sql)
-            .await
-            .map_err(dropping())?;
-        dropped += 1;
-    }
-    Ok(dropped)
+    Ok(partitions.into_iter().map(|one| one.name).collect())
+}
+
+async fn drop_partition(database: &Database, name: &str) -> Result<(), Error> {
+    let sql = format!("DROP TABLE IF EXISTS {}", quoted(name));
+    database
+        .writer()
+        .execute_unprepared(&sql)
+        .await
+        .map(drop)
+        .map_err(dropping())
 }
 
 #[cfg(test)]

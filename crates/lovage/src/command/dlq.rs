@@ -1,6 +1,7 @@
 //! `lovage dlq`: messages that could not be run.
 
 mod stored;
+mod told;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -12,6 +13,7 @@ use lovage_protocol::{DecodeOptions, Message, kwargs_repr, saferepr, time::forma
 use lovage_settings::Settings;
 use serde_json::{Value, json};
 
+use self::told::Done;
 use crate::{connect, failure::Failure, output, table::Table};
 
 /// Letters read in one round trip.
@@ -187,8 +189,11 @@ async fn find(id: &str, letters: &dyn DeadLetters) -> Result<DeadLetter, Failure
     let mut ids = all_ids(letters).await?;
     ids.retain(|other| other.starts_with(id));
     match ids.as_slice() {
-        [only] => letters.show(only).await?.ok_or_else(|| missing(id)),
-        [] => Err(missing(id)),
+        [only] => letters
+            .show(only)
+            .await?
+            .ok_or_else(|| Failure::failed(missing(id))),
+        [] => Err(Failure::failed(missing(id))),
         several => Err(Failure::failed(format!(
             "{} begin with {}: {}",
             output::count(
@@ -338,35 +343,18 @@ async fn each(choice: ChoiceArgs, broker: &Arc<dyn Broker>, act: Act) -> Result<
         choice.ids
     };
     let bar = output::progress(u64::try_from(ids.len()).unwrap_or(u64::MAX), act.present());
-    let (mut done, mut gone) = (0_u64, Vec::new());
+    let mut told = Done::default();
     for id in ids {
         if act.on(&id, letters).await? {
-            done += 1;
+            told.done += 1;
         } else if !choice.all {
             // With --all, somebody else was faster.
-            gone.push(id);
+            told.gone.push(id);
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    if choice.json {
-        output::json(&json!({act.past(): done, "missing": gone}))?;
-    } else {
-        output::line(format_args!(
-            "{} {}",
-            act.past(),
-            output::count(done, "dead letter")
-        ))?;
-    }
-    match gone.as_slice() {
-        [] => Ok(0),
-        _ if choice.json => Err(Failure::failed("").told()),
-        [one] => Err(missing(one)),
-        several => Err(Failure::failed(format!(
-            "there are no dead letters {}",
-            output::one_line(&several.join(", "))
-        ))),
-    }
+    told.tell(act.past(), choice.json)
 }
 
 async fn all_ids(letters: &dyn DeadLetters) -> Result<Vec<String>, Failure> {
@@ -395,8 +383,8 @@ async fn ask(letters: &dyn DeadLetters) -> Result<(), Failure> {
     }
 }
 
-fn missing(id: &str) -> Failure {
-    Failure::failed(format!("there is no dead letter {}", output::one_line(id)))
+fn missing(id: &str) -> String {
+    format!("there is no dead letter {}", output::one_line(id))
 }
 
 #[cfg(test)]

@@ -100,6 +100,7 @@ pub(crate) fn keeper(settings: &Settings, broker: Arc<dyn Broker>, database: Dat
         database,
         history: settings.history.clone(),
         retention: settings.database.retention.clone(),
+        mail: settings.mail.clone(),
         composer: Composer::new(ClientOptions::from(settings)),
     }
 }

@@ -278,6 +278,8 @@ fn worker(settings: &Settings) -> Vec<(&'static str, String)> {
 fn database(settings: &Settings) -> Vec<(&'static str, String)> {
     let database = &settings.database;
     let kept = |length: Option<Duration>| length.map_or_else(|| "forever".to_owned(), with_unit);
+    let most =
+        |most: Option<u64>| most.map_or_else(|| "unlimited".to_owned(), |most| most.to_string());
     let retention = &database.retention;
     vec![
         ("DATABASE_URL", database.url.to_string()),
@@ -289,15 +291,12 @@ fn database(settings: &Settings) -> Vec<(&'static str, String)> {
         ),
         ("LOVAGE_DATABASE_SLOW", with_unit(database.slow)),
         ("LOVAGE_KEEP_TASKS", kept(retention.tasks)),
-        (
-            "LOVAGE_KEEP_MAX_TASKS",
-            retention
-                .max_tasks
-                .map_or_else(|| "unlimited".to_owned(), |most| most.to_string()),
-        ),
+        ("LOVAGE_KEEP_MAX_TASKS", most(retention.max_tasks)),
         ("LOVAGE_KEEP_EVENTS", kept(retention.events)),
+        ("LOVAGE_KEEP_MAX_EVENTS", most(retention.max_events)),
         ("LOVAGE_KEEP_MAIL", kept(retention.mail)),
         ("LOVAGE_KEEP_AUDIT", kept(retention.audit)),
+        ("LOVAGE_KEEP_MAX_ROWS", most(retention.max_rows)),
     ]
 }
 
@@ -484,6 +483,8 @@ mod tests {
             ("LOVAGE_KEEP_TASKS", "36h"),
             ("LOVAGE_KEEP_MAX_TASKS", "unlimited"),
             ("LOVAGE_KEEP_AUDIT", "forever"),
+            ("LOVAGE_KEEP_MAX_EVENTS", "5000"),
+            ("LOVAGE_KEEP_MAX_ROWS", "unlimited"),
             ("CELERY_TASK_TIME_LIMIT", "2.5"),
             ("CELERY_WORKER_CONCURRENCY", "7"),
             ("CELERY_WORKER_POOL", "prefork"),

@@ -177,6 +177,44 @@ fn flower_comes_with_it_knows_the_tasks_and_wants_its_password() {
     );
 }
 
+/// What `scripts/up` ends in too: a Flower remembers nothing by itself, and the keeper tells it.
+#[test]
+fn a_flower_that_is_started_anew_has_its_history_back() {
+    let (_folder, data) = folder();
+    let mut first = Up::start(&data);
+    first.wait_for_flower(&data);
+    let apply = "POST /api/task/apply/demo.add";
+    let password = first.password.clone();
+    let (status, answer) = first
+        .ask(apply, Some(&password), r#"{"args": [2, 3]}"#)
+        .unwrap();
+    assert_eq!(status, 200, "{answer}");
+    let id = answer.split(r#""task-id": ""#).nth(1).unwrap();
+    let id = id.split('"').next().unwrap().to_owned();
+    first.lovage.signal(Signal::INT);
+    assert_eq!(first.lovage.wait().code(), Some(0));
+    // It gives the lock of these tests free.
+    drop(first);
+
+    let mut second = Up::start(&data);
+    second.wait_for_flower(&data);
+    let info = format!("GET /api/task/info/{id}");
+    let limit = Instant::now() + PATIENCE;
+    let told = loop {
+        match second.ask(&info, Some(&second.password), "") {
+            Some((200, told)) if told.contains("SUCCESS") => break told,
+            other => assert!(Instant::now() < limit, "{other:?}\n{}", second.lovage.err()),
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
+    assert!(
+        told.contains("demo.add") && told.contains("w1@box"),
+        "{told}"
+    );
+    second.lovage.signal(Signal::INT);
+    assert_eq!(second.lovage.wait().code(), Some(0));
+}
+
 #[test]
 fn flower_ends_when_its_parent_is_killed() {
     let (_folder, data) = folder();

@@ -22,7 +22,7 @@ use lovage_protocol::time::format_iso;
 use lovage_settings::{DatabaseSettings, DatabaseUrl, Settings};
 use serde_json::{Value, json};
 
-use super::{ChoiceArgs, DlqCommand, EditArgs, ListArgs, SearchArgs, missing};
+use super::{ChoiceArgs, DlqCommand, EditArgs, ListArgs, SearchArgs, missing, told::Done};
 use crate::{failure::Failure, output, table::Table};
 
 /// So many in one transaction.
@@ -60,7 +60,7 @@ pub(super) async fn run(
     match command {
         DlqCommand::List(args) => list(&args, &database).await,
         DlqCommand::Show(args) => {
-            let letter = look_for(&args.id, &database).await?;
+            let letter = get(&args.id, &database).await?;
             if args.json {
                 output::json(&describe(&letter))?;
                 return Ok(0);
@@ -71,14 +71,14 @@ pub(super) async fn run(
         DlqCommand::Replay(choice) => {
             let done = each(&choice, &database, Act::Replay).await?;
             send(settings, &database, broker).await?;
-            tell(&choice, done, "replayed")
+            done.tell("replayed", choice.json)
         }
         DlqCommand::Discard(args) => {
             if args.choice.all && !args.force {
                 ask(&args.choice.search, &database).await?;
             }
             let done = each(&args.choice, &database, Act::Discard).await?;
-            tell(&args.choice, done, "discarded")
+            done.tell("discarded", args.choice.json)
         }
     }
 }
@@ -158,16 +158,22 @@ async fn page_at(
 }
 
 /// One by its number, or by the id that it had at the broker.
-async fn look_for(id: &str, database: &Database) -> Result<DeadLetter, Failure> {
+async fn look_for(id: &str, database: &Database) -> Result<Option<DeadLetter>, Failure> {
     let reader = database.reader();
     let by_number = match id.parse::<i64>() {
         Ok(number) => find(reader, number).await?,
         Err(_) => None,
     };
     match by_number {
-        Some(letter) => Ok(letter),
-        None => find_by_source(reader, id).await?.ok_or_else(|| missing(id)),
+        Some(letter) => Ok(Some(letter)),
+        None => Ok(find_by_source(reader, id).await?),
     }
+}
+
+/// The same, where there must be one.
+async fn get(id: &str, database: &Database) -> Result<DeadLetter, Failure> {
+    let letter = look_for(id, database).await?;
+    letter.ok_or_else(|| Failure::failed(missing(id)))
 }
 
 fn show(letter: &DeadLetter) -> Result<u8, Failure> {
@@ -234,7 +240,7 @@ fn when(letter: &DeadLetter) -> String {
 }
 
 async fn change(args: &EditArgs, database: &Database) -> Result<u8, Failure> {
-    let letter = look_for(&args.id, database).await?;
+    let letter = get(&args.id, database).await?;
     let mut message = Vec::new();
     match &args.file {
         Some(path) => {
@@ -264,27 +270,21 @@ async fn change(args: &EditArgs, database: &Database) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What was done, and the ids of which there are none.
-struct Done {
-    done: u64,
-    gone: Vec<String>,
-}
-
 async fn each(choice: &ChoiceArgs, database: &Database, act: Act) -> Result<Done, Failure> {
-    let (mut done, mut gone) = (0, Vec::new());
+    let mut told = Done::default();
     if choice.all {
         let filter = filter(&choice.search, Vec::new());
         loop {
             let some = act_on_matching(database, act, &filter, BY, BATCH).await?;
             if some.is_empty() {
-                return Ok(Done { done, gone });
+                return Ok(told);
             }
-            done += u64::try_from(some.len()).unwrap_or(0);
+            told.done += u64::try_from(some.len()).unwrap_or(0);
         }
     }
     for id in &choice.ids {
-        let Ok(letter) = look_for(id, database).await else {
-            gone.push(id.clone());
+        let Some(letter) = look_for(id, database).await? else {
+            told.gone.push(id.clone());
             continue;
         };
         let transaction = database.begin().await?;
@@ -294,12 +294,17 @@ async fn each(choice: &ChoiceArgs, database: &Database, act: Act) -> Result<Done
         };
         lovage_database::commit(transaction).await?;
         if ours {
-            done += 1;
+            told.done += 1;
         } else {
-            gone.push(id.clone());
+            // As it is by now: somebody else may have decided since it was read.
+            let now = find(database.writer(), letter.id).await?;
+            match now {
+                Some(letter) => told.before.push((id.clone(), letter.fate.as_str())),
+                None => told.gone.push(id.clone()),
+            }
         }
     }
-    Ok(Done { done, gone })
+    Ok(told)
 }
 
 /// Sends what was replayed, unless a keeper does.
@@ -313,27 +318,6 @@ async fn send(
     let parts = outbox::Parts::new(database.clone(), broker, composer, holder);
     outbox::relay_now(&parts).await?;
     Ok(())
-}
-
-fn tell(choice: &ChoiceArgs, told: Done, past: &str) -> Result<u8, Failure> {
-    let Done { done, gone } = told;
-    if choice.json {
-        output::json(&json!({past: done, "missing": gone}))?;
-    } else {
-        output::line(format_args!(
-            "{past} {}",
-            output::count(done, "dead letter")
-        ))?;
-    }
-    match gone.as_slice() {
-        [] => Ok(0),
-        _ if choice.json => Err(Failure::failed("").told()),
-        [one] => Err(missing(one)),
-        several => Err(Failure::failed(format!(
-            "there are no dead letters {} that wait",
-            output::one_line(&several.join(", "))
-        ))),
-    }
 }
 
 async fn ask(search: &SearchArgs, database: &Database) -> Result<(), Failure> {
