@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit::Audit,
-    auth::{Accounts, Secrets},
+    auth::{Accounts, Post, Secrets},
     fleet::Fleet,
     heads::Heads,
     idempotency::Idempotency,
     live::Live,
     metrics::Metrics,
+    operating::Operations,
     sending::{
         registered::{BadSchema, Registered},
         sender::Sender,
@@ -52,6 +53,7 @@ pub struct App {
     idempotency: Idempotency,
     settings: Arc<Settings>,
     metrics: Metrics,
+    operations: Operations,
     stopping: CancellationToken,
 }
 
@@ -60,9 +62,6 @@ impl fmt::Debug for App {
         f.debug_struct("App").finish_non_exhaustive()
     }
 }
-
-/// The longest that a request may wait for a result.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl App {
     /// Puts the parts together.
@@ -85,12 +84,17 @@ impl App {
             fleet: Fleet::new(Control::new(Arc::clone(&broker)), broker),
             heads: Heads::default(),
             live: Live::new(),
-            accounts: Accounts::new(database.clone(), secrets.signing(&settings.http)),
+            accounts: Accounts::new(
+                database.clone(),
+                secrets.signing(&settings.http),
+                Post::new(&settings),
+            ),
             audit: Audit::new(database.clone()),
             idempotency: Idempotency::new(database.clone()),
             database,
             settings,
             metrics: Metrics::new(),
+            operations: Operations::default(),
             stopping: CancellationToken::new(),
         })
     }
@@ -112,6 +116,12 @@ impl App {
             }
         }
         self.accounts.note_used_keys().await;
+    }
+
+    /// For how long a request waits that asks for so many seconds.
+    pub(crate) fn patience(&self, seconds: f64) -> Duration {
+        let asked = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        asked.min(self.settings.http.max_wait)
     }
 
     pub(crate) fn sender(&self) -> &Sender {
@@ -161,6 +171,10 @@ impl App {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(crate) fn operations(&self) -> &Operations {
+        &self.operations
     }
 
     /// Cancelled when the API is to stop: what waits for a result stops waiting, streams end.

@@ -17,7 +17,9 @@
 //! | `sending` | from what a client asks for to messages |
 //! | `fleet` | which workers there are and what they know, as they say |
 //! | `heads` | for how long the next message of a queue has been next |
+//! | `backlog` | what a listener missed |
 //! | `live` | what happens to tasks, as it happens |
+//! | `operating` | doing what was begun to all tasks that match |
 //! | `document` | the OpenAPI document |
 //! | `metrics` | what Prometheus reads |
 //! | `plain` | values of messages as plain JSON |
@@ -25,6 +27,7 @@
 mod app;
 mod audit;
 pub mod auth;
+mod backlog;
 mod document;
 mod edge;
 mod fleet;
@@ -32,6 +35,7 @@ mod heads;
 mod idempotency;
 mod live;
 mod metrics;
+mod operating;
 mod plain;
 pub mod problem;
 mod routes;

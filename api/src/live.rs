@@ -1,8 +1,8 @@
 //! What happens to tasks, as it happens: the events of all workers, numbered and kept for a while.
 //!
 //! Whoever lost the connection comes back with the number of the last event it has seen and is told what it missed, as far as
-//! that is still kept; else it is told that there is a gap. Numbers are this process's own: they begin with a mark that is
-//! new at each start.
+//! that is still kept. Numbers are this process's own: they begin with a mark that is new at each start, and end with the time,
+//! by which every process can look up what was recorded since (`backlog`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -31,6 +31,9 @@ const WAITING: usize = 4_096;
 /// Of so many tasks it is remembered what they are called and what they belong to.
 const TASKS: usize = 50_000;
 
+/// The kind of what tells that events are missing.
+pub(crate) const GAP: &str = "gap";
+
 /// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Happening {
@@ -54,7 +57,6 @@ pub(crate) struct Happening {
 
 /// Keeps what happens, and tells it.
 pub(crate) struct Live {
-    mark: String,
     state: Mutex<State>,
     tell: Sender<Arc<Happening>>,
     /// Whether events are heard at this moment.
@@ -63,6 +65,10 @@ pub(crate) struct Live {
 
 #[derive(Default)]
 struct State {
+    /// New whenever hearing begins: what was numbered under another was heard by somebody else, or before a pause.
+    mark: String,
+    /// Since when everything is heard.
+    since: Option<DateTime<Utc>>,
     number: u64,
     kept: VecDeque<Arc<Happening>>,
     tasks: HashMap<String, Known>,
@@ -75,12 +81,28 @@ struct Known {
     root_id: Option<String>,
 }
 
+/// What a listener missed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Missed {
+    /// It comes for the first time.
+    Nothing,
+    /// All of it is kept here.
+    Kept(Vec<Arc<Happening>>),
+    /// It is not, so it is to be looked up what was recorded since then.
+    Recorded {
+        /// When the last happened that the listener has heard.
+        since: DateTime<Utc>,
+        /// What of it is kept here.
+        kept: Vec<Arc<Happening>>,
+    },
+    /// Nobody can tell.
+    Unknown,
+}
+
 /// What a listener begins with.
 pub(crate) struct Beginning {
     /// What it missed.
-    pub(crate) missed: Vec<Arc<Happening>>,
-    /// Something that it missed is no longer kept.
-    pub(crate) gap: bool,
+    pub(crate) missed: Missed,
     /// What happens from now on.
     pub(crate) next: Receiver<Arc<Happening>>,
 }
@@ -94,7 +116,6 @@ impl fmt::Debug for Live {
 impl Live {
     pub(crate) fn new() -> Self {
         Self {
-            mark: random(6),
             state: Mutex::default(),
             tell: broadcast::channel(WAITING).0,
             hears: watch::Sender::new(false),
@@ -112,7 +133,7 @@ impl Live {
             let heard = receive(&*broker, "task.#", Lamport::default()).await;
             match heard {
                 Ok(mut events) => {
-                    self.hears.send_replace(true);
+                    self.begin_to_hear();
                     if let Err(error) = control.ask("enable_events").tell().await {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
@@ -150,6 +171,27 @@ impl Live {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), heard).await;
     }
 
+    /// Everything is heard from now on, under a new mark. Whoever listens already is told that something is missing.
+    fn begin_to_hear(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard_before = state.since.is_some();
+        state.mark = random(6);
+        state.since = Some(Utc::now());
+        state.number = 0;
+        state.kept.clear();
+        if heard_before {
+            let _ = self.tell.send(Arc::new(Happening::gap()));
+        }
+        drop(state);
+        self.hears.send_replace(true);
+    }
+
+    /// Since when everything is heard.
+    pub(crate) fn since(&self) -> Option<DateTime<Utc>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.since
+    }
+
     /// Takes in an event.
     pub(crate) fn take(&self, event: &Event) {
         let Some(kind) = event.kind.strip_prefix("task-") else {
@@ -161,14 +203,15 @@ impl Live {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let known = state.note(&task_id, event);
         state.number += 1;
+        let at = moment(event.timestamp);
         let happening = Arc::new(Happening {
-            id: format!("{}-{}", self.mark, state.number),
+            id: Place::write(&state.mark, state.number, at),
             kind: kind.to_owned(),
             task_id,
             task: known.task,
             root_id: known.root_id,
             worker: event.hostname.clone(),
-            at: moment(event.timestamp),
+            at,
             fields: plain::json(&Carried::Map(event.fields.clone())),
         });
         state.kept.push_back(Arc::clone(&happening));
@@ -183,36 +226,12 @@ impl Live {
     pub(crate) fn begin(&self, last: Option<&str>) -> Beginning {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let next = self.tell.subscribe();
-        let Some(last) = last else {
-            return Beginning {
-                missed: Vec::new(),
-                gap: false,
-                next,
-            };
+        let missed = match last.map(Place::read) {
+            None => Missed::Nothing,
+            Some(None) => Missed::Unknown,
+            Some(Some(place)) => state.missed(&place),
         };
-        let number = last
-            .strip_prefix(&self.mark)
-            .and_then(|rest| rest.strip_prefix('-'))
-            .and_then(|number| number.parse::<u64>().ok());
-        let kept = u64::try_from(state.kept.len()).unwrap_or(u64::MAX);
-        match number.and_then(|number| state.number.checked_sub(number)) {
-            // The events behind it: all of them are kept, or some are not.
-            Some(behind) => Beginning {
-                missed: state
-                    .kept
-                    .iter()
-                    .skip(usize::try_from(kept.saturating_sub(behind)).unwrap_or(usize::MAX))
-                    .cloned()
-                    .collect(),
-                gap: behind > kept,
-                next,
-            },
-            None => Beginning {
-                missed: Vec::new(),
-                gap: true,
-                next,
-            },
-        }
+        Beginning { missed, next }
     }
 
     /// What a task is called, when an event has told it.
@@ -227,7 +246,67 @@ impl Live {
     }
 }
 
+/// Where a listener is: the mark and number of the last event, and when that happened, which is the same to every process.
+struct Place {
+    mark: String,
+    number: u64,
+    at: DateTime<Utc>,
+}
+
+impl Place {
+    fn write(mark: &str, number: u64, at: DateTime<Utc>) -> String {
+        format!("{mark}-{number}-{}", at.timestamp_micros())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (rest, at) = text.rsplit_once('-')?;
+        let (mark, number) = rest.rsplit_once('-')?;
+        Some(Self {
+            mark: mark.to_owned(),
+            number: number.parse().ok()?,
+            at: DateTime::from_timestamp_micros(at.parse().ok()?)?,
+        })
+    }
+}
+
+/// The id of an event that was heard by another process, or before this one began.
+pub(crate) fn recorded_id(at: DateTime<Utc>) -> String {
+    Place::write("recorded", 0, at)
+}
+
+impl Happening {
+    /// Some events are missing here.
+    fn gap() -> Self {
+        Self {
+            id: String::new(),
+            kind: GAP.to_owned(),
+            task_id: String::new(),
+            task: None,
+            root_id: None,
+            worker: String::new(),
+            at: Utc::now(),
+            fields: Value::Null,
+        }
+    }
+}
+
 impl State {
+    /// What happened behind a place.
+    fn missed(&self, place: &Place) -> Missed {
+        let kept = u64::try_from(self.kept.len()).unwrap_or(u64::MAX);
+        let behind = self.number.checked_sub(place.number);
+        match behind.filter(|behind| place.mark == self.mark && *behind <= kept) {
+            Some(behind) => {
+                let first = usize::try_from(kept - behind).unwrap_or(usize::MAX);
+                Missed::Kept(self.kept.iter().skip(first).cloned().collect())
+            }
+            None => Missed::Recorded {
+                since: place.at,
+                kept: self.kept.iter().cloned().collect(),
+            },
+        }
+    }
+
     /// Remembers what an event says of its task, and tells all that is known of it.
     fn note(&mut self, id: &str, event: &Event) -> Known {
         let is_new = !self.tasks.contains_key(id);
@@ -279,38 +358,60 @@ mod tests {
         }
     }
 
-    fn kinds(beginning: &Beginning) -> Vec<&str> {
-        let missed = beginning.missed.iter();
-        missed.map(|one| one.kind.as_str()).collect()
+    fn kinds(missed: &Missed) -> Vec<&str> {
+        let Missed::Kept(missed) = missed else {
+            panic!("{missed:?}");
+        };
+        missed.iter().map(|one| one.kind.as_str()).collect()
+    }
+
+    fn hearing() -> Live {
+        let live = Live::new();
+        live.begin_to_hear();
+        live
     }
 
     #[test]
     fn whoever_comes_back_is_told_what_it_missed() {
-        let live = Live::new();
+        let live = hearing();
         let received = [("uuid", "1"), ("name", "a"), ("root_id", "r")];
         live.take(&event("task-received", &received));
         live.take(&event("worker-heartbeat", &[]));
         live.take(&event("task-started", &[("uuid", "1")]));
         let first = live.state.lock().unwrap().kept[0].id.clone();
-        let back = live.begin(Some(&first));
-        assert_eq!((kinds(&back), back.gap), (vec!["started"], false));
+        let back = live.begin(Some(&first)).missed;
+        assert_eq!(kinds(&back), ["started"]);
         // What later events do not say is known from earlier ones.
-        assert_eq!(back.missed[0].task.as_deref(), Some("a"));
-        assert_eq!(back.missed[0].root_id.as_deref(), Some("r"));
-        let anew = live.begin(None);
-        assert_eq!((kinds(&anew), anew.gap), (vec![], false));
-        assert!(live.begin(Some("other-7")).gap, "it is another process's");
+        let Missed::Kept(back) = back else {
+            unreachable!()
+        };
+        assert_eq!(back[0].task.as_deref(), Some("a"));
+        assert_eq!(back[0].root_id.as_deref(), Some("r"));
+        assert_eq!(live.begin(None).missed, Missed::Nothing);
+        assert_eq!(live.begin(Some("made-up")).missed, Missed::Unknown);
     }
 
     #[test]
-    fn what_is_no_longer_kept_is_told_as_a_gap() {
-        let live = Live::new();
+    fn what_is_not_kept_here_is_to_be_looked_up_by_its_time() {
+        let live = hearing();
         live.take(&event("task-sent", &[("uuid", "first")]));
         let first = live.state.lock().unwrap().kept[0].id.clone();
         for _ in 0..=KEPT {
             live.take(&event("task-started", &[("uuid", "1")]));
         }
-        let back = live.begin(Some(&first));
-        assert_eq!((back.missed.len(), back.gap), (KEPT, true));
+        let check = |live: &Live, last: &str, expected: usize| {
+            let Missed::Recorded { since, kept } = live.begin(Some(last)).missed else {
+                panic!("it cannot be kept");
+            };
+            assert_eq!((since, kept.len()), (moment(1.5), expected));
+        };
+        check(&live, &first, KEPT);
+        // Another process's, and of this one before it lost the broker.
+        let other = hearing();
+        check(&other, &first, 0);
+        let mut listener = live.begin(None).next;
+        live.begin_to_hear();
+        check(&live, &first, 0);
+        assert_eq!(listener.try_recv().unwrap().kind, GAP);
     }
 }

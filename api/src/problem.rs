@@ -63,6 +63,8 @@ codes! {
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "No such method here";
     /// It was changed meanwhile, or stands in a state in which this cannot be done.
     Conflict = "conflict", CONFLICT, "It stands otherwise";
+    /// What is recorded of a task is not enough to run it once more.
+    Incomplete = "incomplete", CONFLICT, "Too little is known to do it again";
     /// A unique task of the same arguments waits or runs.
     DuplicateTask = "duplicate-task", CONFLICT, "The task waits or runs already";
     /// A request with the same Idempotency-Key is still being answered.

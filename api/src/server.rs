@@ -16,7 +16,7 @@ use crate::{
     app::App,
     document::{self as openapi, pages, paths::Paths},
     edge::{Edge, REQUEST_ID},
-    routes,
+    operating, routes,
     sending::registered::{BadSchema, Registered},
 };
 
@@ -101,13 +101,15 @@ impl Server {
             stopping.cancel();
         };
         let listening = tokio::spawn(Arc::clone(&self.app).listen());
+        let operating = tokio::spawn(operating::operate(Arc::clone(&self.app)));
         let served = PoemServer::new_with_acceptor(acceptor)
             .name("lovage api")
             .run_with_graceful_shutdown(endpoint, stopped, Some(drain))
             .await;
         self.app.stopping().cancel();
-        // It ends at that; a panic in it has been told of.
+        // They end at that; a panic in one has been told of.
         let _ = listening.await;
+        let _ = operating.await;
         served.map_err(ServerError::Ended)
     }
 }
@@ -133,6 +135,7 @@ fn endpoint(app: &Arc<App>) -> BoxEndpoint<'static> {
     let routes = Route::new()
         .at("/docs", routes::pages::page(swagger))
         .at("/docs/redoc", routes::pages::page(redoc))
+        .at("/password", routes::pages::password())
         .at("/openapi.json", routes::pages::json(text))
         .nest("/", service);
     let edged = routes.with(Edge {

@@ -19,8 +19,8 @@ def arguments():
     parser.add_argument("--markdown", metavar="FILE", help="also write the tables to a Markdown file")
     parser.add_argument("--no-judge", action="store_true", help="exit with 0 even when a requirement is missed")
     parser.add_argument("--tcp", action="store_true", help="Celery and Lovage over the loopback port instead of the socket")
-    parser.add_argument("--only", metavar="PARTS", default="redis,celery,rusty,lovage,publish,scaling,events,journal,outbox",
-                        help="comma separated: redis, celery, rusty, lovage, publish, scaling, events, journal, outbox (default: all)")
+    parser.add_argument("--only", metavar="PARTS", default="redis,celery,rusty,lovage,publish,scaling,events,journal,outbox,api",
+                        help="comma separated: redis, celery, rusty, lovage, publish, scaling, events, journal, outbox, api (default: all)")
     parser.add_argument("--tasks", type=int, metavar="N", help="messages of one drain by the Rust workers")
     return parser.parse_args()
 
@@ -129,6 +129,7 @@ def main():
             url = redis.tcp_url if args.tcp else redis.socket_url
             os.environ.update(CELERY_BROKER_URL=url, CELERY_RESULT_BACKEND=url)
             from celery_app import app
+            import api
             import events
             import journal
             import outbox
@@ -150,6 +151,8 @@ def main():
                 figures["journal"] = journal.measure(redis, folder, url, sizes, client, message, args.quick)
             if "outbox" in parts:
                 figures["outbox"] = outbox.measure(folder, url, client, args.quick)
+            if "api" in parts:
+                figures["api"] = api.measure(redis, folder, url, client, args.quick)
             if "publish" in parts:
                 figures["publish"] = publish(redis, client, app, url, sizes)
         finally:

@@ -20,6 +20,10 @@ REQUIRED = [
     ("tasks a second into PostgreSQL, beside a worker", "kept_postgres", "at least", 8_000, "a second"),
     ("messages a second out of PostgreSQL's outbox", "outbox", "at least", 10_000, "a second"),
     ("a keeper's memory (RSS) under load", "keeper_rss", "at most", 96, "MiB"),
+    ("HTTP: single sends, beside a worker", "http_singles", "at least", 3_960, "a second"),
+    ("HTTP: single sends, p99", "http_p99_ms", "under", 20, "ms"),
+    ("HTTP: tasks in batches of 100", "http_batches", "at least", 30_000, "a second"),
+    ("HTTP: clients that listen to events", "http_streams", "at least", 2_000, "streams"),
 ]
 
 
@@ -56,6 +60,11 @@ def ratios(figures):
         out["keeper_rss"] = max(kept["rss_after_mib"] for kept in journal.values())
     if "outbox" in figures:
         out["outbox"] = figures["outbox"]["messages_per_second"]
+    api = figures.get("api")
+    if api:
+        # The rate is given: what is missing of it was answered late.
+        out["http_singles"], out["http_p99_ms"] = api["singles"]["per_second"], api["singles"]["p99_ms"]
+        out["http_batches"], out["http_streams"] = api["batches"]["per_second"], api["streams"]["streams"]
     if journal and celery:
         slowest = min(kept["drain"]["tasks_per_second"] for kept in journal.values())
         out["journal_ratio"] = slowest / celery["drain"]["tasks_per_second"]
@@ -163,6 +172,18 @@ def outbox_table(figures):
               number(sent["messages_per_second"]), number(sent["keeper_cpu_us"], 1), number(sent["rss_mib"])]]]
 
 
+def api_table(figures):
+    api = figures.get("api")
+    if not api:
+        return []
+    return [[["HTTP API, beside one worker", "a second", "p50 ms", "p99 ms", "API CPU, µs/task"],
+             ["one task a request", number(api["singles"]["per_second"]), number(api["singles"]["p50_ms"], 2),
+              number(api["singles"]["p99_ms"], 2), number(api["singles"]["api_cpu_us"], 1)],
+             ["a hundred tasks a request", number(api["batches"]["per_second"]), "–", "–", number(api["batches"]["api_cpu_us"], 1)],
+             [f"{number(api['streams']['streams'])} streams hear of a task", "–", number(api["streams"]["told_p50_ms"], 2),
+              number(api["streams"]["told_last_ms"], 2) + " (last)", "–"]]]
+
+
 def scaling_tables(figures):
     scaling = figures.get("scaling")
     if not scaling:
@@ -211,7 +232,8 @@ def sections(figures, table):
     parts = [table(rows(figures))]
     if publish_rows(figures):
         parts.append(table(publish_rows(figures)))
-    parts += [table(rows) for rows in events_table(figures) + scaling_tables(figures) + journal_table(figures) + outbox_table(figures)]
+    parts += [table(rows) for rows in events_table(figures) + scaling_tables(figures) + journal_table(figures) + outbox_table(figures)
+              + api_table(figures)]
     if len(verdict) > 1:
         parts.append(table(verdict))
     return parts

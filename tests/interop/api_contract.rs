@@ -13,18 +13,28 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
                       response_schema_conformance,response_headers_conformance,unsupported_method,\
                       allow_header_conformance,ignored_auth,use_after_free";
 
+/// How much is tried: a minute's worth, or, for `scripts/full contract`, so many examples of each operation.
+fn effort() -> [String; 4] {
+    let words = |words: [&str; 4]| words.map(str::to_owned);
+    match std::env::var("LOVAGE_TEST_CONTRACT") {
+        Ok(examples) => words(["--max-examples", &examples, "--workers", "2"]),
+        Err(_) => words(["--max-examples", "15", "--max-time", "50"]),
+    }
+}
+
 #[test]
 fn whatever_comes_is_answered_as_documented() {
     let redis = RedisServer::start();
-    // Logins that fail are what comes mostly.
-    let api = ApiServer::on(&redis);
+    // Nobody is there to be waited for.
+    let api = ApiServer::with(&redis, &[("LOVAGE_API_MAX_WAIT", "100ms")]);
     let caller = api.admin();
     let mut command = Command::new(place::python());
     command
         .args(["-m", "schemathesis.cli", "run"])
         .arg(format!("http://127.0.0.1:{}/openapi.json", api.port()))
         .args(["--phases", "examples,coverage,fuzzing,stateful"])
-        .args(["--seed", "7", "--max-examples", "15", "--workers", "1"])
+        .args(["--seed", "7"])
+        .args(effort())
         .args(["--checks", CHECKS, "--continue-on-failure"])
         .args(["--suppress-health-check", "all", "--warnings", "off"])
         .args(["--request-timeout", "40"])

@@ -28,6 +28,7 @@ macro_rules! in_fleet {
 use in_fleet;
 
 mod api_contract;
+mod api_mail;
 mod beat;
 mod calls;
 mod canvas;

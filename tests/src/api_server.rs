@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::child::Child;
 use crate::http::{self, Answer};
+use crate::keeper::KeeperProcess;
 use crate::lovage_worker::{command_with, lovage_with};
 use crate::redis_server::RedisServer;
 
@@ -119,6 +120,21 @@ impl ApiServer {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect()
+    }
+
+    /// A keeper of its database.
+    pub fn keeper(&self) -> KeeperProcess {
+        KeeperProcess::start(self.variable("CELERY_BROKER_URL"), self.database())
+    }
+
+    /// The URL of its database.
+    pub fn database(&self) -> &str {
+        self.variable("DATABASE_URL")
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        let found = self.variables.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
     }
 
     /// The process, for its log and for signals.

@@ -23,7 +23,8 @@ use lovage_database::{
 use uuid::Uuid;
 
 use super::{
-    AccessTokens, Identity, Key, Permission, Reach, Role, Seal, secret_text, throttle::Throttle,
+    AccessTokens, Identity, Key, Permission, Post, Reach, Role, Seal, secret_text,
+    throttle::Throttle,
 };
 use crate::problem::{Code, Problem};
 
@@ -54,6 +55,7 @@ pub(crate) struct Signing {
 pub(crate) struct Accounts {
     pub(super) database: Database,
     pub(super) signing: Signing,
+    pub(super) post: Post,
     pub(super) by_address: Throttle,
     pub(super) by_email: Throttle,
     people: Memory<(Uuid, Uuid), Person>,
@@ -75,10 +77,11 @@ impl fmt::Debug for Accounts {
 }
 
 impl Accounts {
-    pub(crate) fn new(database: Database, signing: Signing) -> Self {
+    pub(crate) fn new(database: Database, signing: Signing, post: Post) -> Self {
         Self {
             database,
             signing,
+            post,
             // A person mistypes; a program that guesses gets nowhere.
             by_address: Throttle::new(20, Duration::from_secs(3)),
             by_email: Throttle::new(10, Duration::from_secs(10)),
@@ -170,38 +173,54 @@ impl Accounts {
         session: Option<Uuid>,
         key: Option<Uuid>,
     ) -> Result<Option<Identity>, Problem> {
+        if let Some(session) = session {
+            let goes_on = session::goes_on(self.database.reader(), session).await;
+            if !goes_on.map_err(away)? {
+                return Ok(None);
+            }
+        } else if key.is_none() {
+            return Ok(None);
+        }
+        let who = self.who_began(user, key).await?;
+        Ok(who.map(|who| Identity { session, ..who }))
+    }
+
+    /// Who began something that goes on without them: the user, or the key with its owner's role, if they are still good.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub(crate) async fn who_began(
+        &self,
+        user: Uuid,
+        key: Option<Uuid>,
+    ) -> Result<Option<Identity>, Problem> {
         let reader = self.database.reader();
-        let Some(account) = account::by_id(reader, user).await.map_err(away)? else {
+        let account = account::by_id(reader, user).await.map_err(away)?;
+        let Some(account) = account.filter(|account| account.enabled) else {
             return Ok(None);
         };
         let key = match key {
             None => None,
-            Some(id) => {
-                let good = api_key::by_id(reader, id)
-                    .await
-                    .map_err(away)?
-                    .filter(|key| {
-                        key.revoked_at.is_none() && key.expires_at.is_none_or(|at| at > Utc::now())
-                    });
-                let Some(key) = good else { return Ok(None) };
-                Some(key_of(&key)?)
-            }
+            Some(id) => match self.good_key(id).await? {
+                None => return Ok(None),
+                good => good,
+            },
         };
-        if let Some(session) = session
-            && !session::goes_on(reader, session).await.map_err(away)?
-        {
-            return Ok(None);
-        }
-        if !account.enabled || (session.is_none() && key.is_none()) {
-            return Ok(None);
-        }
         Ok(Some(Identity {
             user: account.id,
             role: role(&account)?,
             email: account.email,
-            session,
+            session: None,
             key,
         }))
+    }
+
+    async fn good_key(&self, id: Uuid) -> Result<Option<Key>, Problem> {
+        let found = api_key::by_id(self.database.reader(), id).await;
+        let good = found.map_err(away)?.filter(|key| {
+            key.revoked_at.is_none() && key.expires_at.is_none_or(|at| at > Utc::now())
+        });
+        good.as_ref().map(key_of).transpose()
     }
 
     async fn look_up(&self, prefix: &str) -> Result<Option<(ApiKey, Account)>, Problem> {

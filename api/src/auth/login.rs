@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use lovage_database::store::{
-    account::{self, Account, AccountChange},
-    audit::{self, Deed},
-    one_time::{self, NewOneTime},
-    session::{self, NewToken, Use},
+use lovage_database::{
+    ConnectionTrait,
+    store::{
+        account::{self, Account, AccountChange},
+        audit::{self, Deed},
+        one_time::{self, NewOneTime},
+        session::{self, NewToken, Use},
+    },
 };
 use uuid::Uuid;
 
@@ -22,7 +25,7 @@ const WRONG_BEFORE_LOCK: i32 = 10;
 /// How long the first lock holds; the next ones, if wrong passwords go on, as long again.
 const LOCK: Duration = Duration::from_secs(15 * 60);
 /// How long the link of a forgotten password is good.
-const RESET_LIFE: Duration = Duration::from_secs(30 * 60);
+pub(super) const RESET_LIFE: Duration = Duration::from_secs(30 * 60);
 /// What single-use tokens of forgotten passwords are for.
 const RESET: &str = "password-reset";
 
@@ -225,36 +228,37 @@ impl Accounts {
         if !password::verify(old, hash).await? {
             return Err(Problem::new(Code::Forbidden, "the old password is another"));
         }
-        self.set_password(&account, new, false).await?;
-        self.note(&account, "auth.change", origin).await
-    }
-
-    /// Sets a password and ends every session.
-    pub(crate) async fn set_password(
-        &self,
-        account: &Account,
-        new: String,
-        must_change: bool,
-    ) -> Result<(), Problem> {
         let hash = password::hash(new).await?;
-        let change = AccountChange {
-            password: Some((hash, must_change)),
-            ..AccountChange::default()
-        };
         let transaction = self.database.begin().await.map_err(away)?;
-        let now = Utc::now();
-        account::change(&transaction, account.id, None, change, now)
-            .await
-            .map_err(away)?;
-        session::end_all(&transaction, account.id, now)
-            .await
-            .map_err(away)?;
-        one_time::withdraw(&transaction, RESET, account.id, now)
-            .await
-            .map_err(away)?;
+        self.set_password(&transaction, &account, hash).await?;
+        note(&transaction, &account, "auth.change", origin).await?;
         lovage_database::commit(transaction).await.map_err(away)?;
         self.forget();
         Ok(())
+    }
+
+    /// Sets a password, ends every session, and tells whose it is.
+    async fn set_password(
+        &self,
+        transaction: &impl ConnectionTrait,
+        account: &Account,
+        hash: String,
+    ) -> Result<(), Problem> {
+        let change = AccountChange {
+            password: Some((hash, false)),
+            ..AccountChange::default()
+        };
+        let now = Utc::now();
+        account::change(transaction, account.id, None, change, now)
+            .await
+            .map_err(away)?;
+        session::end_all(transaction, account.id, now)
+            .await
+            .map_err(away)?;
+        one_time::withdraw(transaction, RESET, account.id, now)
+            .await
+            .map_err(away)?;
+        self.post.password_changed(transaction, account, now).await
     }
 
     /// Counts that somebody says to have forgotten the password.
@@ -265,25 +269,21 @@ impl Accounts {
         self.throttle(&email.to_lowercase(), origin)
     }
 
-    /// Makes a link for somebody who has forgotten the password; `None` when there is nobody of this address. The caller
+    /// Posts a link to somebody who has forgotten the password; nothing when there is nobody of this address. The caller
     /// answers the same in both cases, and has asked [`Accounts::allow_forgot`].
     ///
     /// # Errors
     /// When the database does not answer.
-    pub(crate) async fn forgot(
-        &self,
-        email: &str,
-        origin: &Origin,
-    ) -> Result<Option<(Account, String)>, Problem> {
+    pub(crate) async fn forgot(&self, email: &str, origin: &Origin) -> Result<(), Problem> {
         let known = account::by_email(self.database.reader(), email)
             .await
             .map_err(away)?;
         let Some(account) = known.filter(|account| account.enabled) else {
-            return Ok(None);
+            return Ok(());
         };
-        let db = self.database.writer();
+        let transaction = self.database.begin().await.map_err(away)?;
         let now = Utc::now();
-        one_time::withdraw(db, RESET, account.id, now)
+        one_time::withdraw(&transaction, RESET, account.id, now)
             .await
             .map_err(away)?;
         let text = secret_text::secret();
@@ -294,9 +294,12 @@ impl Accounts {
             detail: None,
             expires_at: now + RESET_LIFE,
         };
-        one_time::issue(db, token, now).await.map_err(away)?;
-        self.note(&account, "auth.forgot", origin).await?;
-        Ok(Some((account, text)))
+        one_time::issue(&transaction, token, now)
+            .await
+            .map_err(away)?;
+        self.post.reset(&transaction, &account, &text).await?;
+        note(&transaction, &account, "auth.forgot", origin).await?;
+        lovage_database::commit(transaction).await.map_err(away)
     }
 
     /// Sets a new password with a link that is good for one use.
@@ -312,37 +315,49 @@ impl Accounts {
         password::judge(&new)?;
         let address = origin.address.as_deref().unwrap_or("unknown");
         self.by_address.allow(address, Instant::now())?;
-        let db = self.database.writer();
+        let new = password::hash(new).await?;
+        // The link is used up by what it is used for, or not at all.
+        let transaction = self.database.begin().await.map_err(away)?;
         let no = || Problem::new(Code::BadCredentials, "the link is not (any more) good");
         let hash = self.signing.one_time.of(token);
-        let taken = one_time::take(db, RESET, &hash, Utc::now())
+        let taken = one_time::take(&transaction, RESET, &hash, Utc::now())
             .await
             .map_err(away)?
             .ok_or_else(no)?;
         let user = taken.user.ok_or_else(no)?;
-        let account = account::by_id(db, user).await.map_err(away)?;
+        let account = account::by_id(&transaction, user).await.map_err(away)?;
         let account = account.filter(|account| account.enabled).ok_or_else(no)?;
-        self.set_password(&account, new, false).await?;
-        self.note(&account, "auth.reset", origin).await
+        self.set_password(&transaction, &account, new).await?;
+        note(&transaction, &account, "auth.reset", origin).await?;
+        lovage_database::commit(transaction).await.map_err(away)?;
+        self.forget();
+        Ok(())
     }
 
-    /// Notes what a user did about the own account.
     async fn note(&self, account: &Account, action: &str, origin: &Origin) -> Result<(), Problem> {
-        let deed = Deed {
-            actor_kind: "user".to_owned(),
-            actor_id: Some(account.id.to_string()),
-            actor_name: Some(account.email.clone()),
-            action: action.to_owned(),
-            target_kind: Some("user".to_owned()),
-            target_id: Some(account.id.to_string()),
-            detail: None,
-            address: origin.address.clone(),
-            request_id: Some(origin.request_id.clone()),
-        };
-        audit::note(self.database.writer(), deed, Utc::now())
-            .await
-            .map_err(away)
+        note(self.database.writer(), account, action, origin).await
     }
+}
+
+/// Notes what a user did about the own account.
+async fn note(
+    database: &impl ConnectionTrait,
+    account: &Account,
+    action: &str,
+    origin: &Origin,
+) -> Result<(), Problem> {
+    let deed = Deed {
+        actor_kind: "user".to_owned(),
+        actor_id: Some(account.id.to_string()),
+        actor_name: Some(account.email.clone()),
+        action: action.to_owned(),
+        target_kind: Some("user".to_owned()),
+        target_id: Some(account.id.to_string()),
+        detail: None,
+        address: origin.address.clone(),
+        request_id: Some(origin.request_id.clone()),
+    };
+    audit::note(database, deed, Utc::now()).await.map_err(away)
 }
 
 fn wrong() -> Problem {

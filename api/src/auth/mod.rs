@@ -11,6 +11,7 @@
 //! | `accounts` | recognising whoever asks |
 //! | `login` | coming in, staying in, going out |
 //! | `users`, `keys` | looking after users and API keys |
+//! | `post` | mails that tell of what happens to an account |
 //! | `ticket` | what a browser opens a stream with |
 //! | `password`, `throttle` | hashing, and how often it may be tried |
 
@@ -22,6 +23,7 @@ mod keys;
 mod login;
 mod password;
 pub mod permission;
+mod post;
 mod secret_text;
 mod signing;
 mod throttle;
@@ -36,6 +38,8 @@ pub use identity::{Identity, Key, Reach};
 pub(crate) use keys::KeyWish;
 pub(crate) use login::{Origin, Tokens};
 pub use permission::{Permission, Role};
+pub use post::Post;
+pub(crate) use post::unposted;
 pub use secret_text::secret as made_up_secret;
 pub(crate) use secret_text::{Seal, digest, random};
 pub use signing::{Secrets, WeakSecrets};

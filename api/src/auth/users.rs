@@ -12,7 +12,7 @@ use lovage_settings::HttpSettings;
 use uuid::Uuid;
 
 use super::{
-    Role,
+    Post, Role,
     accounts::{Accounts, away},
     password, secret_text,
 };
@@ -22,6 +22,7 @@ use crate::problem::{Code, Problem};
 #[derive(Debug, Clone)]
 pub struct Users {
     database: Database,
+    post: Post,
 }
 
 /// The first user of a new database.
@@ -56,9 +57,9 @@ pub(crate) struct UserChange {
 }
 
 impl Users {
-    /// Those of a database.
-    pub fn new(database: Database) -> Self {
-        Self { database }
+    /// Those of a database, who get mails about what happens to their accounts.
+    pub fn new(database: Database, post: Post) -> Self {
+        Self { database, post }
     }
 
     /// Makes the first administrator, if there is no user yet: the one of `LOVAGE_ADMIN_EMAIL` and `LOVAGE_ADMIN_PASSWORD`.
@@ -84,9 +85,10 @@ impl Users {
             None if make_up => (secret_text::random(15), true),
             None => return Ok(FirstAdmin::Nothing),
         };
-        let made = self
-            .create(&email, password.clone(), Role::Admin, false)
-            .await;
+        let new = new_account(&email, password.clone(), Role::Admin, false).await?;
+        // Whoever starts the first one is there, and wants no mail to be welcomed by.
+        let made = account::create(self.database.writer(), new, Utc::now()).await;
+        let made = made.map_err(away)?.ok_or_else(|| taken(&email));
         match made {
             Ok(account) if made_up => Ok(FirstAdmin::WithPassword {
                 email: account.email,
@@ -101,7 +103,7 @@ impl Users {
         }
     }
 
-    /// Makes a user.
+    /// Makes a user, who is told by mail.
     ///
     /// # Errors
     /// When the address is none or somebody's already, the password is none, or the database does not answer.
@@ -112,18 +114,13 @@ impl Users {
         role: Role,
         must_change_password: bool,
     ) -> Result<Account, Problem> {
-        judge_email(email)?;
-        password::judge(&password)?;
-        let new = NewAccount {
-            email: email.to_owned(),
-            password_hash: password::hash(password).await?,
-            role: role.as_str().to_owned(),
-            must_change_password,
-        };
-        let made = account::create(self.database.writer(), new, Utc::now())
-            .await
-            .map_err(away)?;
-        made.ok_or_else(|| Problem::new(Code::Conflict, format!("there is a user {email} already")))
+        let new = new_account(email, password, role, must_change_password).await?;
+        let transaction = self.database.begin().await.map_err(away)?;
+        let made = account::create(&transaction, new, Utc::now()).await;
+        let account = made.map_err(away)?.ok_or_else(|| taken(email))?;
+        self.post.welcome(&transaction, &account).await?;
+        lovage_database::commit(transaction).await.map_err(away)?;
+        Ok(account)
     }
 
     /// A password that was made up.
@@ -231,6 +228,7 @@ impl Users {
                 Some((password::hash(password).await?, true))
             }
         };
+        let has_password = password.is_some();
         let change = AccountChange {
             role: change.role.map(|role| role.as_str().to_owned()),
             enabled: change.enabled,
@@ -250,6 +248,11 @@ impl Users {
         session::end_all(&transaction, account.id, now)
             .await
             .map_err(away)?;
+        if has_password {
+            self.post
+                .password_changed(&transaction, account, now)
+                .await?;
+        }
         lovage_database::commit(transaction).await.map_err(away)?;
         self.by_id(account.id).await
     }
@@ -285,7 +288,7 @@ impl Users {
 impl Accounts {
     /// The users.
     pub(crate) fn users(&self) -> Users {
-        Users::new(self.database.clone())
+        Users::new(self.database.clone(), self.post.clone())
     }
 
     /// Changes a user, and lets nobody be taken for what they were before.
@@ -306,6 +309,26 @@ impl Accounts {
         self.forget();
         deleted
     }
+}
+
+async fn new_account(
+    email: &str,
+    password: String,
+    role: Role,
+    must_change_password: bool,
+) -> Result<NewAccount, Problem> {
+    judge_email(email)?;
+    password::judge(&password)?;
+    Ok(NewAccount {
+        email: email.to_owned(),
+        password_hash: password::hash(password).await?,
+        role: role.as_str().to_owned(),
+        must_change_password,
+    })
+}
+
+fn taken(email: &str) -> Problem {
+    Problem::new(Code::Conflict, format!("there is a user {email} already"))
 }
 
 fn judge_email(email: &str) -> Result<(), Problem> {

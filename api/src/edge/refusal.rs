@@ -51,7 +51,16 @@ fn problem(error: &Error) -> Problem {
         return Problem::invalid(format!("{} in the path: {}", error.name, error.reason));
     }
     if let Some(error) = error.downcast_ref::<ContentTypeError>() {
-        return Problem::new(Code::UnsupportedType, error.to_string());
+        let given = match error {
+            ContentTypeError::NotSupported { content_type } => {
+                format!("the body comes as {content_type}")
+            }
+            ContentTypeError::ExpectContentType => "nothing says what the body is".to_owned(),
+        };
+        let detail = format!(
+            "{given}; send the Content-Type that /openapi.json has for this operation, mostly application/json"
+        );
+        return Problem::new(Code::UnsupportedType, detail);
     }
     if error.is::<ReadBodyError>()
         || error.is::<ParseQueryError>()

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use lovage_settings::Environment;
 use poem::web::Data;
 use poem_openapi::{ApiResponse, OpenApi, payload::Json};
 
@@ -132,7 +131,11 @@ impl AuthApi {
         // In a task of its own: how long the answer takes tells nothing either.
         let (app, email) = (Arc::clone(app.0), forgot.0.email);
         app.accounts().allow_forgot(&email, &origin)?;
-        tokio::spawn(async move { tell_how_to_reset(&app, &email, &origin).await });
+        tokio::spawn(async move {
+            if let Err(problem) = app.accounts().forgot(&email, &origin).await {
+                tracing::error!(%problem, "a new password was asked for, and no mail was written");
+            }
+        });
         Ok(ForgotResponse::Maybe)
     }
 
@@ -150,26 +153,6 @@ impl AuthApi {
         }) = reset;
         app.accounts().reset(&token, new_password, &origin).await?;
         Ok(DoneResponse::Done)
-    }
-}
-
-async fn tell_how_to_reset(app: &App, email: &str, origin: &Origin) {
-    match app.accounts().forgot(email, origin).await {
-        Ok(None) => {}
-        // A link in a log lets everybody in who reads the log; on a developer's machine that is the developer.
-        Ok(Some((account, token))) if app.settings().environment == Environment::Development => {
-            tracing::info!(
-                user = account.email,
-                "to set a new password: POST /api/v1/auth/reset with the token {token}"
-            );
-        }
-        Ok(Some((account, _))) => {
-            tracing::error!(
-                user = account.email,
-                "a new password was asked for, and no mail can be sent: set one with `lovage user password`"
-            );
-        }
-        Err(problem) => tracing::error!(%problem, "a new password was asked for"),
     }
 }
 

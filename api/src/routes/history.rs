@@ -1,9 +1,8 @@
-//! What the keepers have recorded: runs of tasks, one by one, in pages, as trees; and revoking all that match.
+//! What the keepers have recorded: runs of tasks, one by one, in pages, as trees.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use lovage_client::Revocation;
 use lovage_database::store::{
     task_event,
     task_run::{self, Cursor, Filter, TaskRun},
@@ -15,16 +14,13 @@ use poem_openapi::{
     param::{Path, Query},
     payload::Json,
 };
-use serde_json::json;
 
 use crate::{
     app::App,
-    audit::Target,
-    auth::{Caller, Identity, Origin, away, permission::needs},
+    auth::{Caller, Identity, away, permission::needs},
     problem::Problem,
     routes::Part,
-    schema::run::{Progress, RevokeMatching, Run, RunFilter, RunPage, RunWhole},
-    sending::sender,
+    schema::run::{Run, RunFilter, RunPage, RunWhole},
 };
 
 #[derive(Debug)]
@@ -44,17 +40,8 @@ enum ShowResponse {
     Ok(Json<RunWhole>),
 }
 
-#[derive(Debug, ApiResponse)]
-enum ProgressResponse {
-    /// So far.
-    #[oai(status = 200)]
-    Ok(Json<Progress>),
-}
-
 /// So many of a workflow, and of a trail, are shown.
 const MOST: u64 = 1000;
-/// So many are looked at in one request that revokes.
-const STEP: u64 = 500;
 
 #[OpenApi(prefix_path = "/api/v1/task-runs", tag = "Part::Runs")]
 impl HistoryApi {
@@ -147,60 +134,6 @@ impl HistoryApi {
             run: run.into(),
         })))
     }
-
-    /// Revoke all task runs that match
-    ///
-    /// Some hundred in each request: come back with `next` until it is null. What comes meanwhile is not among them.
-    #[oai(
-        path = "/revoke-matching",
-        method = "post",
-        operation_id = "revoke_matching"
-    )]
-    async fn revoke_matching(
-        &self,
-        caller: Caller<needs::RunsControl>,
-        app: Data<&Arc<App>>,
-        origin: Origin,
-        revoke: Json<RevokeMatching>,
-    ) -> Result<ProgressResponse, Problem> {
-        let Json(RevokeMatching {
-            filter,
-            cursor,
-            terminate,
-        }) = revoke;
-        let detail = json!({"terminate": terminate, "continued": cursor.is_some()});
-        let (runs, next) = page(app.0, &filter.into(), cursor.as_deref(), STEP).await?;
-        let looked_at = u64::try_from(runs.len()).unwrap_or(u64::MAX);
-        let revoked: Vec<String> = runs
-            .iter()
-            .filter(|run| !run.state.is_ready() && within_reach(&caller, run))
-            .map(|run| run.task_id.as_str().to_owned())
-            .collect();
-        let mut revocation = Revocation::of_tasks(revoked.iter().map(String::as_str));
-        if terminate {
-            revocation = revocation.terminate(None);
-        }
-        let done = app.sender().client().revoke(&revocation).await;
-        done.map_err(|error| sender::problem(&error))?;
-        let target = Target {
-            kind: "task",
-            id: &format!("{} that matched", revoked.len()),
-        };
-        app.audit()
-            .note(
-                &caller,
-                &origin,
-                "task.revoke-matching",
-                target,
-                Some(detail),
-            )
-            .await?;
-        Ok(ProgressResponse::Ok(Json(Progress {
-            revoked,
-            looked_at,
-            next,
-        })))
-    }
 }
 
 fn usual_page() -> u64 {
@@ -225,7 +158,7 @@ async fn page(
 }
 
 /// What is not known is nobody's whose key is limited.
-fn within_reach(caller: &Identity, run: &TaskRun) -> bool {
+pub(crate) fn within_reach(caller: &Identity, run: &TaskRun) -> bool {
     if !caller.is_limited() {
         return true;
     }

@@ -5,13 +5,17 @@ mod dead_letters;
 mod etag;
 mod health;
 mod history;
+mod mail;
+mod operations;
 pub(crate) mod pages;
 mod queues;
+mod repeating;
 mod runs;
 mod tasks;
 mod users;
 mod workers;
 
+pub(crate) use history::within_reach;
 use poem_openapi::{OpenApiService, Tags};
 
 /// Parts of the API.
@@ -32,6 +36,9 @@ enum Part {
     /// Messages that could not be run.
     #[oai(rename = "dead-letters")]
     DeadLetters,
+    /// Mails, and what became of them.
+    #[oai(rename = "mail")]
+    Mail,
     /// Coming in, staying in, going out.
     #[oai(rename = "auth")]
     Auth,
@@ -49,9 +56,12 @@ type Apis = (
     tasks::TasksApi,
     runs::RunsApi,
     history::HistoryApi,
+    repeating::RepeatingApi,
+    operations::OperationsApi,
     queues::QueuesApi,
     workers::WorkersApi,
     dead_letters::DeadLettersApi,
+    mail::MailApi,
     users::UsersApi,
 );
 
@@ -64,9 +74,12 @@ pub(crate) fn service() -> OpenApiService<Apis, ()> {
             tasks::TasksApi,
             runs::RunsApi,
             history::HistoryApi,
+            repeating::RepeatingApi,
+            operations::OperationsApi,
             queues::QueuesApi,
             workers::WorkersApi,
             dead_letters::DeadLettersApi,
+            mail::MailApi,
             users::UsersApi,
         ),
         "Lovage",

@@ -15,10 +15,10 @@ use crate::{
     audit::Target,
     auth::{Caller, Identity, Origin, permission::needs},
     fleet::Census,
-    problem::Problem,
+    problem::{Code, Problem},
     routes::{Part, health::routed_queues, workers::census},
-    schema::operations::{
-        Peeked, PriorityDepth, Purged, Queue, QueueList, QueuedMessage, Replies, Whom,
+    schema::fleet::{
+        Paused, Peeked, PriorityDepth, Purged, Queue, QueueList, QueuedMessage, Replies,
     },
     sending::sender,
 };
@@ -55,10 +55,10 @@ enum PurgeResponse {
 }
 
 #[derive(Debug, ApiResponse)]
-enum RepliesResponse {
-    /// What the workers replied.
+enum PauseResponse {
+    /// How it stands now.
     #[oai(status = 200)]
-    Ok(Json<Replies>),
+    Ok(Json<Paused>),
 }
 
 #[OpenApi(prefix_path = "/api/v1/queues", tag = "Part::Queues")]
@@ -73,12 +73,14 @@ impl QueuesApi {
         let census = census(app.0).await?;
         let mut names = routed_queues(app.0);
         names.extend(census.consumers.keys().cloned());
+        let paused = app.broker().pauses().paused().await.map_err(broker)?;
+        names.extend(paused.iter().map(|queue| queue.as_str().to_owned()));
         let mut queues = Vec::with_capacity(names.len());
         for name in names {
             if caller.reaches_queue(&name)
                 && let Ok(queue) = QueueName::parse(&name)
             {
-                queues.push(look(app.0, &census, &queue).await?);
+                queues.push(look(app.0, &census, &paused, &queue).await?);
             }
         }
         Ok(ListResponse::Ok(Json(QueueList { queues })))
@@ -95,7 +97,10 @@ impl QueuesApi {
     ) -> Result<ShowResponse, Problem> {
         let queue = named(&caller, &name.0)?;
         let census = census(app.0).await?;
-        Ok(ShowResponse::Ok(Json(look(app.0, &census, &queue).await?)))
+        let paused = app.broker().pauses().paused().await.map_err(broker)?;
+        Ok(ShowResponse::Ok(Json(
+            look(app.0, &census, &paused, &queue).await?,
+        )))
     }
 
     /// Look at the messages that are served next
@@ -141,9 +146,10 @@ impl QueuesApi {
         Ok(PurgeResponse::Ok(Json(Purged { purged })))
     }
 
-    /// Have workers stop consuming a queue
+    /// Have nobody take from a queue
     ///
-    /// Workers of either kind, those that run now; one that starts later consumes it.
+    /// It holds until it is resumed, also for workers that start later and over restarts of the API. Workers of Lovage stop
+    /// within a second. Python's are told to consume it no longer; one of those that starts later knows nothing of it.
     #[oai(path = "/:name/pause", method = "post", operation_id = "pause_queue")]
     async fn pause(
         &self,
@@ -152,12 +158,27 @@ impl QueuesApi {
         origin: Origin,
         /// The queue.
         name: Path<String>,
-        whom: Json<Whom>,
-    ) -> Result<RepliesResponse, Problem> {
-        tell(app.0, &caller, &origin, &name.0, whom.0, false).await
+    ) -> Result<PauseResponse, Problem> {
+        let queue = named(&caller, &name.0)?;
+        app.fleet().forget().await;
+        let census = census(app.0).await?;
+        let ours = app.broker().peers().await.map_err(broker)?;
+        let others = census.consumers.get(queue.as_str()).into_iter().flatten();
+        let others = others.filter(|node| ours.iter().all(|peer| peer.node.as_str() != *node));
+        let others: Vec<String> = others.cloned().collect();
+        // First it is kept: workers of ours follow by themselves.
+        let kept = app.broker().pauses().pause(&queue, &others).await;
+        kept.map_err(broker)?;
+        let replies = tell(app.0, "cancel_consumer", &queue, others).await?;
+        let detail = serde_json::json!({"told": replies.replies.keys().collect::<Vec<_>>()});
+        note(app.0, &caller, &origin, "queue.pause", &name.0, detail).await?;
+        Ok(PauseResponse::Ok(Json(Paused {
+            paused: true,
+            told: replies.replies,
+        })))
     }
 
-    /// Have workers consume a queue
+    /// Have workers take from a queue again
     #[oai(path = "/:name/resume", method = "post", operation_id = "resume_queue")]
     async fn resume(
         &self,
@@ -166,9 +187,19 @@ impl QueuesApi {
         origin: Origin,
         /// The queue.
         name: Path<String>,
-        whom: Json<Whom>,
-    ) -> Result<RepliesResponse, Problem> {
-        tell(app.0, &caller, &origin, &name.0, whom.0, true).await
+    ) -> Result<PauseResponse, Problem> {
+        let queue = named(&caller, &name.0)?;
+        let told = app.broker().pauses().resume(&queue).await.map_err(broker)?;
+        let told = told.ok_or_else(|| {
+            Problem::new(Code::Conflict, format!("the queue {queue} is not paused"))
+        })?;
+        let replies = tell(app.0, "add_consumer", &queue, told).await?;
+        let detail = serde_json::json!({"told": replies.replies.keys().collect::<Vec<_>>()});
+        note(app.0, &caller, &origin, "queue.resume", &name.0, detail).await?;
+        Ok(PauseResponse::Ok(Json(Paused {
+            paused: false,
+            told: replies.replies,
+        })))
     }
 }
 
@@ -176,38 +207,31 @@ fn few() -> u64 {
     10
 }
 
+/// Tells workers of others, who cannot look for themselves.
 async fn tell(
     app: &App,
-    caller: &Identity,
-    origin: &Origin,
-    name: &str,
-    whom: Whom,
-    consume: bool,
-) -> Result<RepliesResponse, Problem> {
-    let queue = named(caller, name)?;
-    let (method, action) = if consume {
-        ("add_consumer", "queue.resume")
+    method: &str,
+    queue: &QueueName,
+    nodes: Vec<String>,
+) -> Result<Replies, Problem> {
+    let replies = if nodes.is_empty() {
+        Vec::new()
     } else {
-        ("cancel_consumer", "queue.pause")
+        let question = app.fleet().control().ask(method).to(nodes);
+        let question = question.argument("queue", queue.as_str());
+        let asked = question.wait(Duration::from_secs(1)).send().await;
+        asked.map_err(broker)?
     };
-    let mut question = app
-        .fleet()
-        .control()
-        .ask(method)
-        .argument("queue", queue.as_str())
-        .wait(Duration::from_secs(1));
-    if let Some(workers) = &whom.workers {
-        question = question.to(workers.clone());
-    }
-    let replies = Replies::of(question.send().await.map_err(broker)?);
     app.fleet().forget().await;
-    let told: Vec<&String> = replies.replies.keys().collect();
-    let detail = serde_json::json!({"workers": told});
-    note(app, caller, origin, action, name, detail).await?;
-    Ok(RepliesResponse::Ok(Json(replies)))
+    Ok(Replies::of(replies))
 }
 
-async fn look(app: &App, census: &Census, queue: &QueueName) -> Result<Queue, Problem> {
+async fn look(
+    app: &App,
+    census: &Census,
+    paused: &BTreeSet<QueueName>,
+    queue: &QueueName,
+) -> Result<Queue, Problem> {
     let steps = app.broker().depth_by_priority(queue).await;
     let steps = steps.map_err(broker)?;
     let head = app.broker().peek(queue, 1).await.map_err(broker)?;
@@ -221,6 +245,7 @@ async fn look(app: &App, census: &Census, queue: &QueueName) -> Result<Queue, Pr
             .map(|(priority, messages)| PriorityDepth { priority, messages })
             .collect(),
         consumers: consumers.into_iter().flatten().cloned().collect(),
+        paused: paused.contains(queue),
         routed: routed_queues(app).contains(name),
         head_waits_seconds: app.heads().seen(name, head.first()),
     })

@@ -18,10 +18,11 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::{
-    app::{App, LONGEST_WAIT},
+    app::App,
     audit::Target,
     auth::{Caller, Identity, Origin, StreamCaller, TICKET_LIFE, away, permission::needs},
-    live::Happening,
+    backlog::{self, Backlog},
+    live::{GAP, Happening, Missed},
     problem::Problem,
     routes::Part,
     schema::{
@@ -127,8 +128,7 @@ impl RunsApi {
     ) -> Result<ResultResponse, Problem> {
         let id = TaskId::from(task_id.0.as_str());
         within_reach(&caller, app.0, &task_id.0).await?;
-        let patience = Duration::try_from_secs_f64(wait.0.unwrap_or_default());
-        let patience = patience.unwrap_or_default().min(LONGEST_WAIT);
+        let patience = app.patience(wait.0.unwrap_or_default());
         let found = tokio::select! {
             found = app.sender().result(&id, patience) => found?,
             () = app.stopping().cancelled() => app.sender().result(&id, Duration::ZERO).await?,
@@ -203,8 +203,8 @@ impl RunsApi {
 
     /// Watch what happens to tasks
     ///
-    /// One task, a workflow, or all. Whoever comes back with `Last-Event-ID` is told what was missed, as far as it is kept;
-    /// else a `gap` comes first.
+    /// One task, a workflow, or all. Whoever comes back with `Last-Event-ID`, to whichever process, is told what was missed: from
+    /// memory, or as keepers have recorded it; then some events may come twice. When no keeper has, a `gap` comes first.
     #[oai(path = "/stream", method = "get", operation_id = "stream_events")]
     #[expect(
         clippy::too_many_arguments,
@@ -237,7 +237,7 @@ impl RunsApi {
             task: task.0,
         };
         app.live().heard().await;
-        let events = events(app.0, wanted, last.0.as_deref(), seconds.0);
+        let events = events(app.0, wanted, last.0.as_deref(), seconds.0).await;
         let stream = EventStream::new(events).keep_alive(SIGN_OF_LIFE).to_event(
             |TaskEventItem((id, event))| {
                 Sse::message(event.to_json_string())
@@ -259,6 +259,9 @@ struct Wanted {
 
 impl Wanted {
     fn takes(&self, happening: &Happening) -> bool {
+        if happening.kind == GAP {
+            return true;
+        }
         let is = |wanted: &Option<String>, found: Option<&String>| {
             wanted.as_ref().is_none_or(|wanted| Some(wanted) == found)
         };
@@ -273,20 +276,32 @@ impl Wanted {
     }
 }
 
-fn events(
+async fn events(
     app: &Arc<App>,
     wanted: Wanted,
     last: Option<&str>,
     seconds: Option<f64>,
 ) -> BoxStream<'static, TaskEventItem> {
     let beginning = app.live().begin(last);
-    let gap = beginning
-        .gap
-        .then(|| TaskEventItem((String::new(), TaskEvent::gap())));
     let item =
         |happening: &Happening| TaskEventItem((happening.id.clone(), TaskEvent::of(happening)));
-    let missed: Vec<TaskEventItem> = beginning
-        .missed
+    let backlog = match beginning.missed {
+        Missed::Nothing => Backlog::default(),
+        Missed::Kept(happenings) => Backlog {
+            happenings,
+            gap: false,
+        },
+        Missed::Recorded { since, kept } => backlog::read(app, since, kept).await,
+        Missed::Unknown => Backlog {
+            gap: true,
+            ..Backlog::default()
+        },
+    };
+    let gap = backlog
+        .gap
+        .then(|| TaskEventItem((String::new(), TaskEvent::gap())));
+    let missed: Vec<TaskEventItem> = backlog
+        .happenings
         .iter()
         .filter(|happening| wanted.takes(happening))
         .map(|happening| item(happening))

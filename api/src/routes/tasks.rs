@@ -1,6 +1,6 @@
 //! Tasks: what there is, and sending it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use lovage_broker::Destination;
 use lovage_client::Outgoing;
@@ -346,9 +346,7 @@ async fn send(
 /// The result, when the task ends in time. It was sent, so whatever keeps its result from being read is no fault of the
 /// request's.
 async fn ended_within(app: &App, id: &TaskId, seconds: f64) -> Option<TaskResult> {
-    let patience = Duration::try_from_secs_f64(seconds)
-        .unwrap_or_default()
-        .min(crate::app::LONGEST_WAIT);
+    let patience = app.patience(seconds);
     let result = tokio::select! {
         result = app.sender().result(id, patience) => result,
         () = app.stopping().cancelled() => return None,

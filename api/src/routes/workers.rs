@@ -1,6 +1,6 @@
 //! Workers: who is there, what they say, and what they are told.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use poem::web::Data;
 use poem_openapi::{
@@ -18,7 +18,7 @@ use crate::{
     plain,
     problem::Problem,
     routes::Part,
-    schema::operations::{Drain, Inspection, Order, OrderBody, Replies, Worker, WorkerList},
+    schema::fleet::{Drain, Inspection, Order, OrderBody, Replies, Worker, WorkerList},
     sending::sender,
 };
 
@@ -102,7 +102,7 @@ impl WorkersApi {
             .fleet()
             .control()
             .ask(command.0.method())
-            .wait(patience(timeout.0));
+            .wait(app.patience(timeout.0));
         if command.0 == Inspection::QueryTask {
             question = question.argument("ids", plain::value(&json!(ids.0))?);
         }
@@ -124,7 +124,7 @@ impl WorkersApi {
     ) -> Result<RepliesResponse, Problem> {
         let order = order.0;
         within_reach(&caller, &order)?;
-        let wait = patience(order.timeout.unwrap_or(1.0));
+        let wait = app.patience(order.timeout.unwrap_or(1.0));
         let mut question = app.fleet().control().ask(order.command.method()).wait(wait);
         for (name, value) in order.arguments.iter().flatten() {
             question = question.argument(name, plain::value(value)?);
@@ -195,10 +195,6 @@ impl WorkersApi {
 
 fn a_second() -> f64 {
     1.0
-}
-
-fn patience(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(1))
 }
 
 /// A key that is for some tasks or queues only may give orders about those.

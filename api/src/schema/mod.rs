@@ -2,8 +2,10 @@
 
 pub(crate) mod auth;
 pub(crate) mod dead_letter;
+pub(crate) mod fleet;
 pub(crate) mod health;
-pub(crate) mod operations;
+pub(crate) mod mail;
+pub(crate) mod operation;
 pub(crate) mod result;
 pub(crate) mod run;
 pub(crate) mod step;

@@ -266,28 +266,3 @@ impl From<RunFilter> for Filter {
         }
     }
 }
-
-/// Revoke all that match, some hundred at a time: come back with `next` until it is null.
-#[derive(Debug, Clone, PartialEq, Object)]
-#[oai(deny_unknown_fields)]
-pub(crate) struct RevokeMatching {
-    /// Which. Those that have ended are passed over.
-    pub(crate) filter: RunFilter,
-    /// What the answer before gave as `next`.
-    #[oai(validator(max_length = 400))]
-    pub(crate) cursor: Option<String>,
-    /// End those too that run already.
-    #[oai(default)]
-    pub(crate) terminate: bool,
-}
-
-/// How far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Object)]
-pub(crate) struct Progress {
-    /// The Celery ids of the tasks that were revoked by this request.
-    pub(crate) revoked: Vec<String>,
-    /// How many were looked at.
-    pub(crate) looked_at: u64,
-    /// Where to go on; null when all are done.
-    pub(crate) next: Option<String>,
-}

@@ -59,6 +59,14 @@ impl Sender {
         Ok(handle.id().clone())
     }
 
+    /// Whether a call could be sent.
+    ///
+    /// # Errors
+    /// When it cannot be, or is out of the caller's reach.
+    pub(crate) fn check(&self, caller: &Identity, call: &CallBody) -> Result<(), Problem> {
+        self.checks(caller).call(call, Before::Nothing).map(drop)
+    }
+
     /// Sends those of many calls that can be, hundreds in a round trip; of each it is told what became of it.
     pub(crate) async fn many(
         &self,

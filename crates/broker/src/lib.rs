@@ -11,6 +11,7 @@
 //! | `admission` | what a delivery needs before it runs, as plain data |
 //! | `relay` | what is published once by any number of relays, as plain data |
 //! | `revocation` | the seam of what is not to be run |
+//! | [`pause`] | the seam of queues that nobody takes from |
 //! | `journal` | the seam of what became of tasks, for whoever keeps a history |
 //! | [`timetable`] | the seam of periodic schedules |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
@@ -50,6 +51,7 @@ mod error;
 pub mod hostile;
 mod journal;
 mod memory;
+pub mod pause;
 mod priority;
 mod redis;
 #[cfg(feature = "testing")]
@@ -72,6 +74,7 @@ pub use self::{
     error::{Cause, Error},
     journal::{Budget, Journal, JournalEntry, Mark, Page},
     memory::{Contents, Held, MemoryBroker, MemoryResults},
+    pause::Pauses,
     redis::{Choice, RedisBroker, Servers},
     relay::{Relay, Relayed},
     revocation::{Recorded, Revocations, Revoke, Target},

@@ -13,8 +13,8 @@ use lovage_protocol::{NodeName, QueueName, TaskId};
 use lovage_settings::ExchangeType;
 
 use crate::{
-    Admit, Admitted, Ask, Delayed, Entry, Error, Journal, Leave, Line, Relay, Relayed, Revocations,
-    Survey, Timetable,
+    Admit, Admitted, Ask, Delayed, Entry, Error, Journal, Leave, Line, Pauses, Relay, Relayed,
+    Revocations, Survey, Timetable,
 };
 
 /// One broker: where messages are published, and from where consumers take them.
@@ -95,6 +95,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// What is not to be run.
     fn revocations(&self) -> &dyn Revocations;
+
+    /// The queues that nobody takes from.
+    fn pauses(&self) -> &dyn Pauses;
 
     /// What became of tasks, for whoever keeps a history.
     fn journal(&self) -> &dyn Journal;

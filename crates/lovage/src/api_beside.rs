@@ -4,7 +4,7 @@ use std::{fs, io, net::SocketAddr, os::unix::fs::OpenOptionsExt, path::Path, syn
 
 use lovage_api::{
     ServerError,
-    auth::{FirstAdmin, Secrets, Users},
+    auth::{FirstAdmin, Post, Secrets, Users},
 };
 use lovage_database::Database;
 use lovage_registry::TaskSpec;
@@ -52,11 +52,13 @@ impl ApiBeside {
             .map_err(|error| Failure::settings(error.to_string()))?;
         let database = Database::connect(&settings.database, "up").await?;
         lovage_migrations::up(database.writer(), None).await?;
-        let users = Users::new(database.clone());
+        let users = Users::new(database.clone(), Post::new(&settings));
         let admin = users.first_admin(&settings.http, true).await;
         let admin = admin.map_err(|problem| Failure::failed(problem.detail().to_owned()))?;
         let listening = listen(&settings).await?;
         let connected = connect::patiently(&settings, &specs).await?;
+        // Links in mails lead to where it really listens.
+        settings.http.bind = listening.address();
         let url = format!("http://{}", listening.address());
         let api = Api {
             listening,

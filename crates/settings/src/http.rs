@@ -8,7 +8,8 @@ use crate::{
     parse::{self, Problem},
     variable::{
         ACCESS_TOKEN_LIFE, ADMIN_EMAIL, ADMIN_PASSWORD, API_BIND, API_CORS_ORIGINS,
-        API_DRAIN_TIMEOUT, API_MAX_BODY, JWT_SECRET_KEY, REFRESH_TOKEN_LIFE, SECRET_KEY, Variable,
+        API_DRAIN_TIMEOUT, API_MAX_BODY, API_MAX_WAIT, API_URL, JWT_SECRET_KEY, REFRESH_TOKEN_LIFE,
+        SECRET_KEY, Variable,
     },
 };
 
@@ -17,10 +18,14 @@ use crate::{
 pub struct HttpSettings {
     /// `LOVAGE_API_BIND`, address and port; default 127.0.0.1:5000, port 0 takes a free one.
     pub bind: SocketAddr,
+    /// `LOVAGE_API_URL`: where people reach it, without a slash at the end; unset, [`HttpSettings::url`] makes one up.
+    pub public_url: Option<String>,
     /// `LOVAGE_API_CORS_ORIGINS`: pages of these origins may call the API from a browser; default none.
     pub cors_origins: Vec<String>,
     /// `LOVAGE_API_MAX_BODY`, bytes of a request's body; default 4 MiB.
     pub max_body: usize,
+    /// `LOVAGE_API_MAX_WAIT`: no request waits longer for a result or for workers; default and most 60 s.
+    pub max_wait: Duration,
     /// `LOVAGE_API_DRAIN_TIMEOUT`: so long requests and streams have to end when the API is stopped; default 30 s.
     pub drain_timeout: Duration,
     /// `SECRET_KEY`: signs API keys and single-use tokens; unset, made up where that is allowed.
@@ -41,8 +46,10 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             bind: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            public_url: None,
             cors_origins: Vec::new(),
             max_body: 4 << 20,
+            max_wait: LONGEST_WAIT,
             drain_timeout: Duration::from_secs(30),
             secret_key: None,
             jwt_secret_key: None,
@@ -54,6 +61,8 @@ impl Default for HttpSettings {
     }
 }
 
+/// A request that waits longer is taken for dead by whatever lies between.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The fewest characters of a key that signs, in production.
 const SHORTEST_KEY: usize = 32;
 /// The fewest characters of a person's password.
@@ -63,8 +72,10 @@ impl HttpSettings {
     pub(crate) fn read(lookup: &mut Lookup) -> Self {
         let mut settings = Self::default();
         lookup.set(&API_BIND, &mut settings.bind, address);
+        settings.public_url = lookup.parsed(&API_URL, url);
         lookup.set(&API_CORS_ORIGINS, &mut settings.cors_origins, origins);
         lookup.set(&API_MAX_BODY, &mut settings.max_body, parse::size);
+        lookup.set(&API_MAX_WAIT, &mut settings.max_wait, wait);
         lookup.set(
             &API_DRAIN_TIMEOUT,
             &mut settings.drain_timeout,
@@ -81,6 +92,13 @@ impl HttpSettings {
         settings.admin_email = lookup.parsed(&ADMIN_EMAIL, email);
         settings.admin_password = lookup.parsed(&ADMIN_PASSWORD, password);
         settings
+    }
+
+    /// Where links in mails lead.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let public = self.public_url.clone();
+        public.unwrap_or_else(|| format!("http://{}", self.bind))
     }
 
     /// In production a key that comes with examples, or that can be guessed, is a fault.
@@ -134,6 +152,31 @@ fn address(text: &str) -> Result<SocketAddr, Problem> {
     named
         .parse()
         .map_err(|_| Problem::new("is not an address to listen at", expected))
+}
+
+fn url(text: &str) -> Result<String, Problem> {
+    let text = text.trim_end_matches('/');
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let is_url = host.is_some_and(|host| {
+        !host.is_empty() && !host.contains(['?', '#']) && !host.contains(char::is_whitespace)
+    });
+    if is_url {
+        return Ok(text.to_owned());
+    }
+    Err(Problem::new(
+        "is not where people can reach the API",
+        "a URL such as https://tasks.example.org",
+    ))
+}
+
+fn wait(text: &str) -> Result<Duration, Problem> {
+    let wait = parse::duration(text)?;
+    if wait <= LONGEST_WAIT {
+        return Ok(wait);
+    }
+    Err(Problem::new("is too long", "60s or less"))
 }
 
 fn origins(text: &str) -> Result<Vec<String>, Problem> {
@@ -201,12 +244,15 @@ mod tests {
                 "https://a.example, http://b.example:8080",
             ),
             ("LOVAGE_API_MAX_BODY", "1MiB"),
+            ("LOVAGE_API_URL", "https://tasks.example.org/"),
             ("LOVAGE_ACCESS_TOKEN_LIFE", "5m"),
             ("LOVAGE_ADMIN_EMAIL", "Ada@Example.org"),
         ])
         .unwrap()
         .http;
         assert_eq!(http.bind.to_string(), "127.0.0.1:0");
+        assert_eq!(http.url(), "https://tasks.example.org");
+        assert_eq!(read(&[]).unwrap().http.url(), "http://127.0.0.1:5000");
         assert_eq!(http.cors_origins.len(), 2);
         assert_eq!(
             (http.max_body, http.access_token_life.as_secs()),
@@ -216,6 +262,8 @@ mod tests {
         for (name, value) in [
             ("LOVAGE_API_BIND", "5000"),
             ("LOVAGE_API_CORS_ORIGINS", "*"),
+            ("LOVAGE_API_URL", "tasks.example.org"),
+            ("LOVAGE_API_MAX_WAIT", "61s"),
             ("LOVAGE_ACCESS_TOKEN_LIFE", "0s"),
             ("LOVAGE_ADMIN_EMAIL", "ada"),
             ("LOVAGE_ADMIN_PASSWORD", "short"),

@@ -220,9 +220,13 @@ variables! {
     "API" {
         API_BIND = "LOVAGE_API_BIND", "127.0.0.1:5000", "address:port",
             "Where the HTTP API listens; port 0 takes a free one.";
+        API_URL = "LOVAGE_API_URL", "", "URL",
+            "Where people reach the API, for the links in mails; unset, http:// and LOVAGE_API_BIND.";
         API_CORS_ORIGINS = "LOVAGE_API_CORS_ORIGINS", "", "list of origins",
             "Pages of these origins may call the API from a browser; unset, none.";
         API_MAX_BODY = "LOVAGE_API_MAX_BODY", "4MiB", "size", "What the body of a request may weigh.";
+        API_MAX_WAIT = "LOVAGE_API_MAX_WAIT", "60s", "duration",
+            "The longest that a request waits for a result or for workers, whatever it asks for; a minute at most.";
         API_DRAIN_TIMEOUT = "LOVAGE_API_DRAIN_TIMEOUT", "30s", "duration",
             "How long requests and streams have to end when the API is stopped.";
         SECRET_KEY = "SECRET_KEY", "", "text",

@@ -19,7 +19,7 @@ use crate::{
     chord::Joiner,
     chronicle,
     commit::Starter,
-    control::Queues,
+    control::{Queues, paused},
     engine::{self, EngineLine, Summary},
     error::{BuildError, Error},
     gate::Gatekeeper,
@@ -242,7 +242,11 @@ impl Worker {
             handle: handle.clone(),
         };
         let stopping = self.hooks.start(&started).await?;
-        let shared_queues = bindings.iter().map(|binding| binding.queue.clone());
+        let paused = paused(&*broker).await;
+        let shared_queues = bindings
+            .iter()
+            .map(|binding| binding.queue.clone())
+            .filter(|queue| !paused.contains(queue));
         let mut options = ConsumerOptions::new(node.clone(), shared_queues.collect());
         options.exclusive.clone_from(&exclusive);
         options.tasks = self.catalogue.names();
@@ -277,7 +281,9 @@ impl Worker {
             topology,
             bindings,
             exclusive,
+            paused,
         );
+        tokio::spawn(consumed.clone().follow_pauses(ended.clone()));
         if settings.worker.cancel_on_loss {
             let (consumer, pool) = (Arc::clone(&consumer), Arc::clone(&self.pool));
             let lease = settings.worker.lease;

@@ -68,38 +68,6 @@ fn a_password_is_changed_and_sessions_end_with_it() {
 }
 
 #[test]
-fn promise_19_a_reset_is_good_once_and_says_nothing_of_who_exists() {
-    let redis = RedisServer::start();
-    let mut api = ApiServer::on(&redis);
-    let forgot = |email: &str| {
-        let answer = api
-            .nobody()
-            .post("/api/v1/auth/forgot", &json!({"email": email}));
-        (answer.status, answer.text)
-    };
-    assert_eq!(forgot(ADMIN), (202, String::new()));
-    assert_eq!(forgot("nobody@example.org"), (202, String::new()));
-    let before = "/api/v1/auth/reset with the token ";
-    api.process()
-        .wait_for(before, std::time::Duration::from_secs(20));
-    let log = api.process().log().text();
-    let token = log.split(before).nth(1).unwrap();
-    let token = token
-        .split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c)))
-        .next()
-        .unwrap();
-    let reset = |token: &str| {
-        let body = json!({"token": token, "new_password": "quite another one"});
-        api.nobody().post("/api/v1/auth/reset", &body).status
-    };
-    assert_eq!(reset("made-up"), 401);
-    assert_eq!(reset(token), 204);
-    assert_eq!(reset(token), 401, "it is good once");
-    api.log_in(ADMIN, "quite another one");
-    assert!(!log.contains("nobody@example.org"));
-}
-
-#[test]
 fn guessing_is_slow_and_locks_the_account() {
     let redis = RedisServer::start();
     let api = ApiServer::on(&redis);

@@ -4,5 +4,6 @@ mod access;
 mod accounts;
 mod edge;
 mod operations;
+mod repeating;
 mod streams;
 mod tasks;

@@ -1,5 +1,6 @@
 //! Queues, workers, runs and dead letters.
 
+use lovage_integration_tests::api_server::Caller;
 use lovage_integration_tests::{ApiServer, LovageWorker, RedisServer, dead_letters, wait};
 use serde_json::{Value, json};
 
@@ -47,33 +48,49 @@ fn a_queue_is_looked_into_and_emptied() {
 }
 
 #[test]
-fn promise_9_a_pause_holds_and_a_resume_ends_it() {
+fn promise_9_a_pause_holds_over_every_restart_until_it_is_ended() {
     let redis = RedisServer::start();
-    let _worker = LovageWorker::on(&redis);
-    let api = ApiServer::on(&redis);
+    let worker = LovageWorker::builder(&redis).hostname("w1@box").start();
+    let mut api = ApiServer::on(&redis);
     let caller = api.admin();
-    let consumers = || caller.get("/api/v1/queues/celery").json()["consumers"].clone();
-    assert_eq!(consumers().as_array().unwrap().len(), 1);
-    let paused = caller
-        .post("/api/v1/queues/celery/pause", &json!({}))
-        .json();
-    let replies = paused["replies"].as_object().unwrap();
-    assert!(
-        replies.values().all(|reply| reply["ok"] == true) && replies.len() == 1,
-        "{paused}"
+    let queue = |caller: &Caller| caller.get("/api/v1/queues/celery").json();
+    assert_eq!(queue(&caller)["consumers"], json!(["w1@box"]));
+    let switch = |caller: &Caller, verb: &str| {
+        let path = format!("/api/v1/queues/celery/{verb}");
+        caller.send("POST", &path, &[], "")
+    };
+    assert_eq!(switch(&caller, "resume").status, 409, "it is not paused");
+    assert_eq!(switch(&caller, "pause").json()["paused"], true);
+    // Read back, at the other process too.
+    let twin = api.twin();
+    assert_eq!(
+        queue(&twin.with_token(caller.token().unwrap()))["paused"],
+        true
     );
-    wait::eventually("nobody to consume it", || consumers() == json!([]));
+    wait::eventually("nobody to consume it", || {
+        queue(&caller)["consumers"] == json!([])
+    });
+    drop(worker);
+    assert_eq!(api.stop().code(), Some(0));
+    let api = twin.twin();
+    let caller = api.with_token(caller.token().unwrap());
+    let _worker = LovageWorker::builder(&redis).hostname("w2@box").start();
     let send = "/api/v1/tasks/demo.add/send";
-    let unanswered = caller.post(&format!("{send}?wait=1"), &json!({"x": 1, "y": 2}));
+    let unanswered = caller.post(&format!("{send}?wait=2"), &json!({"x": 1, "y": 2}));
     assert_eq!(unanswered.status, 202, "{}", unanswered.text);
-    caller
-        .post("/api/v1/queues/celery/resume", &json!({}))
-        .json();
+    let now = queue(&caller);
+    assert_eq!(
+        (&now["paused"], &now["messages"]),
+        (&json!(true), &json!(1))
+    );
+    assert_eq!(now["consumers"], json!([]), "{now}");
+    assert_eq!(switch(&caller, "resume").json()["paused"], false);
     let id = unanswered.value()["task_id"].as_str().unwrap().to_owned();
     let result = caller
         .get(&format!("/api/v1/task-runs/{id}/result?wait=20"))
         .json();
     assert_eq!(result["value"], 3, "{result}");
+    assert_eq!(queue(&caller)["paused"], false);
 }
 
 #[test]

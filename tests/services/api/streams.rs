@@ -98,6 +98,49 @@ fn a_stream_tells_what_happens_and_goes_on_where_it_broke_off() {
 }
 
 #[test]
+fn a_stream_goes_on_over_a_restart_of_the_api() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::builder(&redis).bare_flag("-E").start();
+    let mut api = ApiServer::on(&redis);
+    let twin = api.twin();
+    let _keeper = api.keeper();
+    let caller = twin.admin();
+    let bearer = format!("Authorization: Bearer {}\r\n", caller.token().unwrap());
+    let send = |number: u64| {
+        let body = json!({"x": number, "y": 0});
+        let sent = caller.post("/api/v1/tasks/demo.add/send?wait=20", &body);
+        assert_eq!(sent.status, 200, "{}", sent.text);
+        sent.value()["task_id"].as_str().unwrap().to_owned()
+    };
+    let mut stream = Stream::open(&api, "?task=demo.add", &bearer);
+    let first = send(1);
+    let mut last = stream.next().unwrap();
+    while last.kind != "succeeded" {
+        last = stream.next().unwrap();
+    }
+    assert_eq!(last.data["task_id"], first);
+    assert_eq!(api.stop().code(), Some(0));
+    // What happens while nobody of this port listens …
+    let missed = [send(2), send(3)];
+    let again = twin.twin();
+    let back = format!("{bearer}Last-Event-ID: {}\r\n", last.id);
+    let mut stream = Stream::open(&again, "?task=demo.add", &back);
+    let latest = send(4);
+    let mut succeeded = Vec::new();
+    while !succeeded.contains(&latest) {
+        let event = stream.next().unwrap();
+        assert_ne!(event.kind, "gap");
+        if event.kind == "succeeded" {
+            succeeded.push(event.data["task_id"].as_str().unwrap().to_owned());
+        }
+    }
+    // … is told, and what happens then.
+    for id in missed.iter().chain([&latest]) {
+        assert!(succeeded.contains(id), "{succeeded:?} lacks {id}");
+    }
+}
+
+#[test]
 fn a_browser_comes_with_a_ticket_that_is_good_once() {
     let redis = RedisServer::start();
     let api = ApiServer::on(&redis);

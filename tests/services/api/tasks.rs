@@ -170,7 +170,7 @@ fn a_task_of_others_is_sent_by_name_with_every_option() {
     assert_eq!(headers["id"], "order-17");
     assert_eq!(headers["shadow"], "Order 17");
     assert_eq!(headers["tenant"], "acme");
-    assert_eq!(headers["timelimit"], json!([20.0, 10.0]));
+    assert_eq!(headers["timelimit"], json!([20, 10]));
     assert!(
         headers["eta"].is_string() && headers["expires"].is_string(),
         "{headers}"

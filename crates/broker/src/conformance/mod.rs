@@ -16,6 +16,7 @@ pub mod journal;
 pub mod letters;
 pub mod limits;
 pub mod locks;
+pub mod pauses;
 pub mod relaying;
 pub mod revocations;
 mod stage;
@@ -84,6 +85,7 @@ macro_rules! conformance_suite {
                 what_was_revoked_is_known_to_who_asks_later, the_oldest_revocations_make_room, a_revocation_is_heard,
                 delayed_messages_of_a_task_are_recalled, delayed_messages_are_recalled_by_what_they_contain
             }
+            pauses: { a_pause_holds_until_it_is_ended }
             journal: {
                 what_ends_is_told_in_the_same_step, an_early_ack_is_told_as_it_starts,
                 a_death_is_told_by_whoever_puts_the_message_back, beyond_the_budget_the_oldest_go,

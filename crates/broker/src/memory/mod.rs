@@ -12,6 +12,7 @@ mod inspect;
 mod journal;
 mod letters;
 mod lists;
+mod pause;
 mod relay;
 mod results;
 mod revocation;
@@ -34,8 +35,8 @@ use tokio::sync::Notify;
 use self::{consumer::MemoryConsumer, fanout::Fanout, state::State};
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Destination, Enough, Entry, Error, Journal, Line, Peer, Publish, Relay, Relayed, ResultPlace,
-    Revocations, Survey, Timetable, envelope,
+    Destination, Enough, Entry, Error, Journal, Line, Pauses, Peer, Publish, Relay, Relayed,
+    ResultPlace, Revocations, Survey, Timetable, envelope,
 };
 
 pub use self::{
@@ -275,6 +276,10 @@ impl Broker for MemoryBroker {
     }
 
     fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    fn pauses(&self) -> &dyn Pauses {
         self
     }
 

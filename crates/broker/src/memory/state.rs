@@ -44,6 +44,8 @@ pub(super) struct State {
     delays: u64,
     pub(super) gates: Gates,
     pub(super) relays: Relays,
+    /// The paused queues, each with whom else was told of it.
+    pub(super) paused: BTreeMap<QueueName, Vec<String>>,
     pub(super) revoked: Vec<(Target, f64)>,
     pub(super) terminated: Vec<(Target, String, f64)>,
     /// The journal of what became of tasks.

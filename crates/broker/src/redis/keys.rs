@@ -33,6 +33,8 @@ pub(crate) struct Keys {
     pub(crate) revoked: String,
     /// Sorted set: signal and what is to be ended by it, by the unix time it was asked for.
     pub(crate) terminated: String,
+    /// Hash: a paused queue to the workers of others that were told of it.
+    pub(crate) paused: String,
     /// Sorted set: id of a dead letter, by the unix time it died.
     pub(crate) letters: String,
     /// Stream: what became of tasks.
@@ -63,6 +65,7 @@ impl Keys {
             delayed_twins: named("lovage:delayed:twins:"),
             revoked: named("lovage:revoked"),
             terminated: named("lovage:revoked:terminate"),
+            paused: named("lovage:paused"),
             letters: named("lovage:dlq"),
             journal: named("lovage:journal"),
             journal_state: named("lovage:journal:state"),

@@ -26,6 +26,7 @@ mod link;
 mod mover;
 mod orphans;
 mod parked;
+mod pause;
 mod publish;
 mod reaper;
 mod relay;
@@ -56,8 +57,8 @@ use self::{
 };
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Entry, Error, Journal, Line, Peer, Publish, Relay, Relayed, ResultPlace, Revocations, Survey,
-    Timetable, binding::Member,
+    Entry, Error, Journal, Line, Pauses, Peer, Publish, Relay, Relayed, ResultPlace, Revocations,
+    Survey, Timetable, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -274,6 +275,10 @@ impl Broker for RedisBroker {
     }
 
     fn revocations(&self) -> &dyn Revocations {
+        self
+    }
+
+    fn pauses(&self) -> &dyn Pauses {
         self
     }
 

@@ -16,6 +16,7 @@ pub mod journal_mark;
 pub mod lease;
 pub mod mail_message;
 pub mod one_time_token;
+pub mod operation;
 pub mod outbox;
 pub mod refresh_token;
 pub mod schedule;

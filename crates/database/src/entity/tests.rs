@@ -9,8 +9,8 @@ use sea_orm::{
 
 use super::{
     api_key, audit_log, dead_letter, history_gap, idempotency_key, journal_mark, lease,
-    mail_message, one_time_token, outbox, refresh_token, schedule, schedule_tick, task_event,
-    task_run, user, worker,
+    mail_message, one_time_token, operation, outbox, refresh_token, schedule, schedule_tick,
+    task_event, task_run, user, worker,
 };
 use crate::{Database, Kind, testing::on_both};
 
@@ -118,6 +118,7 @@ on_both! {
         check::<history_gap::Entity>(&database).await;
         check::<journal_mark::Entity>(&database).await;
         check::<lease::Entity>(&database).await;
+        check::<operation::Entity>(&database).await;
         check::<outbox::Entity>(&database).await;
         check::<dead_letter::Entity>(&database).await;
         check::<mail_message::Entity>(&database).await;
@@ -130,7 +131,7 @@ on_both! {
             [
                 "api_key", "audit_log", "dead_letter", "history_gap", "idempotency_key", "journal_mark",
                 "lease", "mail_message",
-                "one_time_token", "outbox", "refresh_token", "schedule", "schedule_tick", "seaql_migrations",
+                "one_time_token", "operation", "outbox", "refresh_token", "schedule", "schedule_tick", "seaql_migrations",
                 "task_event", "task_run", "user", "worker",
             ],
             "a table without an entity is not looked at above"

@@ -10,6 +10,7 @@ pub mod journal_mark;
 pub mod lease;
 pub mod mail;
 pub mod one_time;
+pub mod operation;
 pub mod outbox;
 mod pattern;
 pub mod retention;

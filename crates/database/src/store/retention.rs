@@ -49,7 +49,10 @@ const MAIL: [Old; 1] = [old(
     "created_at",
     "state IN ('sent', 'failed')",
 )];
-const AUDIT: [Old; 1] = [old("audit_log", "at", "1 = 1")];
+const AUDIT: [Old; 2] = [
+    old("audit_log", "at", "1 = 1"),
+    old("operation", "updated_at", "state <> 'running'"),
+];
 const TICKS: [Old; 1] = [old("schedule_tick", "fired_at", "1 = 1")];
 const RAN_OUT: [Old; 3] = [
     old("refresh_token", "expires_at", "1 = 1"),

@@ -237,6 +237,26 @@ pub async fn after(
     Ok(rows.into_iter().map(Recorded::from).collect())
 }
 
+/// Up to `most` events that happened at `at` or later, in the order of their times.
+///
+/// # Errors
+/// [`Error::Query`].
+pub async fn since(
+    database: &impl ConnectionTrait,
+    at: DateTime<Utc>,
+    most: u64,
+) -> Result<Vec<Recorded>, Error> {
+    let rows = Entity::find()
+        .filter(Column::At.gte(at))
+        .order_by(Column::At, Order::Asc)
+        .order_by(Column::Id, Order::Asc)
+        .limit(most)
+        .all(database)
+        .await
+        .map_err(while_doing("reading the events since a time"))?;
+    Ok(rows.into_iter().map(Recorded::from).collect())
+}
+
 /// The newest `most` events, in the order of their times.
 ///
 /// # Errors
@@ -343,7 +363,7 @@ mod tests {
     use chrono::{DateTime, TimeDelta, Utc};
     use lovage_protocol::TaskId;
 
-    use super::{Event, Recorded, after, drop_days, last, of_task, record};
+    use super::{Event, Recorded, after, drop_days, last, of_task, record, since};
     use crate::{Kind, testing::on_both};
 
     fn event(number: i64, at: DateTime<Utc>) -> Event {
@@ -376,6 +396,8 @@ mod tests {
             assert_eq!(events(trail), odd);
             let newest = last(database.reader(), 3).await.unwrap();
             assert_eq!(events(newest), hours[47..]);
+            let late = since(database.reader(), hours[40].at, 100).await.unwrap();
+            assert_eq!(events(late), hours[40..]);
             let all = after(database.reader(), 0, 100).await.unwrap();
             assert!(all.windows(2).all(|pair| pair[0].id < pair[1].id));
             let rest = after(database.reader(), all[40].id, 100).await.unwrap();

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use clap::Args;
 use lovage_api::{
     App, AppParts, Listening, Server,
-    auth::{FirstAdmin, Secrets, Users},
+    auth::{FirstAdmin, Post, Secrets, Users},
 };
 use lovage_client::Client;
 use lovage_database::Database;
@@ -82,7 +82,7 @@ pub(crate) fn run(
 }
 
 async fn serve_until_told(
-    settings: Settings,
+    mut settings: Settings,
     specs: Vec<TaskSpec>,
     secrets: Secrets,
 ) -> Result<u8, Failure> {
@@ -102,6 +102,8 @@ async fn serve_until_told(
     let database = Database::connect(&settings.database, "api").await?;
     first_admin(&database, &settings).await;
     let address = listening.address();
+    // Links in mails lead to where it really listens.
+    settings.http.bind = address;
     let api = Api {
         listening,
         client: connected.client,
@@ -132,7 +134,7 @@ pub(crate) async fn listen(bind: SocketAddr) -> Result<Listening, Failure> {
 /// Makes the administrator that the settings name, if there is nobody yet. A database that has no tables yet is no reason not
 /// to start: the API says that it is not ready.
 async fn first_admin(database: &Database, settings: &Settings) {
-    let users = Users::new(database.clone());
+    let users = Users::new(database.clone(), Post::new(settings));
     match users.first_admin(&settings.http, false).await {
         Ok(FirstAdmin::Made { email }) => info!("the first administrator is {email}"),
         Ok(_) => {}

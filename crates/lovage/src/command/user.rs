@@ -5,7 +5,7 @@ use std::io::Read;
 use chrono::Utc;
 use clap::{Args, Subcommand, ValueEnum};
 use lovage_api::{
-    auth::{Role, Users},
+    auth::{Post, Role, Users},
     problem::Problem,
 };
 use lovage_database::{
@@ -142,7 +142,7 @@ const MOST: u64 = 10_000;
 pub(crate) async fn run(command: UserCommand, settings: &Settings) -> Result<u8, Failure> {
     let database = Database::connect(&settings.database, "user").await?;
     let desk = Desk {
-        users: Users::new(database.clone()),
+        users: Users::new(database.clone(), Post::new(settings)),
         database,
     };
     match command {

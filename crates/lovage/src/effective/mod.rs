@@ -359,8 +359,10 @@ fn http(settings: &Settings) -> Vec<(&'static str, String)> {
     let secret = |secret: &Option<Secret>| optional(secret.as_ref().map(Secret::to_string));
     vec![
         ("LOVAGE_API_BIND", http.bind.to_string()),
+        ("LOVAGE_API_URL", optional(http.public_url.clone())),
         ("LOVAGE_API_CORS_ORIGINS", http.cors_origins.join(",")),
         ("LOVAGE_API_MAX_BODY", size(http.max_body)),
+        ("LOVAGE_API_MAX_WAIT", with_unit(http.max_wait)),
         ("LOVAGE_API_DRAIN_TIMEOUT", with_unit(http.drain_timeout)),
         ("SECRET_KEY", secret(&http.secret_key)),
         ("JWT_SECRET_KEY", secret(&http.jwt_secret_key)),

@@ -30,7 +30,7 @@ use lovage_flower_compat::{Answer, ControlHandler, Gossip, Raised};
 use lovage_protocol::Value;
 
 use self::arguments::Parameters;
-pub(crate) use self::queues::Queues;
+pub(crate) use self::queues::{Queues, paused};
 use crate::{attempt::Shared, handle::WorkerHandle, presence::Conf};
 
 /// Whoever obeys for one worker.

@@ -2,14 +2,16 @@
 //! `cancel_task_queue`).
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use lovage_broker::{Binding, Broker, Consumer, Exclusive, Place, Topology};
+use lovage_broker::{Binding, Broker, Consumer, Exclusive, Place, Topology, pause::LOOK};
 use lovage_flower_compat::{Answer, Raised};
 use lovage_protocol::{QueueName, Value};
 use lovage_settings::ExchangeType;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{arguments::Arguments, object};
@@ -27,6 +29,26 @@ pub(crate) struct Queues {
 struct Consumed {
     shared: Vec<Binding>,
     exclusive: Vec<Exclusive>,
+    /// Nothing is taken from these, though they are among the shared ones.
+    paused: BTreeSet<QueueName>,
+}
+
+impl Consumed {
+    fn taken_from(&self) -> impl Iterator<Item = &Binding> {
+        let shared = self.shared.iter();
+        shared.filter(|binding| !self.paused.contains(&binding.queue))
+    }
+}
+
+/// The queues that are paused. A broker that does not answer now will be asked again.
+pub(crate) async fn paused(broker: &dyn Broker) -> BTreeSet<QueueName> {
+    broker.pauses().paused().await.unwrap_or_else(|error| {
+        warn!(
+            error = &error as &dyn std::error::Error,
+            "it is not known which queues are paused; all are consumed for now"
+        );
+        BTreeSet::new()
+    })
 }
 
 impl Queues {
@@ -37,12 +59,17 @@ impl Queues {
         topology: Topology,
         shared: Vec<Binding>,
         exclusive: Vec<Exclusive>,
+        paused: BTreeSet<QueueName>,
     ) -> Self {
         Self {
             broker,
             consumer,
             topology: Arc::new(topology),
-            consumed: Arc::new(Mutex::new(Consumed { shared, exclusive })),
+            consumed: Arc::new(Mutex::new(Consumed {
+                shared,
+                exclusive,
+                paused,
+            })),
         }
     }
 
@@ -53,7 +80,7 @@ impl Queues {
     /// As `active_queues` shows them.
     pub(super) fn active(&self) -> Value {
         let consumed = self.consumed();
-        let shared = consumed.shared.iter().map(|binding| {
+        let shared = consumed.taken_from().map(|binding| {
             let (exchange, kind) = (binding.exchange.as_str(), binding.kind.name());
             let key = binding.routing_key.as_str();
             describe(binding.queue.as_str(), exchange, kind, key, false)
@@ -131,8 +158,51 @@ impl Queues {
     }
 
     fn tell(&self, consumed: &Consumed) {
-        let queues = consumed.shared.iter().map(|binding| binding.queue.clone());
+        let queues = consumed.taken_from().map(|binding| binding.queue.clone());
         self.consumer.set_queues(queues.collect());
+    }
+
+    /// Takes nothing from what is paused, and again from what is resumed, until the worker stops.
+    pub(crate) async fn follow_pauses(self, stop: CancellationToken) {
+        let mut silent = false;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = stop.cancelled() => return,
+            }
+            match self.broker.pauses().paused().await {
+                Ok(paused) => {
+                    silent = false;
+                    self.pause(paused);
+                }
+                // What was paused stays so; said once.
+                Err(error) if !silent => {
+                    silent = true;
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "it is not known whether queues were paused or resumed"
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn pause(&self, paused: BTreeSet<QueueName>) {
+        let mut consumed = self.consumed();
+        if consumed.paused == paused {
+            return;
+        }
+        for binding in &consumed.shared {
+            let queue = &binding.queue;
+            match (consumed.paused.contains(queue), paused.contains(queue)) {
+                (false, true) => info!("{queue} is paused: nothing is taken from it"),
+                (true, false) => info!("{queue} is resumed"),
+                _ => {}
+            }
+        }
+        consumed.paused = paused;
+        self.tell(&consumed);
     }
 }
 

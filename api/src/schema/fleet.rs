@@ -19,6 +19,8 @@ pub(crate) struct Queue {
     pub(crate) by_priority: Vec<PriorityDepth>,
     /// The workers that consume it.
     pub(crate) consumers: Vec<String>,
+    /// Nobody is to take from it until it is resumed.
+    pub(crate) paused: bool,
     /// Tasks are sent to it when nobody says otherwise.
     pub(crate) routed: bool,
     /// For how many seconds the message that is next has been next, as far as this process has seen: messages carry no time of
@@ -106,12 +108,13 @@ pub(crate) struct Purged {
     pub(crate) purged: u64,
 }
 
-/// Which workers are meant.
-#[derive(Debug, Clone, PartialEq, Eq, Object)]
-#[oai(deny_unknown_fields)]
-pub(crate) struct Whom {
-    /// Their names; null: all.
-    pub(crate) workers: Option<Vec<String>>,
+/// Whether a queue is paused.
+#[derive(Debug, Clone, PartialEq, Object)]
+pub(crate) struct Paused {
+    /// Nobody is to take from it.
+    pub(crate) paused: bool,
+    /// The workers that cannot look for themselves, with what they replied when they were told.
+    pub(crate) told: BTreeMap<String, WorkerReply>,
 }
 
 /// A worker.
