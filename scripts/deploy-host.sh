@@ -11,21 +11,19 @@ home=$(cd "$home" 2>/dev/null && pwd) || fail "there is no folder $1"
 place() { echo "$home"; }
 roles() { echo keeper worker beat api; }
 
-# with_settings ROLE COMMAND...: runs it with nothing in its environment but the settings of the role.
-with_settings() {
-    local role=$1
-    shift
-    env --ignore-environment PATH="$PATH" HOME="$home" bash -c '
-        set -a
-        # shellcheck disable=SC1090
-        . "$1/lovage.env"
-        # shellcheck disable=SC1090
-        if [[ -f "$1/$2.env" ]]; then . "$1/$2.env"; fi
-        set +a
-        cd "$1"
-        shift 2
-        exec "$@"' bash "$home" "$role" "$@"
-}
+# The start of a command line: behind it come a role and a command, which has nothing in its environment but the role's settings.
+# shellcheck disable=SC2016
+settled=(env --ignore-environment PATH="$PATH" HOME="$home" bash -c '
+    set -a
+    . "$1/lovage.env"
+    if [[ -f "$1/$2.env" ]]; then . "$1/$2.env"; fi
+    set +a
+    cd "$1"
+    shift 2
+    exec "$@"' bash "$home")
+
+# with_settings ROLE COMMAND...
+with_settings() { "${settled[@]}" "$@"; }
 
 # set_for ROLE NAME: what the settings say, from NAME or the file that NAME_FILE names.
 set_for() {
@@ -89,7 +87,7 @@ save() {
         note "there is no database yet"
         database=
     fi
-    DATABASE_URL=$database CELERY_BROKER_URL=$broker "$repository/scripts/backup" --keep 10 "$home/backups" >/dev/null
+    DATABASE_URL=$database CELERY_BROKER_URL=$broker "${repository:?}/scripts/backup" --keep 10 "$home/backups" >/dev/null
 }
 
 migrate() { with_settings keeper "$home/releases/$release/lovage" migrate up >"$home/log/migrate" 2>&1; }
@@ -115,14 +113,15 @@ start() {
     local role=$1
     end "$role"
     ln -sfn "$release" "$home/releases/current"
-    with_settings "$role" setsid "$home/releases/$release/lovage" "$role" >>"$home/log/$role" 2>&1 </dev/null &
+    # Each step is an exec, so that the number is that of the role itself.
+    (exec "${settled[@]}" "$role" setsid "$home/releases/$release/lovage" "$role" >>"$home/log/$role" 2>&1 </dev/null 9>&-) &
     echo $! >"$home/run/$role"
     disown
 }
 
 ready() {
     # A role that has ended does not become ready.
-    runs "$1" || sleep 1
+    kill -0 "$(cat "$home/run/$1")" 2>/dev/null || return 2
     with_settings "$1" "$home/releases/$release/lovage" health "$1"
 }
 

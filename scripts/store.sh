@@ -29,7 +29,7 @@ sqlite_file() {
 
 # postgres URL PROGRAM ARGUMENTS...: runs a program of PostgreSQL on the database of a URL.
 postgres() {
-    local url=$1 program=$2 scheme rest account password=
+    local url=$1 program=$2 scheme rest account password=''
     shift 2
     scheme="${url%%://*}" rest="${url#*://}"
     if [[ "${rest%%/*}" == *@* ]]; then
@@ -45,7 +45,7 @@ postgres() {
 
 # redis URL ARGUMENTS...: runs redis-cli on the server of a URL (redis:// or redis+socket://).
 redis() {
-    local url=$1 rest account= password='' where=()
+    local url=$1 rest account='' password='' where=()
     shift
     case "$url" in
         redis+socket://*)
