@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     agenda::Agenda,
     check::Defaults,
+    numbers::BeatNumbers,
     roster::Roster,
     store::{Store, StoreError, Tick, Ticked},
 };
@@ -36,6 +37,7 @@ pub struct Beat {
     agenda: Agenda,
     clock: Clock,
     status: watch::Sender<Status>,
+    numbers: BeatNumbers,
     fence: Option<u64>,
     edition: u64,
     looked: Option<Instant>,
@@ -118,6 +120,7 @@ impl Beat {
             agenda: Agenda::new(options.defaults, options.roster),
             clock,
             status: watch::Sender::new(Status::default()),
+            numbers: BeatNumbers::default(),
             fence: None,
             edition: 0,
             looked: None,
@@ -128,6 +131,11 @@ impl Beat {
     /// How it is, from now on.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    /// What it counts, from now on.
+    pub fn numbers(&self) -> BeatNumbers {
+        self.numbers.clone()
     }
 
     /// Runs until told to stop; then the lead is free at once. A store that is away is waited for.
@@ -279,6 +287,7 @@ impl Beat {
             Ticked::Done => {
                 for record in &tick.records {
                     let late = (record.sent - record.due).num_milliseconds();
+                    self.numbers.sent(record.sent - record.due);
                     info!(schedule = tick.name, task.id = %record.task_id, late_ms = late, "sent");
                 }
                 self.agenda.done(&tick.name, tick.after);

@@ -11,6 +11,8 @@
 //! * [`lovage_worker`] — the `lovage` binary: workers and commands
 //! * [`keeper`] — `lovage keeper`
 //! * [`beat`] — `lovage beat`
+//! * [`role`] — any role, its health and its numbers
+//! * [`prometheus`] — Prometheus, asked for what it knows
 //! * [`stage`] — the three together
 //! * [`peer`], [`cast`] — a worker of either kind, and a fleet of them with somebody who asks
 //! * [`api_server`] — `lovage api` on a database of its own
@@ -53,11 +55,13 @@ pub mod peer;
 pub mod peer_tasks;
 pub mod place;
 pub mod processes;
+pub mod prometheus;
 pub mod python;
 pub mod python_worker;
 pub mod redis_server;
 pub mod result_database;
 pub mod result_feed;
+pub mod role;
 pub mod rust_client;
 pub mod sentinels;
 pub mod shape;
@@ -89,11 +93,13 @@ pub use keeper::KeeperProcess;
 pub use lovage_worker::{LovageWorker, LovageWorkerBuilder, lovage, lovage_command};
 pub use message::TaskMessage;
 pub use peer::{Fleet, Kind, Peer};
+pub use prometheus::Prometheus;
 pub use python::Python;
 pub use python_worker::PythonWorker;
 pub use redis_server::RedisServer;
 pub use result_database::ResultDatabase;
 pub use result_feed::ResultFeed;
+pub use role::Role;
 pub use rust_client::client_at;
 pub use sentinels::WatchedRedis;
 pub use smtp_server::SmtpServer;

@@ -191,6 +191,9 @@ pub trait Consumer: fmt::Debug + Send + Sync {
 
     /// False while the broker has not been heard of for more than a lease.
     fn is_connected(&self) -> bool;
+
+    /// How long ago the lease was renewed last.
+    fn lease_age(&self) -> Duration;
 }
 
 /// What a consumer needs to begin.

@@ -8,9 +8,9 @@ use lovage_worker::Module;
 
 use crate::{
     command::{
-        api, beat, call, completions, config, control, dlq, doctor, events, inspect, keeper, list,
-        migrate, openapi, pool_child, purge, queue, result, revoke, schedule, status, stubs, up,
-        user, worker,
+        api, beat, call, completions, config, control, dlq, doctor, events, health, inspect,
+        keeper, list, migrate, openapi, pool_child, purge, queue, result, revoke, schedule, status,
+        stubs, up, user, worker,
     },
     failure::Failure,
     output,
@@ -77,6 +77,7 @@ enum Command {
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Doctor(doctor::DoctorArgs),
+    Health(health::HealthArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     PoolChild(pool_child::PoolChildArgs),
@@ -139,6 +140,7 @@ fn dispatch(command: Command, modules: Vec<Module>) -> Result<u8, Failure> {
         Command::User(command) => once(user::run(command, &settings()?)),
         Command::Openapi(_) => openapi::run(&settings()?, modules),
         Command::Migrate(command) => once(migrate::run(command, &settings()?)),
+        Command::Health(args) => once(health::run(args, &settings()?)),
         Command::Doctor(args) => once(doctor::run(args, &settings()?)),
         Command::Schedule(command) => once(schedule::run(command, &settings()?, modules)),
         Command::Config(command) => config::run(&command),

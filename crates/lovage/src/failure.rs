@@ -80,6 +80,14 @@ impl Failure {
         }
     }
 
+    /// Nobody is there.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            code: UNAVAILABLE,
+            message: Some(message.into()),
+        }
+    }
+
     /// Says the line and gives the code.
     pub(crate) fn tell(self) -> u8 {
         match &self.message {

@@ -44,6 +44,7 @@ mod failure;
 mod flower_child;
 mod guard;
 mod history_child;
+mod monitor;
 mod nodename;
 mod output;
 mod pidfile;

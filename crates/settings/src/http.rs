@@ -146,7 +146,7 @@ fn is_example(key: &str) -> bool {
     letters.len() < 6 || WORDS.iter().any(|word| low.contains(word))
 }
 
-fn address(text: &str) -> Result<SocketAddr, Problem> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, Problem> {
     let expected = "an IP address and a port, such as 127.0.0.1:5000 or [::]:5000";
     let named = text.replacen("localhost:", "127.0.0.1:", 1);
     named

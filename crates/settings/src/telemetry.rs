@@ -1,13 +1,14 @@
-//! The log: what it shows and in which form.
+//! The log: what it shows and in which form; and where a process tells its health and its numbers.
 
-use std::{env, io, io::IsTerminal};
+use std::{env, io, io::IsTerminal, net::SocketAddr};
 
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    http,
     lookup::Lookup,
     parse::Problem,
-    variable::{LOG, LOG_FORMAT},
+    variable::{LOG, LOG_FORMAT, MONITOR_BIND},
 };
 
 /// What is logged, and how.
@@ -17,6 +18,9 @@ pub struct TelemetrySettings {
     pub level: String,
     /// `LOVAGE_LOG_FORMAT=json`: one JSON object a line; default text.
     pub json: bool,
+    /// `LOVAGE_MONITOR_BIND`, address and port: where a worker, beat or keeper serves `/health/live`, `/health/ready` and
+    /// `/metrics`; unset, nowhere.
+    pub monitor_bind: Option<SocketAddr>,
 }
 
 impl Default for TelemetrySettings {
@@ -24,6 +28,7 @@ impl Default for TelemetrySettings {
         Self {
             level: "info".to_owned(),
             json: false,
+            monitor_bind: None,
         }
     }
 }
@@ -33,6 +38,7 @@ impl TelemetrySettings {
         let mut settings = Self::default();
         lookup.set(&LOG, &mut settings.level, level);
         lookup.set(&LOG_FORMAT, &mut settings.json, format);
+        settings.monitor_bind = lookup.parsed(&MONITOR_BIND, http::address);
         settings
     }
 }
@@ -127,6 +133,7 @@ mod tests {
             filter(&TelemetrySettings {
                 level: level.to_owned(),
                 json: false,
+                monitor_bind: None,
             })
             .to_string()
         };

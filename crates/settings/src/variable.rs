@@ -292,6 +292,8 @@ variables! {
     "Log and time" {
         LOG = "LOVAGE_LOG", "info", "level", "debug, info, warning, error, or a list such as info,lovage_worker=debug.";
         LOG_FORMAT = "LOVAGE_LOG_FORMAT", "text", "text or json", "How lines are written; always to standard error.";
+        MONITOR_BIND = "LOVAGE_MONITOR_BIND", "", "address:port",
+            "Where a worker, beat or keeper serves /health/live, /health/ready and /metrics; unset, nowhere. The API has them at its own.";
         TIMEZONE = "CELERY_TIMEZONE", "UTC", "IANA name", "The zone of local times; stored times are UTC.";
     }
 }

@@ -27,10 +27,13 @@ pub(crate) fn accepted(intake: &Intake) -> Option<&Arc<Message>> {
 }
 
 /// Tells of a message's reception, unless it was told before it waited at the broker.
-pub(crate) fn receive(shared: &Shared, message: &Message, at: f64) {
+pub(crate) fn receive(shared: &Shared, message: &Message, delivery: &Delivery, at: f64) {
     let info = &message.properties.delivery_info;
     if !info.extra.contains_key(RECEIVED_MARK) {
         shared.announcer.received(message, at);
+        if let Some(tally) = &shared.tally {
+            tally.received(message, delivery.queue.as_str());
+        }
     }
 }
 
@@ -51,10 +54,10 @@ impl Later {
 pub(crate) fn look(shared: &Shared, delivery: &Delivery) -> Option<Later> {
     let now = shared.client.clock().now();
     let intake = intake::read(shared, delivery, now);
-    if shared.announcer.tells_all()
+    if (shared.announcer.tells_all() || shared.tally.is_some())
         && let Some(message) = accepted(&intake)
     {
-        receive(shared, message, intake::unix(now));
+        receive(shared, message, delivery, intake::unix(now));
     }
     match intake {
         Intake::Delay(until, message) => Some(Later { until, message }),
@@ -83,7 +86,7 @@ pub(crate) async fn delay(
     message: &Message,
 ) {
     // It comes back as a new delivery, which is not to be told as another reception.
-    let told = shared.announcer.tells_all();
+    let told = shared.announcer.tells_all() || shared.tally.is_some();
     let payload = told.then(|| mark_received(&delivery.raw)).flatten();
     let payload = payload.map(Into::into);
     let chronicle = &shared.announcer.chronicle;

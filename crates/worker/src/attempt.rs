@@ -36,6 +36,7 @@ use crate::{
     rules::Rules,
     running::Running,
     shutdown::Shutdown,
+    tally::Tally,
     turns::Turns,
     unknown::Unknown,
 };
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) announcer: Announcer,
     pub(crate) running: Running,
     pub(crate) line: EngineLine,
+    pub(crate) tally: Option<Arc<Tally>>,
 }
 
 /// A task read and ready to run.
@@ -103,10 +105,10 @@ pub(crate) async fn live(
     let granted = shared.turns.granted(delivery.tag);
     let intake = intake::read(&shared, &delivery, now);
     if !told
-        && shared.announcer.tells_all()
+        && (shared.announcer.tells_all() || shared.tally.is_some())
         && let Some(message) = accepted(&intake)
     {
-        receive(&shared, message, came);
+        receive(&shared, message, &delivery, came);
     }
     let conclusion: Conclusion = match intake {
         Intake::Run(mut job) => match rate::turn(&mut job, granted, came) {
@@ -151,6 +153,9 @@ pub(crate) async fn live(
         finish.record = shared.announcer.chronicle.end(report, &finish);
         // Before it can be delivered once more.
         shared.announcer.tell_of_return(report);
+    }
+    if let Some(tally) = &shared.tally {
+        tally.left(&finish);
     }
     // Boxed, too: only the end of a task needs the room.
     let recorded = Box::pin(commit::finish(&shared, Box::new(finish), after)).await;
@@ -309,8 +314,12 @@ async fn attempt(
     task.accepted.fetch_add(1, Ordering::Relaxed);
     let told = shared.announcer.is_wanted();
     shared.announcer.started(&message, began);
+    if let Some(tally) = &shared.tally {
+        tally.started(&message, delivery.queue.as_str());
+    }
     let (call, kept) = call(shared, &message, body, &context);
-    let begun = (told || !task.layers.is_empty()).then(Instant::now);
+    let is_measured = told || !task.layers.is_empty() || shared.tally.is_some();
+    let begun = is_measured.then(Instant::now);
     let limits = policy::limits(&message, task.limits.get());
     let job = pool::Job {
         task: &task,

@@ -193,6 +193,11 @@ impl Catalogue {
         names.sort();
         names
     }
+
+    /// The names of all tasks, Celery's own too.
+    pub(crate) fn all_names(&self) -> impl Iterator<Item = String> {
+        self.tasks.keys().map(ToString::to_string)
+    }
 }
 
 impl fmt::Debug for Catalogue {

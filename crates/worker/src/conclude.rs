@@ -152,6 +152,15 @@ pub(crate) fn conclude(
         let end = layer::end(record.as_ref(), rejected);
         layer::tell(&task.layers, message, &delivery.queue, end, ran);
     }
+    if let Some(tally) = &shared.tally {
+        tally.ended(
+            message,
+            delivery.queue.as_str(),
+            record.as_ref(),
+            rejected,
+            ran,
+        );
+    }
     if shared.announcer.is_wanted() {
         let tidings = tidings(shared, message, record.as_ref(), rejected, signal, ran);
         report = shared.announcer.report(context.shared_message(), tidings);

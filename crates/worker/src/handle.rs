@@ -1,7 +1,11 @@
 //! A running worker's controls: what remote control and supervisors ask it and tell it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use lovage_broker::Consumer;
 use lovage_flower_compat::Emitter;
 use lovage_protocol::TaskId;
 use lovage_settings::Pool as Kind;
@@ -11,7 +15,11 @@ use crate::{
     error::ControlError,
     pool::{Autoscale, KillSignal, Pool, Terminated, limits::Limits},
     rate::RateLimits,
+    tally::Tally,
 };
+
+/// What is known of a worker once it consumes.
+pub(crate) type Hold = Arc<OnceLock<Arc<dyn Consumer>>>;
 
 /// Controls a worker, from before it runs on. Cloning shares it; nothing here takes a lock that a task waits for.
 #[derive(Debug, Clone)]
@@ -20,6 +28,9 @@ pub struct WorkerHandle {
     catalogue: Catalogue,
     rates: RateLimits,
     emitter: Emitter,
+    hostname: Arc<str>,
+    hold: Hold,
+    tally: Option<Arc<Tally>>,
 }
 
 /// How a worker's pool stands.
@@ -48,13 +59,38 @@ impl WorkerHandle {
         catalogue: Catalogue,
         rates: RateLimits,
         emitter: Emitter,
+        hostname: &str,
+        hold: Hold,
+        tally: Option<Arc<Tally>>,
     ) -> Self {
         Self {
             pool,
             catalogue,
             rates,
             emitter,
+            hostname: hostname.into(),
+            hold,
+            tally,
         }
+    }
+
+    /// Its node name.
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    /// How long ago it renewed its lease; `None` while it does not consume yet.
+    pub fn lease_age(&self) -> Option<Duration> {
+        self.hold.get().map(|consumer| consumer.lease_age())
+    }
+
+    /// Whether it consumes and has heard of the broker within its lease; `None` while it does not consume yet.
+    pub fn is_connected(&self) -> Option<bool> {
+        self.hold.get().map(|consumer| consumer.is_connected())
+    }
+
+    pub(crate) fn tally(&self) -> Option<&Tally> {
+        self.tally.as_deref()
     }
 
     /// How the pool stands now.

@@ -35,7 +35,7 @@ use crate::{
     outcome::Outcome,
 };
 
-pub(crate) use self::ending::{end, rejected, tell};
+pub(crate) use self::ending::{end, exception, rejected, tell};
 pub use self::{
     ending::{End, Ended},
     metrics::Metrics,

@@ -38,6 +38,7 @@
 //! | `commit` | starts and ends in batches |
 //! | `module`, `catalogue`, `rules` | which tasks there are, and what holds for each |
 //! | `presence`, `control` | what others see of it, and what they can tell it |
+//! | `tally` | how many tasks came, began and ended, for whoever reads numbers |
 //! | `shutdown`, `drain` | how to stop: what is asked for, and what it does |
 
 mod absence;
@@ -88,6 +89,7 @@ mod running;
 mod shutdown;
 pub mod signal;
 mod soft_limit;
+mod tally;
 mod turns;
 mod unknown;
 mod unlock;
@@ -112,5 +114,6 @@ pub use rate::{RateLimits, RateRefused};
 pub use raw::{RawCall, RawTask};
 pub use shutdown::Shutdown;
 pub use soft_limit::SoftLimit;
+pub use tally::TaskMetrics;
 pub use unlock::Unlocked;
 pub use worker::{Worker, WorkerParts};

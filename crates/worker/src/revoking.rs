@@ -306,6 +306,9 @@ pub(crate) fn not_run(
         let end = End::Revoked(why);
         layer::tell(&task.layers, message, &delivery.queue, end, None);
     }
+    if let Some(tally) = &shared.tally {
+        tally.not_run(message, delivery.queue.as_str());
+    }
     let mut finish = attempt::settle(delivery, Settle::Ack);
     let after = Aftermath {
         parts: part::parts(shared, message, body, &State::Revoked, &exception),

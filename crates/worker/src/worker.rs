@@ -23,7 +23,7 @@ use crate::{
     engine::{self, EngineLine, Summary},
     error::{BuildError, Error},
     gate::Gatekeeper,
-    handle::WorkerHandle,
+    handle::{Hold, WorkerHandle},
     hook::{Hooks, Started},
     intake,
     module::Module,
@@ -36,6 +36,7 @@ use crate::{
     revoking,
     running::Running,
     shutdown::Shutdown,
+    tally::Tally,
     turns::Turns,
     unknown::Unknown,
 };
@@ -80,6 +81,9 @@ pub struct Worker {
     app: Arc<celery::Celery>,
     hooks: Hooks,
     announcer: Announcer,
+    hold: Hold,
+    /// Only for who reads it.
+    tally: Option<Arc<Tally>>,
     /// For the hooks; empty where child processes make it.
     states: lovage_registry::StateMap,
 }
@@ -164,6 +168,8 @@ impl Worker {
             pool.set_autoscale(bounds)?;
         }
         let announcer = announcer(&broker, &node, &settings);
+        let served = settings.telemetry.monitor_bind.is_some();
+        let tally = served.then(|| Arc::new(Tally::new(&catalogue)));
         let parts = Kept {
             broker,
             results,
@@ -180,6 +186,8 @@ impl Worker {
             app,
             hooks,
             announcer,
+            hold: Hold::default(),
+            tally,
             states: hook_states,
         })
     }
@@ -194,7 +202,15 @@ impl Worker {
         let disabled = self.parts.settings.worker.disable_rate_limits;
         let rates = self.catalogue.rate_limits(disabled);
         let (pool, catalogue) = (Arc::clone(&self.pool), self.catalogue.clone());
-        WorkerHandle::new(pool, catalogue, rates, self.announcer.emitter.clone())
+        WorkerHandle::new(
+            pool,
+            catalogue,
+            rates,
+            self.announcer.emitter.clone(),
+            self.parts.node.as_str(),
+            Arc::clone(&self.hold),
+            self.tally.clone(),
+        )
     }
 
     /// Consumes until a shutdown is asked for and everything that began has ended. Calls `ready` once it consumes.
@@ -275,6 +291,8 @@ impl Worker {
         warn_of_namesakes(&*broker, &node).await;
         let consumer = broker.consumer(options).await?;
         self.announcer.chronicle.attach(&consumer);
+        // It is opened once.
+        let _ = self.hold.set(Arc::clone(&consumer));
         let consumed = Queues::new(
             Arc::clone(&broker),
             Arc::clone(&consumer),
@@ -323,6 +341,7 @@ impl Worker {
             announcer: self.announcer,
             running: Running::default(),
             line: EngineLine::default(),
+            tally: self.tally,
             settings,
         };
         let shared = Arc::new(shared);

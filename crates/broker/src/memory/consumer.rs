@@ -257,6 +257,11 @@ impl Consumer for MemoryConsumer {
     fn is_connected(&self) -> bool {
         !self.closed.is_cancelled()
     }
+
+    fn lease_age(&self) -> Duration {
+        // Nothing has to be renewed here.
+        Duration::ZERO
+    }
 }
 
 impl Drop for MemoryConsumer {

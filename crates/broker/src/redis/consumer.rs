@@ -294,6 +294,10 @@ impl Consumer for RedisConsumer {
     fn is_connected(&self) -> bool {
         self.shared.pulse.is_connected()
     }
+
+    fn lease_age(&self) -> Duration {
+        self.shared.pulse.age()
+    }
 }
 
 impl Drop for RedisConsumer {

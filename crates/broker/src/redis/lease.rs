@@ -137,6 +137,11 @@ impl Pulse {
         self.state().last.elapsed() <= self.lease
     }
 
+    /// How long ago the lease was renewed last.
+    pub(crate) fn age(&self) -> Duration {
+        self.state().last.elapsed()
+    }
+
     /// Whether the broker has been answering without a break for one whole lease: only then does a missing lease mean
     /// a dead worker, and not a broker that was away.
     pub(crate) fn observed_a_lease(&self) -> bool {

@@ -22,7 +22,7 @@ use crate::{
     command::schedule::leader,
     connect,
     failure::{Failure, chain},
-    nodename, output,
+    monitor, nodename, output,
     pidfile::PidFile,
     signals::{Signals, Voice},
 };
@@ -189,6 +189,8 @@ impl Plan {
 
     /// Runs the beat until told to stop. A broker that is away is waited for.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
+        let watch = monitor::BeatProbe::default();
+        let _served = monitor::serve(&self.settings, watch.clone()).await?;
         let connected = tokio::select! {
             connected = connect::patiently(&self.settings, &self.specs) => connected?,
             () = stop.cancelled() => return Ok(()),
@@ -206,6 +208,11 @@ impl Plan {
             roster: Roster::new(self.specs),
         };
         let beat = Beat::new(store, connected.client, options);
+        watch.watch(
+            &beat,
+            Arc::clone(&connected.broker),
+            self.settings.beat.lease,
+        );
         info!("{node} ready.");
         if self.settings.beat.remote_control {
             let pings = answer_pings(connected.broker, &node, stop.clone());

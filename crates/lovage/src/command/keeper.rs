@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::{connect, failure::Failure, output, table::Table};
+use crate::{connect, failure::Failure, monitor, output, table::Table};
 
 /// Keep the history of all workers in the database, until told to stop.
 ///
@@ -86,9 +86,21 @@ pub(crate) async fn run(args: KeeperArgs, mut settings: Settings) -> Result<u8, 
     end_with_signals(&stop)?;
     let database = open(&settings).await?;
     let broker = connect::broker_lazily(&settings)?;
+    let watch = monitor::KeeperProbe::new(Arc::clone(&broker), database.clone(), &settings);
+    let served = monitor::serve(&settings, watch.clone()).await?;
+    let told = served
+        .is_some()
+        .then(|| tokio::spawn(watch.clone().tell_of_the_fleet(stop.clone())));
     keeper(&settings, broker, database)
-        .run(stop, || info!("keeper ready."))
+        .run(stop, || {
+            watch.ready();
+            info!("keeper ready.");
+        })
         .await;
+    if let Some(told) = told {
+        // It ends with the keeper; a panic in it has been told of.
+        let _ = told.await;
+    }
     info!("keeper stopped");
     Ok(0)
 }

@@ -9,6 +9,7 @@ pub(crate) mod control;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod health;
 pub(crate) mod inspect;
 pub(crate) mod keeper;
 pub(crate) mod list;

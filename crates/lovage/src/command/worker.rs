@@ -15,7 +15,7 @@ use crate::{
     conf::conf,
     connect,
     failure::{Failure, chain},
-    nodename, output,
+    monitor, nodename, output,
     pidfile::PidFile,
     platform,
     signals::{Signals, Voice},
@@ -256,7 +256,10 @@ impl Plan {
     /// The beat that goes with it: its settings, its tasks, what they declare.
     pub(crate) fn beat(&self) -> Result<beat::Plan, Failure> {
         let in_code = beat::in_code(&self.modules)?;
-        beat::Plan::of(self.settings.clone(), self.specs()?, in_code)
+        let mut settings = self.settings.clone();
+        // One process has one address, and the worker tells there.
+        settings.telemetry.monitor_bind = None;
+        beat::Plan::of(settings, self.specs()?, in_code)
     }
 
     /// What a child process of this worker needs.
@@ -366,6 +369,8 @@ pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> 
         // A banner that nobody reads is no reason to stop.
         let _ = output::line(banner);
     }
+    let watch = monitor::WorkerProbe::default();
+    let _served = monitor::serve(&settings, watch.clone()).await?;
     let connected = tokio::select! {
         connected = connect::patiently(&settings, &specs) => connected?,
         () = signals.asked() => return Ok(()),
@@ -400,6 +405,7 @@ pub(crate) async fn serve(plan: Plan, signals: &Signals) -> Result<(), Failure> 
         worker = Worker::start(parts) => worker?,
         () = signals.asked() => return Ok(()),
     };
+    watch.watch(worker.handle(), signals.shutdown());
     let ran = worker
         .run(signals.shutdown(), || info!("{node} ready."))
         .await;

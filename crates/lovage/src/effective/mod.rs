@@ -125,6 +125,7 @@ fn general(settings: &Settings) -> Vec<(&'static str, String)> {
             "LOVAGE_LOG_FORMAT",
             if telemetry.json { "json" } else { "text" }.to_owned(),
         ),
+        ("LOVAGE_MONITOR_BIND", optional(telemetry.monitor_bind)),
         ("CELERY_TIMEZONE", settings.timezone.to_string()),
     ]
 }
@@ -505,6 +506,7 @@ mod tests {
             ("LOVAGE_SCHEDULE_FILE", "/etc/lovage/schedule.toml"),
             ("CELERY_BEAT_CRON_STARTING_DEADLINE", "300"),
             ("LOVAGE_LOG", "info,lovage_worker=debug"),
+            ("LOVAGE_MONITOR_BIND", "[::]:9540"),
             ("CELERY_TIMEZONE", "Europe/Zurich"),
         ]);
     }

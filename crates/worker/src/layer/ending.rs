@@ -112,7 +112,7 @@ pub(crate) fn rejected(settle: &Settle, record: Option<&Record>) -> Option<bool>
     }
 }
 
-fn exception(stored: &Value) -> ExceptionInfo {
+pub(crate) fn exception(stored: &Value) -> ExceptionInfo {
     ExceptionInfo::from_value(stored).unwrap_or_else(|_| {
         let text = lovage_protocol::saferepr(stored);
         ExceptionInfo::new("builtins", "Exception", vec![Value::Str(text)])
