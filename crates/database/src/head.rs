@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The newest migration that this version needs. A test compares it with the migrations.
-pub(crate) const HEAD: &str = "m0006_journal";
+pub(crate) const HEAD: &str = "m0007_schedules_kept";
 
 /// Where the tables stand. Every role but `worker` is ready only when [`Schema::is_usable`].
 #[derive(Debug, Clone, PartialEq, Eq)]

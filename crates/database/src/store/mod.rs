@@ -13,6 +13,8 @@ pub mod one_time;
 pub mod outbox;
 mod pattern;
 pub mod retention;
+pub mod schedule;
+pub mod schedule_tick;
 pub mod session;
 pub mod task_event;
 pub mod task_run;
