@@ -1,22 +1,30 @@
 //! What the leader holds in its hands: every schedule that runs, ordered by when it is next to be looked at.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use lovage_client::Client;
+use uuid::Uuid;
 
 use crate::{
     check::Defaults,
+    draft::Draft,
     due::{Decision, Progress, Timing, task_id},
     message::{self, MessageError},
     roster::Roster,
     store::{Cause, Stored, Tick, TickRecord},
 };
 
-/// One schedule that runs.
+/// One schedule that runs. There may be a hundred thousand: of what is sent only the text is held, until it is due.
 #[derive(Debug)]
 struct Item {
-    stored: Stored,
+    id: Uuid,
+    version: u64,
+    progress: Progress,
+    draft: Box<str>,
     timing: Timing,
     at: Option<DateTime<Utc>>,
 }
@@ -26,8 +34,8 @@ struct Item {
 pub(crate) struct Agenda {
     defaults: Defaults,
     roster: Roster,
-    items: HashMap<String, Item>,
-    order: BTreeSet<(DateTime<Utc>, String)>,
+    items: HashMap<Arc<str>, Item>,
+    order: BTreeSet<(DateTime<Utc>, Arc<str>)>,
     refused: HashMap<String, String>,
 }
 
@@ -75,13 +83,23 @@ impl Agenda {
         let checked = self
             .roster
             .check(draft)
-            .and_then(|()| draft.timing(&self.defaults));
-        match checked {
-            Ok(timing) => {
-                let next = timing.next(stored.definition.id, &stored.progress);
-                let at = next.map(|next| next.at);
-                let item = Item { stored, timing, at };
-                self.items.insert(name.clone(), item);
+            .and_then(|()| draft.timing(&self.defaults))
+            .map_err(|faults| faults.to_string());
+        let written = serde_json::to_string(draft).map_err(|error| error.to_string());
+        match checked.and_then(|timing| Ok((timing, written?))) {
+            Ok((timing, written)) => {
+                let id = stored.definition.id;
+                let at = timing.next(id, &stored.progress).map(|next| next.at);
+                let item = Item {
+                    id,
+                    version: stored.version,
+                    progress: stored.progress,
+                    draft: written.into_boxed_str(),
+                    timing,
+                    at,
+                };
+                let name: Arc<str> = name.into();
+                self.items.insert(Arc::clone(&name), item);
                 self.order.extend(at.map(|at| (at, name)));
             }
             Err(faults) => {
@@ -89,7 +107,7 @@ impl Agenda {
                     schedule = name,
                     "a schedule is refused and does not run: {faults}"
                 );
-                self.refused.insert(name, faults.to_string());
+                self.refused.insert(name, faults);
             }
         }
     }
@@ -97,40 +115,40 @@ impl Agenda {
     /// Forgets a schedule.
     pub(crate) fn drop(&mut self, name: &str) {
         self.refused.remove(name);
-        if let Some(item) = self.items.remove(name)
+        if let Some((name, item)) = self.items.remove_entry(name)
             && let Some(at) = item.at
         {
-            self.order.remove(&(at, name.to_owned()));
+            self.order.remove(&(at, name));
         }
     }
 
     /// The ticks that are due, up to so many.
     pub(crate) fn due(&mut self, now: DateTime<Utc>, most: usize, client: &Client) -> Vec<Tick> {
         let due = self.order.iter().take_while(|(at, _)| *at <= now);
-        let names: Vec<String> = due.take(most).map(|(_, name)| name.clone()).collect();
+        let names: Vec<Arc<str>> = due.take(most).map(|(_, name)| Arc::clone(name)).collect();
         let mut ticks = Vec::with_capacity(names.len());
         for name in names {
             let Some(item) = self.items.get(&name) else {
                 continue;
             };
-            let id = item.stored.definition.id;
-            let decision = item.timing.decide(id, &item.stored.progress, now);
-            if decision.progress == item.stored.progress {
+            let decision = item.timing.decide(item.id, &item.progress, now);
+            if decision.progress == item.progress {
                 // Nothing is due after all; its order was made by another clock.
                 self.reorder(&name, decision.next.map(|next| next.at));
                 continue;
             }
-            match tick(&item.stored, &decision, now, client) {
+            match tick(item, &decision, now, client) {
                 Ok(tick) => ticks.push(tick),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(
-                        schedule = name,
+                        schedule = &*name,
                         error,
                         "a schedule cannot be sent and does not run"
                     );
+                    let why = error.to_string();
                     self.drop(&name);
-                    self.refused.insert(name, error.to_string());
+                    self.refused.insert(name.to_string(), why);
                 }
             }
         }
@@ -142,40 +160,39 @@ impl Agenda {
         let Some(item) = self.items.get_mut(name) else {
             return;
         };
-        item.stored.progress = progress;
-        let next = item.timing.next(item.stored.definition.id, &progress);
+        item.progress = progress;
+        let next = item.timing.next(item.id, &progress);
         self.reorder(name, next.map(|next| next.at));
     }
 
     fn reorder(&mut self, name: &str, at: Option<DateTime<Utc>>) {
-        if let Some(item) = self.items.get_mut(name) {
+        let Some((name, _)) = self.items.get_key_value(name) else {
+            return;
+        };
+        let name = Arc::clone(name);
+        if let Some(item) = self.items.get_mut(&name) {
             if let Some(before) = item.at {
-                self.order.remove(&(before, name.to_owned()));
+                self.order.remove(&(before, Arc::clone(&name)));
             }
             item.at = at;
-            self.order.extend(at.map(|at| (at, name.to_owned())));
+            self.order.extend(at.map(|at| (at, name)));
         }
     }
 }
 
 /// The tick that a decision makes.
 fn tick(
-    stored: &Stored,
+    item: &Item,
     decision: &Decision,
     now: DateTime<Utc>,
     client: &Client,
 ) -> Result<Tick, MessageError> {
-    let definition = &stored.definition;
+    let draft: Draft = serde_json::from_str(&item.draft)?;
     let mut messages = Vec::with_capacity(decision.send.len());
     let mut records = Vec::with_capacity(decision.send.len());
     for (place, run) in decision.send.iter().enumerate() {
-        let task_id = task_id(definition.id, run.at);
-        messages.push(message::prepare(
-            client,
-            &definition.draft,
-            task_id,
-            run.at,
-        )?);
+        let task_id = task_id(item.id, run.at);
+        messages.push(message::prepare(client, &draft, task_id, run.at)?);
         records.push(TickRecord {
             due: run.at,
             sent: now,
@@ -185,10 +202,11 @@ fn tick(
         });
     }
     Ok(Tick {
-        name: definition.draft.name.clone(),
-        id: definition.id,
-        version: stored.version,
-        before: stored.progress,
+        name: draft.name,
+        id: item.id,
+        task: draft.task,
+        version: item.version,
+        before: item.progress,
         after: decision.progress,
         messages,
         records,

@@ -134,7 +134,11 @@ pub async fn agree(
     now: DateTime<Utc>,
 ) -> Result<Agreed, DeclaredError> {
     let mut agreed = Agreed::default();
-    let kept = store::all(store).await?;
+    let names: HashSet<&str> = drafts.iter().map(|draft| draft.name.as_str()).collect();
+    let kept = store::some(store, |stored| {
+        stored.definition.source == source || names.contains(stored.definition.draft.name.as_str())
+    });
+    let kept = kept.await?;
     let mut taken = Vec::new();
     for draft in drafts {
         let before = kept
@@ -168,7 +172,6 @@ pub async fn agree(
     if !taken.is_empty() {
         return Err(DeclaredError::Faults(taken));
     }
-    let names: HashSet<&str> = drafts.iter().map(|draft| draft.name.as_str()).collect();
     for stored in &kept {
         let name = &stored.definition.draft.name;
         if stored.definition.source == source

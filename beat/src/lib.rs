@@ -4,7 +4,8 @@
 //! thin part asks and does: a [`Beat`] leads or stands by, and has its [`Store`] make each tick happen in one step with its
 //! message. Whatever dies when, a run has one message; its execution is at least once, like any task's.
 //!
-//! It runs no task, and knows no Redis: without a database schedules are kept at the broker, by the broker's own seam.
+//! It runs no task, and knows neither Redis nor SQL: schedules are kept in the database, by its stores, or without one at the
+//! broker, by its own seam.
 //!
 //! | module | knows |
 //! |---|---|
@@ -62,4 +63,4 @@ pub use presence::answer_pings;
 pub use roster::Roster;
 pub use schedule::{Remark, Run, Schedule};
 pub use service::{Beat, BeatOptions, LeaderReport, Status};
-pub use store::{BrokerStore, Store, StoreError};
+pub use store::{BrokerStore, DatabaseStore, Store, StoreError};

@@ -21,6 +21,9 @@ pub enum MessageError {
     /// The schedule says what cannot be.
     #[error(transparent)]
     Draft(#[from] DraftFaults),
+    /// What is held of the schedule cannot be read.
+    #[error("the schedule cannot be read as it is held")]
+    Unreadable(#[from] serde_json::Error),
     /// The client refuses it.
     #[error(transparent)]
     Client(#[from] Error),

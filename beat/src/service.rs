@@ -3,11 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use lovage_broker::timetable::Candidate;
+use lovage_broker::{Publish, timetable::Candidate};
 use lovage_client::Client;
 use lovage_protocol::Clock;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
@@ -253,12 +256,7 @@ impl Beat {
                 .iter()
                 .flat_map(|tick| tick.messages.iter().map(|one| one.publish.clone()))
                 .collect();
-            if let Err(refusal) = self.client.declare(&publishes).await {
-                warn!(
-                    error = &refusal as &dyn std::error::Error,
-                    "queues were not made known to Python peers"
-                );
-            }
+            self.declare(&publishes).await;
             let owner = &self.candidate.owner;
             let Some(ticked) = self.store.tick(owner, fence, &ticks).await? else {
                 warn!("another beat has taken the lead");
@@ -273,12 +271,25 @@ impl Beat {
                 }
                 self.settle(tick, ticked).await?;
             }
-            self.client.tell_sent(&sent).await;
+            // Events are for who listens: a broker that is away holds nothing up.
+            let _ = timeout(LOOK, self.client.tell_sent(&sent)).await;
             self.status
                 .send_modify(|status| status.last_tick = Some(now));
             if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
                 return Ok(());
             }
+        }
+    }
+
+    /// Makes queues known to Python peers. With a database ticks go on while the broker is away.
+    async fn declare(&self, publishes: &[Publish]) {
+        match timeout(LOOK, self.client.declare(publishes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(refusal)) => warn!(
+                error = &refusal as &dyn std::error::Error,
+                "queues were not made known to Python peers"
+            ),
+            Err(_) => warn!("queues were not made known to Python peers: the broker is silent"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where schedules are kept, and what is done with them there in one step. Two forms: a database, or the broker alone.
 
 mod at_broker;
+mod in_database;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use crate::{draft::Draft, due::Progress};
 
 pub use at_broker::BrokerStore;
+pub use in_database::{DatabaseStore, LEASE};
 pub use lovage_broker::timetable::Ticked;
 
 /// Who declared a schedule, and so who may change it.
@@ -29,6 +31,8 @@ pub enum Source {
     Code,
     /// Taken over from another scheduler; from then on as if made by hand.
     Import,
+    /// The platform's own; follows its version and its settings.
+    Builtin,
 }
 
 impl Source {
@@ -39,12 +43,13 @@ impl Source {
             Self::File => "file",
             Self::Code => "code",
             Self::Import => "import",
+            Self::Builtin => "builtin",
         }
     }
 
     /// Whether it follows a declaration, and is not to be changed elsewhere.
     pub fn is_declared(self) -> bool {
-        matches!(self, Self::File | Self::Code)
+        matches!(self, Self::File | Self::Code | Self::Builtin)
     }
 }
 
@@ -151,6 +156,8 @@ pub struct Tick {
     pub name: String,
     /// The schedule's id.
     pub id: Uuid,
+    /// The task that it sends.
+    pub task: String,
     /// The version its sender knows.
     pub version: u64,
     /// The progress its sender knows.
@@ -170,6 +177,15 @@ pub enum StoreError {
     /// The broker is away or refuses.
     #[error(transparent)]
     Broker(#[from] lovage_broker::Error),
+    /// The database is away or refuses.
+    #[error(transparent)]
+    Database(#[from] lovage_database::Error),
+    /// The database did not answer in time; what it was asked may have happened.
+    #[error("the database did not answer within {seconds} s")]
+    Slow {
+        /// So long it was waited for.
+        seconds: u64,
+    },
     /// What is kept cannot be read.
     #[error("the schedule {name:?} cannot be read as it is kept")]
     Unreadable {
@@ -225,16 +241,30 @@ pub trait Store: fmt::Debug + Send + Sync {
 /// # Errors
 /// The store does not answer.
 pub async fn all(store: &dyn Store) -> Result<Vec<Stored>, StoreError> {
-    let mut all = std::collections::BTreeMap::new();
+    some(store, |_| true).await
+}
+
+/// Those that are wanted, by name. The others are not held, however many there are.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn some(
+    store: &dyn Store,
+    wanted: impl Fn(&Stored) -> bool,
+) -> Result<Vec<Stored>, StoreError> {
+    let mut found = std::collections::BTreeMap::new();
     let mut since = 0;
     loop {
         let news = store.news(since).await?;
-        for stored in news.changed {
-            all.insert(stored.definition.draft.name.clone(), stored);
+        for name in &news.removed {
+            found.remove(name);
+        }
+        for stored in news.changed.into_iter().filter(|stored| wanted(stored)) {
+            found.insert(stored.definition.draft.name.clone(), stored);
         }
         since = news.edition;
         if !news.more {
-            return Ok(all.into_values().collect());
+            return Ok(found.into_values().collect());
         }
     }
 }

@@ -8,8 +8,8 @@
 use std::process::{Command, Output};
 
 use lovage_integration_tests::{
-    PythonWorker, RedisServer, beat::LovageBeat, eventually, lovage, lovage_worker::lovage_json,
-    place,
+    Flower, LovageWorker, PythonWorker, RedisServer, beat::LovageBeat, child::Child, eventually,
+    lovage, lovage_command, lovage_worker::lovage_json, place,
 };
 use serde_json::{Value, json};
 
@@ -51,6 +51,63 @@ fn a_python_worker_runs_what_beat_sends() {
     success(&lovage(&redis, &["schedule", "pause", "adding"]));
 }
 
+const OTHER_BEAT: &str = r#"
+from celery import Celery
+app = Celery("theirs", broker="BROKER", backend="BROKER")
+app.conf.beat_schedule = {"theirs": {"task": "demo.add", "schedule": 1.0, "args": (40, 2)}}
+"#;
+
+/// What either beat sends is shown by Flower as any task is, and neither sees the other's entries.
+#[test]
+fn flower_shows_what_beat_sends_and_celerys_beat_runs_beside_it() {
+    let redis = RedisServer::with_port();
+    let mut flower = Flower::launch(&redis.port_url());
+    let _worker = LovageWorker::builder(&redis).bare_flag("-E").start();
+    flower.wait_until_ready();
+    let folder = tempfile::tempdir().unwrap();
+    let app = OTHER_BEAT.replace("BROKER", &redis.port_url());
+    std::fs::write(folder.path().join("theirs.py"), app).unwrap();
+    let mut command = Command::new(place::python());
+    command
+        .args(["-m", "celery", "-A", "theirs", "beat", "--loglevel=info"])
+        .current_dir(folder.path())
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let _celerys = Child::start("celery beat", &mut command, "run scripts/setup");
+    let mut beat = LovageBeat::on(&redis);
+    beat.wait_until_it_leads();
+    let words = [
+        "schedule", "add", "ours", "demo.add", "--every", "1s", "--args", "[2, 3]", "--json",
+    ];
+    lovage_json(&redis, &words);
+    let listed = |result: &str| -> Vec<(String, Value)> {
+        let tasks = flower.get_until("/api/tasks?taskname=demo.add", |tasks| {
+            let mut rows = tasks.as_object().into_iter().flatten();
+            rows.any(|(_, row)| row["state"] == "SUCCESS" && row["result"] == result)
+        });
+        let rows = tasks.as_object().unwrap().clone();
+        rows.into_iter()
+            .filter(|(_, row)| row["result"] == result)
+            .collect()
+    };
+    let (ours, theirs) = (listed("5"), listed("42"));
+    assert!(theirs.iter().all(|(_, row)| row["name"] == "demo.add"));
+    let history = lovage_json(&redis, &["schedule", "history", "ours", "--json"]);
+    let sent: Vec<&str> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tick| tick["task_id"].as_str().unwrap())
+        .collect();
+    for (id, row) in ours {
+        assert!(
+            sent.contains(&id.as_str()),
+            "{id} is none of {sent:?}: {row}"
+        );
+    }
+    let names = lovage_json(&redis, &["schedule", "list", "--json"]);
+    assert_eq!(names.as_array().map(Vec::len), Some(1), "{names}");
+}
+
 /// Runs the shipped script in a folder with an application.
 fn dump(words: &[&str], folder: &std::path::Path, variables: &[(&str, &str)]) -> Value {
     let output = Command::new(place::python())
@@ -62,6 +119,30 @@ fn dump(words: &[&str], folder: &std::path::Path, variables: &[(&str, &str)]) ->
         .output()
         .expect("Python can be started");
     serde_json::from_str(&success(&output)).expect("the script writes JSON")
+}
+
+/// Takes a dump over into a database, and lists what is kept there.
+fn in_database(redis: &RedisServer, path: &str, folder: &std::path::Path) -> Value {
+    let url = format!("sqlite://{}", folder.join("kept.db").display());
+    let run = |words: &[&str]| {
+        let mut command = lovage_command(redis, words);
+        success(&command.env("DATABASE_URL", &url).output().unwrap())
+    };
+    run(&["migrate", "up"]);
+    run(&["schedule", "import", path, "--force"]);
+    serde_json::from_str(&run(&["schedule", "list", "--json"])).unwrap()
+}
+
+/// What does not depend on where and when a schedule was taken over.
+fn essence(listed: &Value) -> Vec<Value> {
+    let rows = listed.as_array().unwrap().iter().cloned();
+    rows.map(|mut row| {
+        for name in ["id", "version", "next"] {
+            row.as_object_mut().unwrap().remove(name);
+        }
+        row
+    })
+    .collect()
 }
 
 /// Takes a dump over, and gives what is kept then, by name.
@@ -80,6 +161,11 @@ fn import(redis: &RedisServer, dump: &Value, folder: &std::path::Path) -> (Value
     let again = lovage_json(redis, &["schedule", "import", &path, "--force", "--json"]);
     assert_eq!(again["added"], json!([]), "{again}");
     let listed = lovage_json(redis, &["schedule", "list", "--json"]);
+    assert_eq!(
+        essence(&in_database(redis, &path, folder)),
+        essence(&listed),
+        "a database keeps the same"
+    );
     let by_name = listed
         .as_array()
         .unwrap()

@@ -6,7 +6,8 @@ use crate::{
     lookup::Lookup,
     parse,
     variable::{
-        BEAT_CRON_STARTING_DEADLINE, BEAT_ENABLE_REMOTE_CONTROL, BEAT_LEASE, SCHEDULE_FILE,
+        BEAT_CRON_STARTING_DEADLINE, BEAT_ENABLE_REMOTE_CONTROL, BEAT_LEASE, BEAT_STORE,
+        SCHEDULE_FILE,
     },
 };
 
@@ -15,6 +16,8 @@ use crate::{
 pub struct BeatSettings {
     /// `LOVAGE_BEAT_LEASE`: how long the leader may be silent before another takes the lead; default 6 s.
     pub lease: Duration,
+    /// `LOVAGE_BEAT_STORE`: where schedules are kept; default auto.
+    pub store: BeatStore,
     /// `LOVAGE_SCHEDULE_FILE`; None: `schedule.toml` of the current folder, if there is one.
     pub schedule_file: Option<PathBuf>,
     /// `CELERY_BEAT_CRON_STARTING_DEADLINE`, seconds: a crontab's run that is later is left out; None: it runs however late.
@@ -23,10 +26,35 @@ pub struct BeatSettings {
     pub remote_control: bool,
 }
 
+/// Where schedules are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BeatStore {
+    /// In the database, where `DATABASE_URL` is set and its tables are there; else at the broker.
+    #[default]
+    Auto,
+    /// In the database; a beat waits for its tables.
+    Database,
+    /// At the broker.
+    Broker,
+}
+
+impl BeatStore {
+    /// As the setting names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Database => "database",
+            Self::Broker => "broker",
+        }
+    }
+}
+
 impl Default for BeatSettings {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(6),
+            store: BeatStore::Auto,
             schedule_file: None,
             cron_starting_deadline: None,
             remote_control: false,
@@ -38,6 +66,7 @@ impl BeatSettings {
     pub(crate) fn read(lookup: &mut Lookup) -> Self {
         let mut settings = Self::default();
         lookup.set(&BEAT_LEASE, &mut settings.lease, lease);
+        lookup.set(&BEAT_STORE, &mut settings.store, store);
         lookup.set(&SCHEDULE_FILE, &mut settings.schedule_file, |text| {
             Ok(Some(PathBuf::from(text)))
         });
@@ -68,11 +97,19 @@ fn lease(text: &str) -> Result<Duration, parse::Problem> {
     }
 }
 
+fn store(text: &str) -> Result<BeatStore, parse::Problem> {
+    let known = [BeatStore::Auto, BeatStore::Database, BeatStore::Broker];
+    known
+        .into_iter()
+        .find(|store| store.name() == text)
+        .ok_or_else(|| parse::Problem::new("is no such place", "auto, database or broker"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::{path::PathBuf, time::Duration};
 
-    use crate::{BeatSettings, Settings};
+    use crate::{BeatSettings, BeatStore, Settings};
 
     #[test]
     fn beat_is_set_by_celery_s_names_and_ours() {
@@ -84,6 +121,7 @@ mod tests {
         };
         let (settings, warnings) = read(&[
             ("LOVAGE_BEAT_LEASE", "12s"),
+            ("LOVAGE_BEAT_STORE", "database"),
             ("LOVAGE_SCHEDULE_FILE", "/etc/lovage/schedule.toml"),
             ("CELERY_BEAT_CRON_STARTING_DEADLINE", "300"),
             ("CELERY_BEAT_ENABLE_REMOTE_CONTROL", "yes"),
@@ -94,10 +132,16 @@ mod tests {
             settings.beat,
             BeatSettings {
                 lease: Duration::from_secs(12),
+                store: BeatStore::Database,
                 schedule_file: Some(PathBuf::from("/etc/lovage/schedule.toml")),
                 cron_starting_deadline: Some(Duration::from_secs(300)),
                 remote_control: true,
             }
+        );
+        let wrong = read(&[("LOVAGE_BEAT_STORE", "redis")]).unwrap_err();
+        assert!(
+            wrong.to_string().contains("auto, database or broker"),
+            "{wrong}"
         );
         for short in ["1s", "12"] {
             let faults = read(&[("LOVAGE_BEAT_LEASE", short)])

@@ -72,7 +72,7 @@ mod variable;
 mod worker;
 
 pub use annotation::{Annotation, Annotations};
-pub use beat::BeatSettings;
+pub use beat::{BeatSettings, BeatStore};
 pub use broker::BrokerSettings;
 pub use database::{DatabaseSettings, RetentionSettings};
 pub use database_url::{DatabaseUrl, PostgresUrl};

@@ -282,6 +282,8 @@ variables! {
     "Beat" {
         BEAT_LEASE = "LOVAGE_BEAT_LEASE", "6s", "duration",
             "How long the leading beat may be silent before another takes the lead.";
+        BEAT_STORE = "LOVAGE_BEAT_STORE", "auto", "auto, database or broker",
+            "Where schedules are kept; auto: in the database, where DATABASE_URL is set and migrated, else at the broker.";
         SCHEDULE_FILE = "LOVAGE_SCHEDULE_FILE", "", "path",
             "The file of declared schedules; unset, schedule.toml of the current folder if there is one.";
         BEAT_CRON_STARTING_DEADLINE = "CELERY_BEAT_CRON_STARTING_DEADLINE", "", "seconds",

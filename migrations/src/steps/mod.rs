@@ -6,6 +6,7 @@ mod m0003_messages;
 mod m0004_requests;
 mod m0005_schedules;
 mod m0006_journal;
+mod m0007_schedules_kept;
 mod m0008_operations;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -22,6 +23,7 @@ impl MigratorTrait for Steps {
             Box::new(m0004_requests::Migration),
             Box::new(m0005_schedules::Migration),
             Box::new(m0006_journal::Migration),
+            Box::new(m0007_schedules_kept::Migration),
             Box::new(m0008_operations::Migration),
         ]
     }

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lovage_broker::{Broker, Destination, RedisBroker, Settle, Want, redis_server::RedisServer};
+use lovage_broker::{
+    Broker, ChordClose, ChordPart, Destination, Finish, Finished, RedisBroker, Settle, Want,
+    redis_server::RedisServer,
+};
 
 use super::{LEASE, ask, consumer, end, envelope, fetch, id, ids, message, queue};
 
@@ -239,4 +242,62 @@ async fn answers_that_nobody_fetches_end_by_themselves() {
     let life = |list: &str| -> i64 { ask(&server, &["TTL", list]) };
     assert!((1..=300).contains(&life("answers")));
     assert_eq!(life("q"), -1, "tasks do not end by themselves");
+}
+
+/// Celery's producer of a chord that is sent again forgets that it ended only as it sends the last task: what a quick worker has
+/// done of it by then counts.
+#[tokio::test]
+async fn the_first_tasks_of_a_chord_that_is_sent_again_count() {
+    let server = RedisServer::start().unwrap();
+    let broker = RedisBroker::connect(&server.settings()).await.unwrap();
+    let consumer = consumer(&broker, "w", &["q"], LEASE).await;
+    let place = server.place(0);
+    let group = "celery-taskset-meta-frozen";
+    let part = |id: &str, index: f64| ChordPart {
+        group_key: group.to_owned(),
+        task_id: id.into(),
+        member: format!("[1, \"{id}\", \"SUCCESS\", {index}]").into(),
+        body: "{}".into(),
+        index: Some(index),
+        more: 0,
+        expires: Some(Duration::from_secs(60)),
+        claim: Duration::from_secs(6),
+        place: place.clone(),
+    };
+    let run = async |id: &str, index: f64| {
+        broker.publish(&[message("q", id)]).await.unwrap();
+        let taken = fetch(&*consumer, 1, 1).await;
+        let finish = Finish {
+            chord: Some(part(id, index)),
+            ..end(&taken[0], Settle::Ack)
+        };
+        match consumer.finish(vec![finish]).await.unwrap().as_slice() {
+            [Finished::Done { chord }] => chord.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let size = |key: &str| ask::<String>(&server, &["SET", &format!("{group}{key}"), "2"]);
+    size(".s");
+    for again in [false, true] {
+        let first = run("a", 0.0).await;
+        assert_eq!(first, None);
+        if again {
+            let _: i64 = ask(&server, &["DEL", &format!("{group}.c")]);
+            size(".s");
+        }
+        let token = run("b", 1.0).await.expect("the header is whole");
+        let members = broker.chord_members(&place, group).await.unwrap();
+        assert_eq!(members, [part("a", 0.0).member, part("b", 1.0).member]);
+        let close = ChordClose {
+            group_key: group.to_owned(),
+            place: place.clone(),
+            token,
+            publishes: Vec::new(),
+            results: Vec::new(),
+            failed: false,
+        };
+        assert!(broker.chord_close(close).await.unwrap());
+    }
+    let left: Vec<String> = ask(&server, &["KEYS", &format!("{group}*")]);
+    assert_eq!(left, [format!("{group}.c")]);
 }

@@ -12,6 +12,8 @@ pub struct Model {
     pub scope: String,
     pub taken_at: DateTimeUtc,
     pub expires_at: DateTimeUtc,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub about: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

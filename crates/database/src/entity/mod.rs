@@ -20,6 +20,8 @@ pub mod operation;
 pub mod outbox;
 pub mod refresh_token;
 pub mod schedule;
+pub mod schedule_edition;
+pub mod schedule_removed;
 pub mod schedule_tick;
 pub mod task_event;
 pub mod task_run;

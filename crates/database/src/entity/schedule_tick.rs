@@ -1,4 +1,4 @@
-//! `schedule_tick`: what became of each instant at which a schedule was due.
+//! `schedule_tick`: the messages that were sent for a schedule.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,12 +9,10 @@ pub struct Model {
     pub id: i64,
     pub schedule_id: Uuid,
     pub due_at: DateTimeUtc,
-    pub kind: String,
-    pub outcome: String,
-    pub task_id: Option<String>,
     pub fired_at: DateTimeUtc,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub detail: Option<String>,
+    pub cause: String,
+    pub task_id: String,
+    pub left_out: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -9,8 +9,8 @@ use sea_orm::{
 
 use super::{
     api_key, audit_log, dead_letter, history_gap, idempotency_key, journal_mark, lease,
-    mail_message, one_time_token, operation, outbox, refresh_token, schedule, schedule_tick,
-    task_event, task_run, user, worker,
+    mail_message, one_time_token, operation, outbox, refresh_token, schedule, schedule_edition,
+    schedule_removed, schedule_tick, task_event, task_run, user, worker,
 };
 use crate::{Database, Kind, testing::on_both};
 
@@ -126,12 +126,15 @@ on_both! {
         check::<audit_log::Entity>(&database).await;
         check::<schedule::Entity>(&database).await;
         check::<schedule_tick::Entity>(&database).await;
+        check::<schedule_edition::Entity>(&database).await;
+        check::<schedule_removed::Entity>(&database).await;
         assert_eq!(
             tables(&database).await,
             [
                 "api_key", "audit_log", "dead_letter", "history_gap", "idempotency_key", "journal_mark",
                 "lease", "mail_message",
-                "one_time_token", "operation", "outbox", "refresh_token", "schedule", "schedule_tick", "seaql_migrations",
+                "one_time_token", "operation", "outbox", "refresh_token", "schedule", "schedule_edition",
+                "schedule_removed", "schedule_tick", "seaql_migrations",
                 "task_event", "task_run", "user", "worker",
             ],
             "a table without an entity is not looked at above"

@@ -39,6 +39,15 @@ pub struct Held {
     pub live: bool,
 }
 
+/// What the holder of a lease says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
+pub struct Told {
+    /// The holder's number.
+    pub fence: i64,
+    /// What it says.
+    pub about: String,
+}
+
 #[derive(FromQueryResult)]
 struct Given {
     fence: i64,
@@ -149,6 +158,21 @@ impl Lease {
         }))
     }
 
+    /// Writes beside it what its holder says of itself. Without effect once somebody else has it.
+    ///
+    /// # Errors
+    /// [`Error::Query`].
+    pub async fn tell(&self, database: &Database, about: &str) -> Result<(), Error> {
+        let sql = "UPDATE lease SET about = $3 WHERE name = $1 AND fence = $2";
+        let values: Vec<Value> = vec![self.name.as_str().into(), self.fence.into(), about.into()];
+        database
+            .writer()
+            .execute_raw(statement(database.writer(), sql, values))
+            .await
+            .map(drop)
+            .map_err(while_doing("writing who has a lease"))
+    }
+
     /// Gives it up, so that somebody else has it at once.
     ///
     /// # Errors
@@ -191,6 +215,39 @@ impl Lease {
     }
 }
 
+/// Gives a lease up that `holder` has, if it has it.
+///
+/// # Errors
+/// [`Error::Query`].
+pub async fn give_up(database: &Database, name: &str, holder: &str) -> Result<(), Error> {
+    let (now, _) = now(database.kind());
+    let sql = format!(
+        "UPDATE lease SET expires_at = {now} WHERE name = $1 AND holder = $2 AND expires_at > {now}"
+    );
+    let values: Vec<Value> = vec![name.into(), holder.into()];
+    database
+        .writer()
+        .execute_raw(statement(database.writer(), &sql, values))
+        .await
+        .map(drop)
+        .map_err(while_doing("giving up a lease"))
+}
+
+/// Who has a lease that runs: its number, and what its holder says of itself.
+///
+/// # Errors
+/// [`Error::Query`].
+pub async fn told(database: &Database, name: &str) -> Result<Option<Told>, Error> {
+    let (now, _) = now(database.kind());
+    let sql = format!(
+        "SELECT fence, COALESCE(about, '') AS about FROM lease WHERE name = $1 AND expires_at > {now}"
+    );
+    Told::find_by_statement(statement(database.reader(), &sql, vec![name.into()]))
+        .one(database.reader())
+        .await
+        .map_err(while_doing("reading who has a lease"))
+}
+
 /// Every lease that was ever taken, by name.
 ///
 /// # Errors
@@ -213,7 +270,7 @@ fn statement(connection: &impl ConnectionTrait, sql: &str, values: Vec<Value>) -
 mod tests {
     use std::time::Duration;
 
-    use super::{Held, Lease, all};
+    use super::{Held, Lease, Told, all};
     use crate::{Database, Error, testing::on_both};
 
     const LONG: Duration = Duration::from_secs(60);
@@ -269,6 +326,19 @@ mod tests {
             assert_eq!((raised.fence, &raised.scope), (42, &first.scope));
             assert_eq!(first.raise(&database, 50).await.unwrap(), None, "that is the number of somebody else now");
             assert_eq!(take(&database, "a", LONG).await, Some(raised));
+        }
+
+        async fn its_holder_says_who_it_is(database: Database) {
+            let first = take(&database, "a", LONG).await.unwrap();
+            first.tell(&database, "a of host").await.unwrap();
+            let told = Told { fence: first.fence, about: "a of host".to_owned() };
+            assert_eq!(super::told(&database, "outbox").await.unwrap(), Some(told));
+            first.clone().release(&database).await.unwrap();
+            assert_eq!(super::told(&database, "outbox").await.unwrap(), None);
+            let second = take(&database, "b", LONG).await.unwrap();
+            second.tell(&database, "b").await.unwrap();
+            first.tell(&database, "a again").await.unwrap();
+            assert_eq!(super::told(&database, "outbox").await.unwrap().unwrap().about, "b");
         }
 
         async fn many_that_ask_at_once_get_one(database: Database) {

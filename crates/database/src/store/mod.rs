@@ -14,6 +14,8 @@ pub mod operation;
 pub mod outbox;
 mod pattern;
 pub mod retention;
+pub mod schedule;
+pub mod schedule_tick;
 pub mod session;
 pub mod task_event;
 pub mod task_run;

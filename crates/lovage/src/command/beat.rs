@@ -8,10 +8,13 @@ use std::{
 
 use clap::Args;
 use lovage_beat::{
-    Beat, BeatOptions, BrokerStore, DeclaredError, Defaults, Draft, Roster, agree, answer_pings,
-    check_all, read_file,
+    Beat, BeatOptions, DeclaredError, Defaults, Draft, Roster, agree, answer_pings, check_all,
+    read_file,
     store::{Source, Store},
 };
+use lovage_client::{ClientOptions, Composer};
+use lovage_database::Database;
+use lovage_keeper::outbox;
 use lovage_registry::TaskSpec;
 use lovage_settings::{Settings, parse_level, start_tracing};
 use lovage_worker::{Catalogue, Module};
@@ -19,8 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    command::schedule::leader,
-    connect,
+    command::schedule::{
+        chores::chores,
+        kept::{self, Place},
+        leader,
+    },
+    connect::{self, Connected},
     failure::{Failure, chain},
     monitor, nodename, output,
     pidfile::PidFile,
@@ -180,14 +187,19 @@ impl Plan {
         let (roster, defaults) = (Roster::new(specs.iter().cloned()), defaults(&settings));
         let all: Vec<Draft> = in_code.iter().chain(&in_file).cloned().collect();
         check_all(&all, &roster, &defaults).map_err(|error| refused(&error))?;
+        let chores = chores(&settings);
         Ok(Self {
             settings,
             specs,
-            declared: vec![(Source::Code, in_code), (Source::File, in_file)],
+            declared: vec![
+                (Source::Code, in_code),
+                (Source::File, in_file),
+                (Source::Builtin, chores),
+            ],
         })
     }
 
-    /// Runs the beat until told to stop. A broker that is away is waited for.
+    /// Runs the beat until told to stop. What is away is waited for.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
         let watch = monitor::BeatProbe::default();
         let _served = monitor::serve(&self.settings, watch.clone()).await?;
@@ -195,9 +207,54 @@ impl Plan {
             connected = connect::patiently(&self.settings, &self.specs) => connected?,
             () = stop.cancelled() => return Ok(()),
         };
-        let store: Arc<dyn Store> = Arc::new(BrokerStore::new(Arc::clone(&connected.broker)));
+        while !stop.is_cancelled() {
+            let Some(place) = stop
+                .run_until_cancelled(kept::patiently(&self.settings))
+                .await
+            else {
+                break;
+            };
+            // Ends early when the place turns out to be another.
+            let turn = stop.child_token();
+            match place {
+                Place::Broker => {
+                    let store = kept::at_broker(Arc::clone(&connected.broker));
+                    let moved = kept::until_migrated(&self.settings);
+                    let beating = self.beat(store, &connected, turn.clone());
+                    tokio::pin!(beating);
+                    tokio::select! {
+                        ended = &mut beating => ended?,
+                        () = moved => {
+                            turn.cancel();
+                            beating.await?;
+                        }
+                    }
+                }
+                Place::Database(database) => {
+                    kept::remind(&connected.broker).await;
+                    let store = kept::in_database(&self.settings, database.clone());
+                    let relaying = self.relay(database, &connected, turn.clone());
+                    let beating = self.beat(store, &connected, turn);
+                    let (ended, ()) = tokio::join!(beating, relaying);
+                    ended?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is due, from a place.
+    async fn beat(
+        &self,
+        store: Arc<dyn Store>,
+        connected: &Connected,
+        stop: CancellationToken,
+    ) -> Result<(), Failure> {
         tokio::select! {
-            taken = self.take_over(&*store) => taken?,
+            taken = self.take_over(&*store) => if let Err(failure) = taken {
+                stop.cancel();
+                return Err(failure);
+            },
             () = stop.cancelled() => return Ok(()),
         }
         let node = node();
@@ -205,9 +262,9 @@ impl Plan {
             node: node.clone(),
             lease: self.settings.beat.lease,
             defaults: defaults(&self.settings),
-            roster: Roster::new(self.specs),
+            roster: Roster::new(self.specs.iter().cloned()),
         };
-        let beat = Beat::new(store, connected.client, options);
+        let beat = Beat::new(store, connected.client.clone(), options);
         watch.watch(
             &beat,
             Arc::clone(&connected.broker),
@@ -215,12 +272,23 @@ impl Plan {
         );
         info!("{node} ready.");
         if self.settings.beat.remote_control {
-            let pings = answer_pings(connected.broker, &node, stop.clone());
+            let pings = answer_pings(Arc::clone(&connected.broker), &node, stop.clone());
             tokio::join!(beat.run(stop), pings);
         } else {
             beat.run(stop).await;
         }
         Ok(())
+    }
+
+    /// Relays the outbox, where no keeper does: a tick is a row of it.
+    async fn relay(&self, database: Database, connected: &Connected, stop: CancellationToken) {
+        let composer = Composer::new(ClientOptions::from(&self.settings));
+        let holder = uuid::Uuid::new_v4().simple().to_string();
+        let broker = Arc::clone(&connected.broker);
+        let mut parts = outbox::Parts::new(database, broker, composer, holder);
+        // Whoever beats and relays both is followed in both as soon.
+        parts.lease = self.settings.beat.lease;
+        outbox::run(parts, stop).await;
     }
 
     /// Makes what is kept agree with what is declared.
@@ -244,9 +312,14 @@ impl Plan {
                     Err(DeclaredError::Store(error)) => {
                         warn!(
                             error = &error as &dyn std::error::Error,
-                            "declared schedules wait for the broker"
+                            "declared schedules wait for the place where schedules are kept"
                         );
                         tokio::time::sleep(PAUSE).await;
+                    }
+                    // Somebody's own schedule of that name does what the platform's would.
+                    Err(error) if *source == Source::Builtin => {
+                        warn!("{error}");
+                        break;
                     }
                     Err(error) => return Err(refused(&error)),
                 }

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use lovage_settings::{
-    BrokerUrl, DatabaseSettings, DatabaseUrl, Environment, Settings, start_tracing,
+    BeatStore, BrokerUrl, DatabaseSettings, DatabaseUrl, Environment, Settings, start_tracing,
 };
 use lovage_worker::Module;
 use tokio::task::JoinHandle;
@@ -115,6 +115,10 @@ async fn run_all(data: PathBuf, mut plan: Plan, beside: Beside) -> Result<u8, Fa
     }
     if plan.settings.database.url == DatabaseSettings::default().url {
         plan.settings.database.url = DatabaseUrl::Sqlite(data.join("lovage.db"));
+        if plan.settings.beat.store == BeatStore::Auto {
+            // Where `lovage schedule` looks in another terminal, which is told of the broker alone.
+            plan.settings.beat.store = BeatStore::Broker;
+        }
     }
     let history = HistoryChild::start(&plan.settings).await;
     let history = history

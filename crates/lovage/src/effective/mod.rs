@@ -385,6 +385,7 @@ fn beat(settings: &Settings) -> Vec<(&'static str, String)> {
     let file = beat.schedule_file.as_ref();
     vec![
         ("LOVAGE_BEAT_LEASE", with_unit(beat.lease)),
+        ("LOVAGE_BEAT_STORE", beat.store.name().to_owned()),
         (
             "LOVAGE_SCHEDULE_FILE",
             optional(file.map(|path| path.display().to_string())),

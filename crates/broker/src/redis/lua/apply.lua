@@ -150,18 +150,29 @@ end
 function sections.G(item, a)
   leave(ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5])
 end
+local function count_part(group, task, member, index, more)
+  local mark = task .. ':' .. index
+  if call('SISMEMBER', group .. '.d', mark) == 1 then return end
+  call('ZADD', group .. '.j', index, member)
+  call('SADD', group .. '.d', mark)
+  if more ~= '0' then call('INCRBY', group .. '.t', more) end
+end
 -- A chord's part returns: celery/backends/redis.py, CHORD_PART_RETURN_LUA. A claim of the same task is one that its worker
 -- died with: its redelivery takes the claim over.
 function sections.C(item, a)
   select(ARGV[a])
   local group, own = ARGV[a + 2], ARGV[a + 3] .. ':'
   local holder = call('GET', group .. '.c')
-  if holder ~= 'done' then
-    local mark = ARGV[a + 3] .. ':' .. ARGV[a + 5]
-    if call('SISMEMBER', group .. '.d', mark) == 0 then
-      call('ZADD', group .. '.j', ARGV[a + 5], ARGV[a + 4])
-      call('SADD', group .. '.d', mark)
-      if ARGV[a + 9] ~= '0' then call('INCRBY', group .. '.t', ARGV[a + 9]) end
+  if holder == 'done' then
+    -- Of an ended chord, or the first of one that is sent again: its producer forgets the end only when it sends the last.
+    call('RPUSH', group .. '.p', ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 9])
+    call('EXPIRE', group .. '.p', 300)
+  else
+    count_part(group, ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 9])
+    if call('ZCARD', group .. '.j') == 1 then
+      local early = call('LRANGE', group .. '.p', 0, -1)
+      for i = 1, #early, 4 do count_part(group, early[i], early[i + 1], early[i + 2], early[i + 3]) end
+      if #early > 0 then call('DEL', group .. '.p') end
     end
     if ARGV[a + 6] ~= '' then
       for _, suffix in ipairs({ '.j', '.t', '.s', '.d', '.b', '' }) do

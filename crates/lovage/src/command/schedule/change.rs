@@ -3,7 +3,7 @@
 use chrono::Utc;
 use clap::Args;
 use lovage_beat::{
-    BrokerStore, Draft, added, backfill, changed, instant, run_now as send_now, set_paused,
+    Draft, added, backfill, changed, instant, run_now as send_now, set_paused,
     store::{Source, Store, Stored},
 };
 use lovage_settings::Settings;
@@ -17,7 +17,7 @@ use crate::{
             preview::utc,
             roster,
             show::{describe, unknown},
-            store,
+            store, store_beside,
             written::{SendArgs, TimeArgs},
         },
     },
@@ -207,12 +207,12 @@ pub(crate) async fn run_now(
     };
     let specs = Catalogue::specs(&modules)?;
     let connected = connect::once(settings, &specs).await?;
-    let store = BrokerStore::new(connected.broker);
+    let store = store_beside(settings, &connected).await?;
     let records = match range {
-        None => vec![send_now(&store, &connected.client, &args.name).await?],
+        None => vec![send_now(&*store, &connected.client, &args.name).await?],
         Some(range) => {
             backfill(
-                &store,
+                &*store,
                 &connected.client,
                 &args.name,
                 range,
@@ -244,10 +244,10 @@ async fn own(store: &dyn Store, name: &str) -> Result<Stored, Failure> {
     if source.is_declared() {
         return Err(Failure::failed(format!(
             "the schedule {name:?} is declared in {}: change it there and start beat again (pause, resume and run work here too)",
-            if source == Source::Code {
-                "the program"
-            } else {
-                "the schedule file"
+            match source {
+                Source::Code => "the program",
+                Source::Builtin => "the platform itself",
+                _ => "the schedule file",
             }
         )));
     }

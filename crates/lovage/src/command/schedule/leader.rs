@@ -1,6 +1,7 @@
-//! Who leads: what `lovage beat --check` says.
+//! Who leads: what `lovage schedule leader` and `lovage beat --check` say.
 
 use chrono::Utc;
+use clap::Args;
 use lovage_beat::LeaderReport;
 use lovage_settings::Settings;
 use serde_json::json;
@@ -10,6 +11,19 @@ use crate::{
     failure::Failure,
     output,
 };
+
+/// How it is told.
+#[derive(Debug, Args)]
+pub(crate) struct LeaderArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &LeaderArgs, settings: &Settings) -> Result<u8, Failure> {
+    check(settings, args.json).await
+}
 
 /// Says who leads, and fails when nobody does.
 pub(crate) async fn check(settings: &Settings, as_json: bool) -> Result<u8, Failure> {

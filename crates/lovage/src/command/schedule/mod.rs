@@ -1,8 +1,10 @@
 //! `lovage schedule`: periodic tasks, looked at and changed.
 
 mod change;
+pub(crate) mod chores;
 mod export;
 mod import;
+pub(crate) mod kept;
 pub(crate) mod leader;
 mod preview;
 mod show;
@@ -11,12 +13,13 @@ mod written;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use lovage_beat::{BrokerStore, ByHandError, DeclaredError, Roster, StoreError, store::Store};
+use lovage_beat::{ByHandError, DeclaredError, Roster, StoreError, store::Store};
 use lovage_settings::Settings;
 use lovage_worker::{Catalogue, Module};
 
+use self::kept::Place;
 use crate::{
-    connect,
+    connect::{self, Connected},
     failure::{Failure, chain},
 };
 
@@ -52,6 +55,8 @@ pub(crate) enum ScheduleCommand {
     Import(import::ImportArgs),
     /// Write them all down, as schedule.toml or JSON
     Export(export::ExportArgs),
+    /// Which beat leads, when it sent last and what is next; fails when none leads
+    Leader(leader::LeaderArgs),
 }
 
 /// Runs the command.
@@ -73,13 +78,27 @@ pub(crate) async fn run(
         ScheduleCommand::History(args) => show::history(&args, settings).await,
         ScheduleCommand::Import(args) => import::run(args, settings, modules).await,
         ScheduleCommand::Export(args) => export::run(&args, settings).await,
+        ScheduleCommand::Leader(args) => leader::run(&args, settings).await,
     }
 }
 
-/// Where schedules are kept.
+/// The store of schedules, for a command that runs once.
 async fn store(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
-    let broker = connect::broker(settings).await?;
-    Ok(Arc::new(BrokerStore::new(broker)))
+    match kept::place(settings).await? {
+        Place::Database(database) => Ok(kept::in_database(settings, database)),
+        Place::Broker => Ok(kept::at_broker(connect::broker(settings).await?)),
+    }
+}
+
+/// The same, for a command that is connected to the broker anyway.
+async fn store_beside(
+    settings: &Settings,
+    connected: &Connected,
+) -> Result<Arc<dyn Store>, Failure> {
+    match kept::place(settings).await? {
+        Place::Database(database) => Ok(kept::in_database(settings, database)),
+        Place::Broker => Ok(kept::at_broker(Arc::clone(&connected.broker))),
+    }
 }
 
 /// The tasks of this program.

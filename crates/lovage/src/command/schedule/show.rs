@@ -3,7 +3,7 @@
 use clap::Args;
 use lovage_beat::{
     Timing,
-    store::{self, Stored, TickRecord},
+    store::{self as beat_store, Stored, TickRecord},
 };
 use lovage_protocol::{State, TaskId};
 use lovage_settings::Settings;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     command::{
         beat::defaults,
-        schedule::{preview::utc, store},
+        schedule::{preview::utc, store, store_beside},
     },
     connect,
     failure::Failure,
@@ -52,7 +52,7 @@ pub(crate) struct HistoryArgs {
 }
 
 pub(crate) async fn list(args: &ListArgs, settings: &Settings) -> Result<u8, Failure> {
-    let all = store::all(&*store(settings).await?).await?;
+    let all = beat_store::all(&*store(settings).await?).await?;
     if args.json {
         output::json(&all.iter().map(|one| describe(one, settings)).collect())?;
         return Ok(0);
@@ -103,8 +103,7 @@ pub(crate) async fn show(args: &ShowArgs, settings: &Settings) -> Result<u8, Fai
 
 pub(crate) async fn history(args: &HistoryArgs, settings: &Settings) -> Result<u8, Failure> {
     let connected = connect::once(settings, &[]).await?;
-    let store = lovage_beat::BrokerStore::new(connected.broker);
-    let store: &dyn store::Store = &store;
+    let store = store_beside(settings, &connected).await?;
     if store.stored(&args.name).await?.is_none() {
         return Err(unknown(&args.name));
     }
