@@ -77,7 +77,11 @@ pub(crate) async fn operate(app: Arc<App>) {
                 PAUSE
             }
             Err(error) => {
-                interrupted(&away(error));
+                // Readiness says so already: a database that is away or has no tables yet.
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "it is not known whether there is anything to be done"
+                );
                 LOOK
             }
         };

@@ -1,5 +1,7 @@
 //! Tasks that are run once more, and what is done to all that match.
 
+use std::time::Duration;
+
 use lovage_integration_tests::api_server::Caller;
 use lovage_integration_tests::{ApiServer, KeeperProcess, LovageWorker, RedisServer, wait};
 use serde_json::{Value, json};
@@ -24,10 +26,11 @@ fn recorded(caller: &Caller, id: &str, wanted: &str) {
 /// Waits for the end of an operation.
 fn ended(caller: &Caller, begun: &Value) -> Value {
     let path = format!("/api/v1/operations/{}", begun["id"].as_str().unwrap());
-    wait::eventually("the operation to end", || {
-        caller.get(&path).json()["state"] != "running"
-    });
-    caller.get(&path).json()
+    // A process that was killed keeps its lease for ten seconds.
+    wait::within(Duration::from_secs(60), "the operation to end", || {
+        let shown = caller.get(&path).json();
+        (shown["state"] != "running").then_some(shown)
+    })
 }
 
 fn begin(caller: &Caller, action: &str, filter: &Value) -> Value {
