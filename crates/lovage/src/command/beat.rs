@@ -220,7 +220,7 @@ impl Plan {
                 Place::Broker => {
                     let store = kept::at_broker(Arc::clone(&connected.broker));
                     let moved = kept::until_migrated(&self.settings);
-                    let beating = self.beat(store, &connected, turn.clone());
+                    let beating = self.beat(store, &connected, &watch, turn.clone());
                     tokio::pin!(beating);
                     tokio::select! {
                         ended = &mut beating => ended?,
@@ -234,7 +234,7 @@ impl Plan {
                     kept::remind(&connected.broker).await;
                     let store = kept::in_database(&self.settings, database.clone());
                     let relaying = self.relay(database, &connected, turn.clone());
-                    let beating = self.beat(store, &connected, turn);
+                    let beating = self.beat(store, &connected, &watch, turn);
                     let (ended, ()) = tokio::join!(beating, relaying);
                     ended?;
                 }
@@ -248,6 +248,7 @@ impl Plan {
         &self,
         store: Arc<dyn Store>,
         connected: &Connected,
+        watch: &monitor::BeatProbe,
         stop: CancellationToken,
     ) -> Result<(), Failure> {
         tokio::select! {

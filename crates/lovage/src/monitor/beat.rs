@@ -1,7 +1,7 @@
 //! A beat's health: it leads or stands by, and its store answers.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use super::{broker, page, registry};
 
 /// Looks at a beat, once there is one. Cloning shares it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct BeatProbe(Arc<OnceLock<Watched>>);
+pub(crate) struct BeatProbe(Arc<Mutex<Option<Arc<Watched>>>>);
 
 #[derive(Debug)]
 struct Watched {
@@ -28,15 +28,22 @@ struct Watched {
 }
 
 impl BeatProbe {
-    /// Looks at this beat from now on.
+    /// Looks at this beat from now on: another takes its turn when schedules are kept elsewhere.
     pub(crate) fn watch(&self, beat: &Beat, broker: Arc<dyn Broker>, lease: Duration) {
-        // A process has one beat.
-        let _ = self.0.set(Watched {
+        let watched = Watched {
             status: beat.status(),
             numbers: beat.numbers(),
             broker,
             lease,
-        });
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(watched));
+    }
+
+    fn watched(&self) -> Option<Arc<Watched>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -110,7 +117,7 @@ impl Watched {
 #[async_trait]
 impl Probe for BeatProbe {
     async fn readiness(&self) -> Readiness {
-        let Some(watched) = self.0.get() else {
+        let Some(watched) = self.watched() else {
             let why = "it waits for the broker";
             return Readiness::of(vec![Part::bad("lead", Condition::Failing, why)]);
         };
@@ -120,7 +127,7 @@ impl Probe for BeatProbe {
 
     async fn metrics(&self) -> String {
         let mut registry = registry();
-        if let Some(watched) = self.0.get() {
+        if let Some(watched) = self.watched() {
             watched.register(&mut registry);
         }
         page(&registry)
