@@ -22,7 +22,7 @@ def tell(what):
 
 def authenticate(server, session, envelope, mechanism, data):
     known = isinstance(data, LoginPassword) and (data.login, data.password) == (b"app", b"sesame, open")
-    return AuthResult(success=known)
+    return AuthResult(success=known, auth_data=data)
 
 
 class Handler:
