@@ -54,9 +54,11 @@ class Handler:
             tell({"dropped": to})
             server.transport.abort()
             return "250 never heard"
+        # By itself a session knows of STARTTLS alone.
+        encrypted = session.ssl is not None or server.transport.get_extra_info("ssl_object") is not None
         tell({
             "from": envelope.mail_from, "to": envelope.rcpt_tos, "data": envelope.content.decode(), "peer": session.peer[1],
-            "encrypted": session.ssl is not None, "user": str(session.auth_data.login, "utf-8") if session.auth_data else None,
+            "encrypted": encrypted, "user": str(session.auth_data.login, "utf-8") if session.auth_data else None,
         })
         return "250 taken as 42"
 
