@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lovage_broker::{RedisBroker, redis_server::RedisServer};
@@ -140,28 +140,43 @@ on_both! {
 
     async fn a_relay_that_ends_at_any_point_sends_nothing_twice(test: TestDatabase) {
         let stage = Stage::on(&test.database);
-        let total = 3000;
+        let total = 1000;
         let mut parts = [stage.parts("a").await, stage.parts("b").await];
         for part in &mut parts {
             part.batch = 7;
-            part.lease = Duration::from_millis(30);
+        }
+        // How long a batch takes here and now: relays are to end in the midst of one, on every machine.
+        enqueue_many(test.database.writer(), (0..7).map(ready)).await.unwrap();
+        let began = Instant::now();
+        assert_eq!(relay_now(&parts[0]).await.unwrap(), Some(7));
+        let mut batch = began.elapsed();
+        for part in &mut parts {
+            part.lease = batch * 4;
         }
         let written = AtomicBool::new(false);
         let writing = async {
-            for chunk in (0..total).collect::<Vec<_>>().chunks(10) {
+            for chunk in (7..total).collect::<Vec<_>>().chunks(10) {
                 let transaction = test.database.begin().await.unwrap();
                 enqueue_many(&transaction, chunk.iter().copied().map(ready)).await.unwrap();
                 transaction.commit().await.unwrap();
             }
             written.store(true, Ordering::Relaxed);
         };
-        // Each relay is dropped wherever it stands, after another few milliseconds.
+        // Each relay is dropped wherever it stands, after another part of that time.
         let relaying = async {
-            let mut ended = 0;
-            for round in 0_u64.. {
-                let length = Duration::from_micros(200 + round * 7919 % 12_000);
+            let (mut ended, mut in_a_row) = (0, 0);
+            for round in 0_u32.. {
+                let length = batch * (2 + round * 7919 % 250) / 100;
                 let part = &parts[usize::from(round % 3 == 0)];
-                ended += usize::from(timeout(length, relay_now(part)).await.is_err());
+                if timeout(length, relay_now(part)).await.is_err() {
+                    (ended, in_a_row) = (ended + 1, in_a_row + 1);
+                } else {
+                    in_a_row = 0;
+                }
+                if in_a_row == 20 {
+                    // The machine has more to do by now.
+                    (batch, in_a_row) = (batch * 2, 0);
+                }
                 if written.load(Ordering::Relaxed) && depth(test.database.reader()).await.unwrap().waiting == 0 {
                     break;
                 }

@@ -34,8 +34,8 @@ impl ResultDatabase {
             closed.expect("a database that nobody uses can be closed");
             made.url()
         });
-        // SQLAlchemy knows the scheme by its long name alone.
-        let url = url.replacen("postgres://", "postgresql://", 1);
+        // SQLAlchemy knows the scheme by its long name alone, and would take another driver than the one that is installed.
+        let url = url.replacen("postgres://", "postgresql+psycopg2://", 1);
         Self {
             url: format!("db+{url}"),
             _folder: None,

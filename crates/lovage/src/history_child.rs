@@ -1,6 +1,6 @@
 //! The keeper that `lovage up` runs in its own process, beside the worker.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use lovage_broker::Broker;
@@ -16,6 +16,8 @@ use crate::{command::keeper, connect, failure::Failure};
 
 /// So many events a Flower that was started gets back.
 const REPLAYED: u64 = 10_000;
+/// A Flower asks before it listens: kombu subscribes as it first waits for something, and what is sent before that is lost.
+const LISTENS_AFTER: Duration = Duration::from_secs(2);
 
 /// A keeper beside the worker.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl HistoryChild {
                 }
             }
             drop(requests);
+            tokio::time::sleep(LISTENS_AFTER).await;
             match replay(&database, &broker, REPLAYED).await {
                 Ok(told) => debug!(events = told, "Flower has its history back"),
                 Err(error) => warn!(

@@ -6,6 +6,10 @@ import time
 from celery import Celery
 from kombu.common import Broadcast
 
+settings = json.loads(os.environ.get("TEST_CELERY_SETTINGS", "{}"))
+if "result_backend" in settings:
+    # Celery believes the variable before any setting.
+    os.environ["CELERY_RESULT_BACKEND"] = settings["result_backend"] or ""
 app = Celery("app")
 app.conf.update(
     broker_url=os.environ["CELERY_BROKER_URL"],
@@ -13,7 +17,6 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
 )
-settings = json.loads(os.environ.get("TEST_CELERY_SETTINGS", "{}"))
 # What JSON cannot say: names of broadcasts.
 broadcasts = settings.pop("test_broadcasts", [])
 app.conf.update(settings)

@@ -22,7 +22,7 @@ def tell(what):
 
 def authenticate(server, session, envelope, mechanism, data):
     known = isinstance(data, LoginPassword) and (data.login, data.password) == (b"app", b"sesame, open")
-    return AuthResult(success=known)
+    return AuthResult(success=known, auth_data=data)
 
 
 class Handler:
@@ -54,9 +54,11 @@ class Handler:
             tell({"dropped": to})
             server.transport.abort()
             return "250 never heard"
+        # By itself a session knows of STARTTLS alone.
+        encrypted = session.ssl is not None or server.transport.get_extra_info("ssl_object") is not None
         tell({
             "from": envelope.mail_from, "to": envelope.rcpt_tos, "data": envelope.content.decode(), "peer": session.peer[1],
-            "encrypted": session.ssl is not None, "user": str(session.auth_data.login, "utf-8") if session.auth_data else None,
+            "encrypted": encrypted, "user": str(session.auth_data.login, "utf-8") if session.auth_data else None,
         })
         return "250 taken as 42"
 

@@ -60,6 +60,11 @@ fn every_documented_variable_is_read_and_every_read_one_documented() {
     // REDIS_URL is read only where CELERY_BROKER_URL is not.
     let mut read = read_with(&[]);
     read.append(&mut read_with(&[("CELERY_BROKER_URL", "redis://h")]));
+    // And this one where the backend is only named.
+    read.append(&mut read_with(&[
+        ("CELERY_RESULT_BACKEND", "database"),
+        ("CELERY_DATABASE_URL", "sqlite:////x.db"),
+    ]));
     let read: Vec<_> = read.into_iter().collect();
     let mut documented: Vec<_> = documented()
         .into_iter()
