@@ -241,6 +241,17 @@ impl Beat {
             if !news.more {
                 return Ok(());
             }
+            // To learn of a hundred thousand takes longer than a lease may: it is prolonged meanwhile.
+            if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+                let looked = Instant::now();
+                let leadership = self.store.lead(&self.candidate).await?;
+                self.looked = Some(looked);
+                if leadership.fence != self.fence {
+                    self.stand_by();
+                    self.looked = None;
+                    return Ok(());
+                }
+            }
         }
     }
 

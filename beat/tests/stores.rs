@@ -232,7 +232,9 @@ on_every_form! {
         assert_eq!(store::all(&*form.store).await.unwrap().len(), 520);
         let candidate = Candidate { owner: "a".to_owned(), about: String::new(), lease: LONG };
         assert_eq!(form.store.lead(&candidate).await.unwrap().edition, rest.edition);
-        let save = changed(&form.stored("s001").await, draft("s001"), &Defaults::default(), at(1)).unwrap();
+        let mut other = draft("s001");
+        other.priority = Some(3);
+        let save = changed(&form.stored("s001").await, other, &Defaults::default(), at(1)).unwrap();
         form.store.save(&save).await.unwrap().unwrap();
         assert!(form.store.remove("s002").await.unwrap());
         assert!(!form.store.remove("s002").await.unwrap());

@@ -54,7 +54,8 @@ impl Plan {
                 "--schedules" => plan.schedules = value.parse()?,
                 "--due" => plan.due = value.parse()?,
                 "--rounds" => plan.rounds = value.parse()?,
-                "--binary" => plan.binary = value.into(),
+                // Beat runs in another folder.
+                "--binary" => plan.binary = fs::canonicalize(value)?,
                 "--markdown" => plan.markdown = Some(value.into()),
                 _ => anyhow::bail!("{word} is no argument"),
             }
