@@ -120,7 +120,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 fn newest_source() -> SystemTime {
     let root = repository();
     let mut newest = modified(&root.join("Cargo.lock")).unwrap_or(SystemTime::UNIX_EPOCH);
-    let mut folders = ["crates", "flower-compat", "tasks", "beat"]
+    let mut folders = ["api", "beat", "crates", "flower-compat", "keeper", "migrations", "tasks"]
         .map(|folder| root.join(folder))
         .to_vec();
     while let Some(folder) = folders.pop() {
