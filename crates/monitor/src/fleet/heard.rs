@@ -334,7 +334,7 @@ mod tests {
         let text = format!(
             r#"{{"type": "task-{kind}", "hostname": "{host}", "timestamp": {at}, "uuid": "u", {fields}}}"#
         );
-        Event::parse(text.as_bytes()).unwrap().remove(0)
+        Event::from_json(text.as_bytes()).unwrap()
     }
 
     fn page(heard: &Heard) -> String {
