@@ -64,7 +64,7 @@ impl Place {
 
     fn pid(&self, role: &str) -> String {
         let number = fs::read_to_string(self.path("run").join(role)).unwrap();
-        number.trim().to_owned()
+        number.split(' ').next().unwrap().to_owned()
     }
 
     /// The program that a role runs.

@@ -120,7 +120,7 @@ fn a_database_behind_is_named_and_looking_makes_none() {
     assert!(lovage_with(&variables, &["migrate", "up"]).status.success());
     assert_eq!(doctor(&variables, &["--only", "database"]).1, Some(0));
     assert!(
-        lovage_with(&variables, &["migrate", "down"])
+        lovage_with(&variables, &["migrate", "down", "--force"])
             .status
             .success()
     );
