@@ -92,17 +92,20 @@ save() {
 
 migrate() { with_settings keeper "$home/releases/$release/lovage" migrate up >"$home/log/migrate" 2>&1; }
 
-# runs ROLE: whether its process is there, and is ours.
+# born PID: when a process began; with its number it is no other's. Nothing for one that has ended.
+born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }'; }
+
+# runs ROLE: whether its process is there, and is the one that was started here.
 runs() {
-    local pid
-    pid=$(cat "$home/run/$1" 2>/dev/null) || return 1
-    [[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" == "$home/releases/"* ]]
+    local pid began
+    [[ -f "$home/run/$1" ]] && read -r pid began <"$home/run/$1" || return 1
+    [[ -n "$began" && "$(born "$pid")" == "$began" ]]
 }
 
 end() {
     local role=$1 pid
     runs "$role" || return 0
-    pid=$(cat "$home/run/$role")
+    read -r pid _ <"$home/run/$role"
     kill -TERM "$pid" 2>/dev/null || return 0
     # However long it drains: LOVAGE_DRAIN_TIMEOUT bounds it.
     while runs "$role"; do sleep 0.1; done
@@ -115,13 +118,13 @@ start() {
     ln -sfn "$release" "$home/releases/current"
     # Each step is an exec, so that the number is that of the role itself.
     (exec "${settled[@]}" "$role" setsid "$home/releases/$release/lovage" "$role" >>"$home/log/$role" 2>&1 </dev/null 9>&-) &
-    echo $! >"$home/run/$role"
+    echo "$! $(born $!)" >"$home/run/$role"
     disown
 }
 
 ready() {
     # A role that has ended does not become ready.
-    kill -0 "$(cat "$home/run/$1")" 2>/dev/null || return 2
+    runs "$1" || return 2
     with_settings "$1" "$home/releases/$release/lovage" health "$1"
 }
 

@@ -64,9 +64,12 @@ redis() {
             ;;
         *) fail "the broker is no Redis that can be backed up: ${url%%:*}://…" ;;
     esac
-    if [[ -n "$account" ]]; then
-        password=$(decoded "${account#*:}")
-        [[ -z "${account%%:*}" || "$account" != *:* ]] || where+=(--user "${account%%:*}")
+    if [[ -z "$account" ]]; then
+        # An empty password would be one, too.
+        env --unset=REDISCLI_AUTH redis-cli "${where[@]}" "$@"
+        return
     fi
+    password=$(decoded "${account#*:}")
+    [[ -z "${account%%:*}" || "$account" != *:* ]] || where+=(--user "${account%%:*}")
     REDISCLI_AUTH="$password" redis-cli --no-auth-warning "${where[@]}" "$@"
 }

@@ -172,7 +172,7 @@ fn one_keeper_tells_of_the_fleet_and_another_takes_over() {
         r#"celery_active_process_count{queue_name="celery"} 1"#,
         r#"celery_worker_up{hostname="lovage@here"} 1"#,
         r#"lovage_queue_head_age_seconds{queue_name="mail"} "#,
-        r#"lovage_duty_held{duty="outbox"} 1"#,
+        r#"lovage_duty_held{duty="keeper:outbox"} 1"#,
         "lovage_outbox_lag_seconds 0",
         "lovage_dead_letters 0",
         "lovage_history_gaps 0",

@@ -28,7 +28,7 @@ use tracing::{debug, warn};
 use super::{PATIENCE, broker, page, registry};
 
 /// The lease of the one that tells of the fleet.
-const DUTY: &str = "monitor";
+const DUTY: &str = "keeper:monitor";
 const LENGTH: Duration = Duration::from_secs(10);
 /// The pause after the database did not answer.
 const PAUSE: Duration = Duration::from_secs(1);

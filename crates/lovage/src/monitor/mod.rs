@@ -14,7 +14,11 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-pub(crate) use self::{beat::BeatProbe, keeper::KeeperProbe, worker::WorkerProbe};
+pub(crate) use self::{
+    beat::BeatProbe,
+    keeper::{KeeperProbe, routed},
+    worker::WorkerProbe,
+};
 use crate::failure::Failure;
 
 /// How long a part may take to answer; below what the server itself waits.

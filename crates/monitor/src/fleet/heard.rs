@@ -24,6 +24,8 @@ use super::look::Census;
 
 /// So many tasks are remembered from their first event to their last, the newest.
 const MOST_TASKS: usize = 100_000;
+/// So many nodes are told apart until they are looked for anew.
+const MOST_NODES: usize = 10_000;
 /// So many combinations of labels at most: names and queues come from outside.
 const MOST_SERIES: usize = 20_000;
 /// The pause before the broker is listened to anew.
@@ -65,6 +67,8 @@ pub(super) struct Heard {
 struct Memory {
     cluster: Cluster,
     ours: BTreeSet<String>,
+    /// The nodes of which it is known whether they are ours.
+    known: BTreeSet<String>,
     /// The queue of a worker that consumes one alone.
     only_queue: BTreeMap<String, String>,
     tasks: HashMap<String, Known>,
@@ -160,7 +164,7 @@ impl Heard {
                 _ => None,
             })
             .collect();
-        memory.ours.clone_from(&census.ours);
+        memory.hold_leases(census.ours.iter().cloned());
     }
 
     /// Begins anew: another process has told meanwhile.
@@ -200,6 +204,10 @@ impl Heard {
             match receive(&**broker, "#", Lamport::default()).await {
                 Ok(mut events) => {
                     while let Some(event) = events.next().await {
+                        // A client is no node, and each has another name.
+                        if event.kind != "task-sent" {
+                            self.get_to_know(broker, &event.hostname).await;
+                        }
                         self.hear(&event, Instant::now().into_std());
                     }
                 }
@@ -211,6 +219,22 @@ impl Heard {
                 }
             }
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Looks among the leases for a node that was never heard of: ours have one before they run anything.
+    async fn get_to_know(&self, broker: &Arc<dyn Broker>, node: &str) {
+        if self.memory().known.contains(node) {
+            return;
+        }
+        // When the broker does not answer, the next event asks once more.
+        if let Ok(peers) = broker.peers().await {
+            let mut memory = self.memory();
+            memory.hold_leases(peers.into_iter().map(|peer| peer.node));
+            if memory.known.len() >= MOST_NODES {
+                memory.known.clear();
+            }
+            memory.known.insert(node.to_owned());
         }
     }
 
@@ -269,6 +293,13 @@ impl Heard {
 }
 
 impl Memory {
+    fn hold_leases(&mut self, nodes: impl Iterator<Item = String>) {
+        for node in nodes {
+            self.known.insert(node.clone());
+            self.ours.insert(node);
+        }
+    }
+
     /// Takes in what an event says of its task.
     fn learn(&mut self, event: &Event, kind: &str) -> Option<Known> {
         let text = |name: &str| event.fields.get(name).and_then(Value::as_str);
@@ -334,7 +365,7 @@ mod tests {
         let text = format!(
             r#"{{"type": "task-{kind}", "hostname": "{host}", "timestamp": {at}, "uuid": "u", {fields}}}"#
         );
-        Event::parse(text.as_bytes()).unwrap().remove(0)
+        Event::from_json(text.as_bytes()).unwrap()
     }
 
     fn page(heard: &Heard) -> String {

@@ -16,15 +16,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What workers say of themselves.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Census {
+#[non_exhaustive]
+pub struct Census {
     /// Those of ours, which hold a lease and count their tasks themselves.
-    pub(super) ours: BTreeSet<String>,
+    pub ours: BTreeSet<String>,
     /// All that answered or hold a lease.
-    pub(super) nodes: BTreeSet<String>,
+    pub nodes: BTreeSet<String>,
     /// Who consumes a queue.
-    pub(super) consumers: BTreeMap<String, BTreeSet<String>>,
+    pub consumers: BTreeMap<String, BTreeSet<String>>,
     /// How many processes run a worker's tasks.
-    pub(super) processes: BTreeMap<String, u64>,
+    pub processes: BTreeMap<String, u64>,
 }
 
 /// One queue.
@@ -42,7 +43,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Seen {
     pub(super) queues: Vec<Queue>,
-    pub(super) nodes: BTreeSet<String>,
+    pub nodes: BTreeSet<String>,
     pub(super) dead_letters: Option<u64>,
 }
 
@@ -53,7 +54,11 @@ pub(super) struct Head {
     since: Instant,
 }
 
-pub(super) async fn census(broker: &dyn Broker, control: &Control) -> Result<Census, Error> {
+/// Asks all workers what they consume and how they run it; those that do not obey are known by their leases.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn census(broker: &dyn Broker, control: &Control) -> Result<Census, Error> {
     let ask = |method: &str| control.ask(method).wait(PATIENCE).send();
     let (peers, queues, stats) =
         tokio::try_join!(broker.peers(), ask("active_queues"), ask("stats"))?;

@@ -20,9 +20,10 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::look::{Census, census};
 use self::{
     heard::Heard,
-    look::{Census, Head, Seen},
+    look::{Head, Seen},
     page::Page,
 };
 

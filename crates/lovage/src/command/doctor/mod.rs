@@ -2,21 +2,32 @@
 
 mod chords;
 mod finding;
+mod nodes;
+mod queues;
+mod server;
+mod tables;
 mod verdict;
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use lovage_flower_compat::Control;
+use lovage_monitor::fleet;
 use lovage_protocol::QueueName;
 use lovage_settings::Settings;
 use serde_json::json;
 
-use crate::{command::seconds, connect, failure::Failure, output};
+use self::finding::Finding;
+use crate::{command::seconds, connect, failure::Failure, monitor, output};
 
 /// Look at a live broker and tell what is wrong.
 ///
-/// Nothing is changed without --fix: without it the doctor tells what it would do. It looks for chords that wait for a member
-/// of which no message exists any more, or whose end was never brought about. With --fix such a chord is ended by a worker: with
+/// It looks at the broker's settings that may lose messages, at queues that tasks are sent to and nobody consumes, at messages that
+/// could not be run or are long overdue, at the database's tables, at clocks, at workers of one name, and at stuck chords. Each
+/// finding comes with what to do. Wrong settings of this command itself end it before it looks, all of them named (exit code 78).
+///
+/// Nothing is changed without --fix: without it the doctor tells what it would do. Stuck chords are those that wait for a member of
+/// which no message exists any more, or whose end was never brought about. With --fix such a chord is ended by a worker: with
 /// its body, when the results of all members are stored; else its body fails with ChordError, and whoever waits is told.
 ///
 /// Exits with 1 when something was found that is still so at the end.
@@ -37,15 +48,38 @@ pub(crate) struct DoctorArgs {
     /// The queue by which a worker is told to end a chord [default: that of its body, or as tasks are routed]
     #[arg(long, value_name = "QUEUE")]
     queue: Option<QueueName>,
+    /// Look only for these, with commas between them
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CHECKS")]
+    only: Vec<Check>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// Whether the broker may lose what it was given
+    Broker,
+    /// Queues that tasks are sent to and nobody consumes
+    Queues,
+    /// Delayed messages that are long due
+    Overdue,
+    /// Messages that could not be run
+    DeadLetters,
+    /// The tables of the database
+    Database,
+    /// Clocks that differ
+    Clocks,
+    /// Workers of one name
+    Names,
+    /// Chords that stand still
+    Chords,
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: DoctorArgs, settings: &Settings) -> Result<u8, Failure> {
-    let connected = connect::once(settings, &[]).await?;
-    let findings = chords::look(&connected, settings, args.quiet_for, args.queue.as_ref()).await?;
+    let findings = look(&args, settings).await?;
     let mut treated = Vec::with_capacity(findings.len());
     for finding in findings {
         treated.push(match args.fix {
@@ -76,4 +110,51 @@ pub(crate) async fn run(args: DoctorArgs, settings: &Settings) -> Result<u8, Fai
         ))?,
     }
     Ok(u8::from(remaining > 0))
+}
+
+async fn look(args: &DoctorArgs, settings: &Settings) -> Result<Vec<Finding>, Failure> {
+    let wants = |check| args.only.is_empty() || args.only.contains(&check);
+    let mut findings = Vec::new();
+    if wants(Check::Database) {
+        // It needs no broker, so it is told even when there is none.
+        findings.extend(tables::look(settings).await);
+    }
+    let (connected, policy) = match connect::examined(settings).await {
+        Ok(examined) => examined,
+        Err(refused) => {
+            for finding in findings {
+                if !args.json {
+                    finding.leave().tell()?;
+                }
+            }
+            return Err(refused);
+        }
+    };
+    let broker = &connected.broker;
+    if wants(Check::Broker) {
+        findings.extend(server::look(policy.as_deref()));
+    }
+    if wants(Check::Queues) {
+        let control = Control::new(std::sync::Arc::clone(broker));
+        let census = fleet::census(&**broker, &control).await?;
+        let routed = monitor::routed(settings);
+        findings.extend(queues::consumers(&**broker, &routed, &census).await?);
+    }
+    if wants(Check::Overdue) {
+        findings.extend(queues::overdue(&**broker).await?);
+    }
+    if wants(Check::DeadLetters) {
+        findings.extend(queues::letters(&**broker).await?);
+    }
+    if wants(Check::Clocks) {
+        findings.extend(nodes::clocks(&**broker).await?);
+    }
+    if wants(Check::Names) {
+        findings.extend(nodes::namesakes(&**broker).await?);
+    }
+    if wants(Check::Chords) {
+        let (quiet_for, queue) = (args.quiet_for, args.queue.as_ref());
+        findings.extend(chords::look(&connected, settings, quiet_for, queue).await?);
+    }
+    Ok(findings)
 }

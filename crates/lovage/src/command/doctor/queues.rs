@@ -1,0 +1,85 @@
+//! Queues that tasks are sent to and nobody consumes, and what waits for its time when nobody would bring it back.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chrono::Utc;
+use lovage_broker::Broker;
+use lovage_monitor::fleet::Census;
+use lovage_protocol::QueueName;
+use serde_json::json;
+
+use super::finding::Finding;
+use crate::failure::Failure;
+
+/// Overdue by so much, a delayed message is one that nobody brings back.
+const OVERDUE: Duration = Duration::from_secs(60);
+
+/// Looks at the queues that tasks are routed to. An empty one without a consumer is told too: the next message would wait in it for
+/// ever.
+pub(super) async fn consumers(
+    broker: &dyn Broker,
+    routed: &BTreeSet<String>,
+    census: &Census,
+) -> Result<Vec<Finding>, Failure> {
+    let lonely = routed
+        .iter()
+        .filter(|queue| !census.consumers.contains_key(*queue));
+    let lonely: Vec<QueueName> = lonely
+        .filter_map(|queue| QueueName::parse(queue).ok())
+        .collect();
+    if lonely.is_empty() {
+        return Ok(Vec::new());
+    }
+    let depths = broker.depth(&lonely).await?;
+    let told = lonely.iter().zip(depths).map(|(queue, waiting)| Finding {
+        check: "queue-without-consumer",
+        subject: queue.to_string(),
+        text: format!("tasks are sent there, {waiting} wait, and no worker consumes it"),
+        remedy: format!(
+            "lovage worker -Q {queue}, or send its tasks elsewhere (CELERY_TASK_ROUTES)"
+        ),
+        facts: json!({ "waiting": waiting }),
+        repair: None,
+    });
+    Ok(told.collect())
+}
+
+/// Looks for delayed messages that are long due.
+pub(super) async fn overdue(broker: &dyn Broker) -> Result<Vec<Finding>, Failure> {
+    let Some(first) = broker.delayed(1).await?.into_iter().next() else {
+        return Ok(Vec::new());
+    };
+    let late = Utc::now().timestamp_micros();
+    let late = Duration::from_micros(u64::try_from(late).unwrap_or_default());
+    let late = late.saturating_sub(Duration::try_from_secs_f64(first.due).unwrap_or_default());
+    if late < OVERDUE {
+        return Ok(Vec::new());
+    }
+    let seconds = late.as_secs();
+    Ok(vec![Finding {
+        check: "overdue",
+        subject: "delayed messages".to_owned(),
+        text: format!("the first is due for {seconds} s, and no worker of ours brings it back"),
+        remedy: "start a worker, or `lovage queue release-eta` for Python workers".to_owned(),
+        facts: json!({ "late_seconds": seconds }),
+        repair: None,
+    }])
+}
+
+/// Looks for messages that could not be run.
+pub(super) async fn letters(broker: &dyn Broker) -> Result<Vec<Finding>, Failure> {
+    let count = broker.dead_letters().count().await?;
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let newest = broker.dead_letters().list(0, 1).await?.into_iter().next();
+    let why = newest.map(|letter| letter.reason.code).unwrap_or_default();
+    Ok(vec![Finding {
+        check: "dead-letters",
+        subject: count.to_string(),
+        text: format!("messages could not be run; the newest: {why}"),
+        remedy: "lovage dlq list, then lovage dlq replay or lovage dlq discard".to_owned(),
+        facts: json!({ "count": count, "newest": why }),
+        repair: None,
+    }])
+}
