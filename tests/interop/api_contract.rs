@@ -49,6 +49,8 @@ fn whatever_comes_is_answered_as_documented() {
         .arg("--header")
         .arg(format!("Authorization: Bearer {}", token(&caller)))
         .current_dir(std::env::temp_dir())
+        .env("PYTHONPATH", place::python_sources())
+        .env("SCHEMATHESIS_HOOKS", "contract_hooks")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("NO_COLOR", "1");
     for operation in LEFT_OUT {
