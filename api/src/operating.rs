@@ -148,14 +148,13 @@ async fn page(app: &App, lease: &Lease, operation: &Operation) -> Result<(), Pro
         Ok(read) => read,
         Err(error) => return fail(app, operation, &error.to_string()).await,
     };
-    let cursor = match operation
+    let Ok(cursor) = operation
         .cursor
         .as_deref()
         .map(str::parse::<Cursor>)
         .transpose()
-    {
-        Ok(cursor) => cursor,
-        Err(_) => return fail(app, operation, "its place is no longer known").await,
+    else {
+        return fail(app, operation, "its place is no longer known").await;
     };
     let filter = Filter::from(filter);
     let found = task_run::page(app.database().writer(), &filter, cursor.as_ref(), PAGE).await;

@@ -73,7 +73,7 @@ impl Agenda {
     }
 
     /// Takes a schedule in as it is kept now.
-    pub(crate) fn take(&mut self, stored: Stored) {
+    pub(crate) fn take(&mut self, stored: &Stored) {
         let name = stored.definition.draft.name.clone();
         self.drop(&name);
         if !stored.definition.runs() {

@@ -235,7 +235,7 @@ impl Beat {
                 self.agenda.drop(name);
             }
             for stored in news.changed {
-                self.agenda.take(stored);
+                self.agenda.take(&stored);
             }
             self.edition = news.edition;
             if !news.more {
@@ -315,7 +315,7 @@ impl Beat {
                 self.agenda.done(&tick.name, tick.after);
             }
             Ticked::Changed => match self.store.stored(&tick.name).await? {
-                Some(stored) => self.agenda.take(stored),
+                Some(stored) => self.agenda.take(&stored),
                 None => self.agenda.drop(&tick.name),
             },
             Ticked::Refused => {

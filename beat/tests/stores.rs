@@ -35,7 +35,7 @@ struct Form {
 
 enum Place {
     Broker(Arc<dyn Broker>, Option<RedisServer>),
-    Database(TestDatabase),
+    Database(Box<TestDatabase>),
 }
 
 fn client() -> Client {
@@ -71,7 +71,7 @@ impl Form {
         Self {
             store: Arc::new(DatabaseStore::new(test.database.clone(), LONG)),
             client: client(),
-            place: Place::Database(test),
+            place: Place::Database(Box::new(test)),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Mails about accounts, from a request to a mail server, and back by their links.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use lovage_integration_tests::api_server::{ADMIN, Caller, PASSWORD};
 use lovage_integration_tests::{
     ApiServer, KeeperProcess, LovageWorker, RedisServer, SmtpServer, wait,

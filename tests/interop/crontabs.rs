@@ -204,6 +204,14 @@ fn is_second_passing(at: DateTime<Utc>, zone: Tz) -> bool {
     }
 }
 
+/// Whether this instant is one that the clocks left out since then, later by what they left out.
+fn was_left_out(since: DateTime<Utc>, at: DateTime<Utc>, zone: Tz) -> bool {
+    let ahead = |at: DateTime<Utc>| at.with_timezone(&zone).naive_local() - at.naive_utc();
+    let skipped = ahead(at) - ahead(since);
+    let wall = at.with_timezone(&zone).naive_local() - skipped;
+    skipped > TimeDelta::zero() && zone.from_local_datetime(&wall) == MappedLocalTime::None
+}
+
 /// Why the policy for clock changes makes another run of it than Celery; nothing when it does not.
 fn explained(
     case: &Case,
@@ -229,6 +237,9 @@ fn explained(
             );
         }
         _ => {}
+    }
+    if ours < theirs && was_left_out(last, theirs, zone) {
+        return Some("a time after the gap does not wait for one in it, which runs later");
     }
     if is_second_passing(theirs, zone) {
         return Some("fixed hours run at the first passing only");

@@ -144,6 +144,10 @@ fn an_extended_result_tells_how_it_came_about(database: ResultDatabase) {
     );
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "each behaviour has a database of its own"
+)]
 fn lovage_reads_what_python_stores(database: ResultDatabase) {
     let redis = RedisServer::start();
     let settings = json!({"result_backend": database.url(), "result_extended": true});
@@ -170,6 +174,10 @@ fn lovage_reads_what_python_stores(database: ResultDatabase) {
     assert_eq!(extended.args, Wire::List(vec!["no".into()]));
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "each behaviour has a database of its own"
+)]
 fn tables_may_be_made_by_either(database: ResultDatabase) {
     let redis = RedisServer::start();
     let mut python = Python::start(&redis.url(), database.url(), &json!({}));
@@ -282,6 +290,10 @@ fn a_failed_header_fails_the_body(database: ResultDatabase) {
     assert_eq!(deeper[0], "ChordError", "{deeper}");
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "each behaviour has a database of its own"
+)]
 fn a_chord_of_lovage_ends_at_python(database: ResultDatabase) {
     let redis = RedisServer::start();
     let settings = json!({"result_backend": database.url(), "result_chord_retry_interval": 0.2});

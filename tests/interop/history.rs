@@ -1,5 +1,7 @@
 //! The history of a mixed fleet: Lovage's workers by the journal, Celery's by their events; and a Flower that gets it back.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use std::time::{Duration, Instant};
 
 use lovage_database::{

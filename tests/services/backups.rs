@@ -1,5 +1,7 @@
 //! The drill: what was backed up is restored into an empty place, and every row and key is there again.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};

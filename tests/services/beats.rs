@@ -253,6 +253,7 @@ fn promise_14_beats_on_a_database_neither_miss_nor_double_a_tick() {
     take_over_in_time("in PostgreSQL", Scene::in_a_database(Kind::Postgres));
 }
 
+#[expect(clippy::print_stdout, reason = "scripts/full writes it into the table")]
 fn take_over_in_time(place: &str, scene: Scene) {
     let rounds = std::env::var("LOVAGE_TEST_BEAT_ROUNDS").ok();
     let rounds = rounds.map_or(4, |rounds| rounds.parse().expect("a number of rounds"));

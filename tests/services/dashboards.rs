@@ -1,5 +1,7 @@
 //! The dashboards and rules that come with the platform, against a Prometheus that asks real roles.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! `scripts/deploy host`: what it refuses, what it brings up, and how it goes back.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

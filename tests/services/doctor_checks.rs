@@ -1,5 +1,7 @@
 //! `lovage doctor` on everything but chords.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use lovage_integration_tests::lovage_worker::lovage_with;
 use lovage_integration_tests::{LovageWorker, RedisServer};
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! What workers do, as rows: by the journal, on both databases, while keepers and workers are killed.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use std::time::{Duration, Instant};
 
 use lovage_database::{

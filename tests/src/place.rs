@@ -120,9 +120,17 @@ fn modified(path: &Path) -> Option<SystemTime> {
 fn newest_source() -> SystemTime {
     let root = repository();
     let mut newest = modified(&root.join("Cargo.lock")).unwrap_or(SystemTime::UNIX_EPOCH);
-    let mut folders = ["api", "beat", "crates", "flower-compat", "keeper", "migrations", "tasks"]
-        .map(|folder| root.join(folder))
-        .to_vec();
+    let mut folders = [
+        "api",
+        "beat",
+        "crates",
+        "flower-compat",
+        "keeper",
+        "migrations",
+        "tasks",
+    ]
+    .map(|folder| root.join(folder))
+    .to_vec();
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else {
             continue;

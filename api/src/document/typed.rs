@@ -32,11 +32,11 @@ pub(super) fn merge(document: &mut Value, registered: &Registered) {
         let name = &task.spec.name;
         hoist(document, &mut parameters, &component(name));
         let path = TEMPLATE.replace("{name}", &utf8_percent_encode(name, PLAIN).to_string());
-        document["paths"][path] = json!({"post": operation(&template, task, parameters)});
+        document["paths"][path] = json!({"post": operation(&template, task, &parameters)});
     }
 }
 
-fn operation(template: &Value, task: &Task, parameters: Value) -> Value {
+fn operation(template: &Value, task: &Task, parameters: &Value) -> Value {
     let mut operation = template.clone();
     let name = &task.spec.name;
     operation["operationId"] = json!(format!("send_{}", component(name).replace(['.', '-'], "_")));

@@ -304,7 +304,7 @@ impl Store for DatabaseStore {
             version: save.version.map(number),
             progress: save.progress.map(progress),
         };
-        let saved = self.in_time(schedule::save(&self.database, change)).await?;
+        let saved = Box::pin(self.in_time(schedule::save(&self.database, change))).await?;
         Ok(saved.map(count))
     }
 

@@ -53,13 +53,9 @@ pub(crate) fn conf(settings: &Settings) -> Conf {
             .iter()
             .any(|(known, default)| *known == name && *default == text);
         let key = name.strip_prefix("CELERY_").unwrap_or(name).to_lowercase();
-        let hidden = HIDDEN.iter().any(|word| key.contains(word));
-        let value = if hidden && !text.is_empty() {
-            MASK.into()
-        } else if name == "CELERY_ACCEPT_CONTENT" {
-            Value::List(text.split(',').map(Value::from).collect())
-        } else {
-            value(&text)
+        let value = match name {
+            "CELERY_ACCEPT_CONTENT" => Value::List(text.split(',').map(Value::from).collect()),
+            _ => masked(&key, value(&text)),
         };
         if OUR_DEFAULTS.contains(&name) || ALWAYS_SHOWN.contains(&name) || !as_unset {
             conf.changed.insert(key.clone(), value.clone());
@@ -67,6 +63,23 @@ pub(crate) fn conf(settings: &Settings) -> Conf {
         conf.all.insert(key, value);
     }
     conf
+}
+
+/// What may be shown of a setting; a table's entries are judged one by one (`celery/app/utils.py`, `filter_hidden_settings`).
+fn masked(key: &str, value: Value) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        Value::Map(map) => Value::Map(
+            map.into_iter()
+                .map(|(key, value)| {
+                    let value = masked(&key, value);
+                    (key, value)
+                })
+                .collect(),
+        ),
+        _ if HIDDEN.iter().any(|word| key.to_lowercase().contains(word)) => MASK.into(),
+        value => value,
+    }
 }
 
 /// A number, yes or no, or what JSON says; else a text.

@@ -180,9 +180,8 @@ fn count(counts: &mut BTreeMap<String, u64>, word: &str) {
 
 impl ByQueue {
     fn from(&self, queue: &str) -> &Numbers {
-        let (last, first) = match self.0.split_last() {
-            Some(split) => split,
-            None => unreachable!("there is room for a queue"),
+        let Some((last, first)) = self.0.split_last() else {
+            unreachable!("there is room for a queue")
         };
         let named = |queue: &str| {
             Box::new(Numbers {

@@ -1,5 +1,7 @@
 //! Tasks that are run once more, and what is done to all that match.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use std::time::Duration;
 
 use lovage_integration_tests::api_server::Caller;

@@ -52,9 +52,9 @@ impl TryFrom<Model> for ApiKey {
             prefix: row.prefix,
             hmac: row.secret_hmac,
             user: row.user_id,
-            scopes: texts("the scopes of an API key", row.scopes)?,
-            queues: texts("the queues of an API key", row.queue_globs)?,
-            tasks: texts("the tasks of an API key", row.task_globs)?,
+            scopes: texts("the scopes of an API key", &row.scopes)?,
+            queues: texts("the queues of an API key", &row.queue_globs)?,
+            tasks: texts("the tasks of an API key", &row.task_globs)?,
             expires_at: row.expires_at,
             last_used_at: row.last_used_at,
             revoked_at: row.revoked_at,
@@ -63,7 +63,7 @@ impl TryFrom<Model> for ApiKey {
     }
 }
 
-fn texts(what: &'static str, json: Value) -> Result<Vec<String>, Error> {
+fn texts(what: &'static str, json: &Value) -> Result<Vec<String>, Error> {
     serde_json::from_value(json.clone()).map_err(|_| Error::Corrupt {
         what,
         value: json.to_string(),

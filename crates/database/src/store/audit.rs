@@ -79,7 +79,7 @@ pub async fn note(db: &impl ConnectionTrait, deed: Deed, now: DateTime<Utc>) -> 
         actor_name: Set(deed.actor_name),
         action: Set(deed.action),
         target_kind: Set(deed.target_kind),
-        target_id: Set(deed.target_id.map(without_nul)),
+        target_id: Set(deed.target_id.as_deref().map(without_nul)),
         detail: Set(deed.detail.map(json_without_nul)),
         address: Set(deed.address),
         request_id: Set(deed.request_id),
@@ -92,17 +92,17 @@ pub async fn note(db: &impl ConnectionTrait, deed: Deed, now: DateTime<Utc>) -> 
 }
 
 /// PostgreSQL has no text with a NUL in it.
-fn without_nul(text: String) -> String {
+fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
 fn json_without_nul(json: Value) -> Value {
     match json {
-        Value::String(text) => Value::String(without_nul(text)),
+        Value::String(text) => Value::String(without_nul(&text)),
         Value::Array(items) => items.into_iter().map(json_without_nul).collect(),
         Value::Object(object) => object
             .into_iter()
-            .map(|(name, value)| (without_nul(name), json_without_nul(value)))
+            .map(|(name, value)| (without_nul(&name), json_without_nul(value)))
             .collect(),
         other => other,
     }

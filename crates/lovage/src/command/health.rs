@@ -67,7 +67,9 @@ pub(crate) async fn run(args: HealthArgs, settings: &Settings) -> Result<u8, Fai
         (false, true) => "/health/ready?strict=1",
         (false, false) => "/health/ready",
     };
-    let (code, body) = ask(address, path, args.timeout).await.map_err(refused)?;
+    let (code, body) = ask(address, path, args.timeout)
+        .await
+        .map_err(|error| refused(&error))?;
     if args.live {
         return live(code, &args);
     }
@@ -119,10 +121,10 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn refused(error: AskError) -> Failure {
-    match &error {
-        AskError::Away { .. } | AskError::Slow { .. } => Failure::unavailable(chain(&error)),
-        _ => Failure::failed(chain(&error)),
+fn refused(error: &AskError) -> Failure {
+    match error {
+        AskError::Away { .. } | AskError::Slow { .. } => Failure::unavailable(chain(error)),
+        _ => Failure::failed(chain(error)),
     }
 }
 

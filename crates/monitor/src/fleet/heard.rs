@@ -51,6 +51,8 @@ struct FailedTask {
 }
 
 type Durations = Family<Task, Histogram, fn() -> Histogram>;
+/// A number for each node.
+type Numbered = Vec<(String, i64)>;
 
 /// What was heard. Cloning shares it.
 #[derive(Clone)]
@@ -179,10 +181,7 @@ impl Heard {
     }
 
     /// Which workers live, and how many tasks those run that do not count for themselves.
-    pub(super) fn workers(
-        &self,
-        answered: &BTreeSet<String>,
-    ) -> (Vec<(String, i64)>, Vec<(String, i64)>) {
+    pub(super) fn workers(&self, answered: &BTreeSet<String>) -> (Numbered, Numbered) {
         let (memory, now) = (self.memory(), Instant::now().into_std());
         let mut up: BTreeMap<String, i64> = BTreeMap::new();
         let mut active = Vec::new();

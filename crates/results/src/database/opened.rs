@@ -61,7 +61,7 @@ pub(super) async fn reach(
     if options.short_lived {
         connect.idle_timeout(Duration::from_secs(1));
     }
-    fault.of(Database::connect(connect)).await
+    Box::pin(fault.of(Database::connect(connect))).await
 }
 
 impl Opened {
