@@ -32,6 +32,8 @@ postgres() {
     local url=$1 program=$2 scheme rest account password=''
     shift 2
     scheme="${url%%://*}" rest="${url#*://}"
+    # Python's URLs name a driver, too.
+    scheme="${scheme%%+*}"
     if [[ "${rest%%/*}" == *@* ]]; then
         account="${rest%%@*}" rest="${rest#*@}"
         if [[ "$account" == *:* ]]; then

@@ -84,6 +84,8 @@ fn sqlite_rows(file: &Path) -> String {
 }
 
 fn postgres_rows(url: &str) -> String {
+    // The driver is Python's.
+    let url = url.replacen("+psycopg2", "", 1);
     let dump = Command::new("pg_dump")
         .args(["--inserts", "--no-owner", &format!("--dbname={url}")])
         .output();

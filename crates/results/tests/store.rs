@@ -100,7 +100,8 @@ async fn results_are_found_by_the_group_that_their_tasks_belonged_to() {
         global_keyprefix: "app[1]*".to_owned(),
         ..ResultSettings::default()
     };
-    check(settings, |store| async move {
+    // Celery's tables have no column for it.
+    check_announcing(settings, |store| async move {
         for (id, group) in [
             ("a", Some("g")),
             ("b", Some("h")),
