@@ -186,7 +186,9 @@ async fn a_flower_that_is_started_anew_gets_its_history_back() {
     let second = flower(&url);
     // Who has heard of a worker listens.
     second.get_until("/workers?json=1", |workers| {
-        workers["data"].as_array().is_some_and(|all| !all.is_empty())
+        workers["data"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
     });
     assert_eq!(
         second.get(&path(&ids[0])).status,
