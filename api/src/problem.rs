@@ -219,7 +219,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// In the document every operation may answer with every problem; [`crate::document`] strikes what cannot come.
+/// In the document every operation may answer with every problem; `crate::document` strikes what cannot come.
 impl ApiResponse for Problem {
     fn meta() -> MetaResponses {
         let mut statuses: Vec<u16> = Code::ALL

@@ -1,7 +1,7 @@
 //! The database schema's history, forward and back, on SQLite and PostgreSQL.
 //!
 //! One line of migrations, each reversible and safe beside the code that ran before it: widen, move, then narrow. A released
-//! migration is never changed; a change is a new one at the end of [`steps`](mod@steps). Migrations know no entities, so that
+//! migration is never changed; a change is a new one at the end of `steps`. Migrations know no entities, so that
 //! old steps keep their meaning, and write no rows.
 //!
 //! | module | knows |

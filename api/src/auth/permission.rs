@@ -85,7 +85,7 @@ macro_rules! permissions {
 pub trait Needs: Send + Sync + 'static {
     /// Which one.
     const PERMISSION: Permission;
-    /// How the document's security requirement is written until [`crate::document`] takes it apart: scheme and scope.
+    /// How the document's security requirement is written until `crate::document` takes it apart: scheme and scope.
     const SCHEME: &'static str;
 }
 

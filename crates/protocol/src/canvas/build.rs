@@ -297,7 +297,7 @@ macro_rules! chain {
 
 /// Tasks side by side: `group![add::s(2, 2), add::s(4, 4)]` gives a `Vec` of their results.
 ///
-/// For any number of members of one kind there is [`group_of`](crate::canvas::group_of).
+/// For any number of members of one kind there is [`group_of`].
 #[macro_export]
 macro_rules! group {
     ($first:expr $(, $member:expr)* $(,)?) => {
