@@ -205,6 +205,7 @@ impl Pool {
         };
         let mut heard = Heard::default();
         heard.stays = blocks || !task.rules.acks_late;
+        heard.began_in = self.orders.absences();
         let mut running = pin!(async {
             if limits == Limits::default() {
                 return Ok(running.await);
@@ -249,6 +250,7 @@ impl Pool {
         let mut running = pin!(running);
         let (mut terminated, mut heard) = (None, Heard::default());
         heard.stays = !task.rules.acks_late;
+        heard.began_in = self.orders.absences();
         let mut cancelled = false;
         loop {
             tokio::select! {

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -62,7 +62,8 @@ pub(crate) struct Orders {
     bell: Notify,
     /// Whether anything was ever said, so that the lock is taken only then.
     spoken: AtomicBool,
-    away: AtomicBool,
+    /// How often the worker went away from the broker and came back; odd while it is away.
+    absences: AtomicU64,
     said: Mutex<Said>,
 }
 
@@ -98,6 +99,8 @@ pub(crate) struct Heard {
     number: u64,
     /// It goes on while the worker is away from the broker.
     pub(crate) stays: bool,
+    /// The absence that it began in: the broker that gave it out answered again.
+    pub(crate) began_in: u64,
 }
 
 impl Orders {
@@ -113,8 +116,16 @@ impl Orders {
 
     /// Says whether the worker is away from the broker; then attempts are dropped.
     pub(crate) fn set_away(&self, away: bool) {
-        self.away.store(away, Ordering::Release);
+        let is_away = !self.absences().is_multiple_of(2);
+        if is_away != away {
+            self.absences.fetch_add(1, Ordering::Release);
+        }
         self.bell.notify_waiters();
+    }
+
+    /// The absence from the broker that it is; to be kept by an attempt that begins.
+    pub(crate) fn absences(&self) -> u64 {
+        self.absences.load(Ordering::Acquire)
     }
 
     /// Rings for every attempt, whenever a cold shutdown is asked for.
@@ -158,7 +169,8 @@ impl Orders {
             if shutdown.is_cold() {
                 return Order::Cold;
             }
-            if !heard.stays && self.away.load(Ordering::Acquire) {
+            let absence = self.absences();
+            if !heard.stays && !absence.is_multiple_of(2) && absence != heard.began_in {
                 return Order::Away;
             }
             if self.spoken.load(Ordering::Acquire)
@@ -271,6 +283,13 @@ mod tests {
         let (order, ()) = tokio::join!(waits, async { orders.set_away(true) });
         assert!(matches!(order, Order::Away));
         let next = orders.next(&this, &mut stays, &shutdown);
+        assert!(futures::FutureExt::now_or_never(next).is_none());
+        // The broker gave it out, so it is back, though nobody has told the pool yet.
+        let mut begins = Heard {
+            began_in: orders.absences(),
+            ..Heard::default()
+        };
+        let next = orders.next(&this, &mut begins, &shutdown);
         assert!(futures::FutureExt::now_or_never(next).is_none());
         orders.set_away(false);
         let later = orders.next(&this, &mut goes, &shutdown);
