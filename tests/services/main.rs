@@ -31,6 +31,7 @@ mod queues;
 mod reconnect;
 mod redelivery;
 mod revokes;
+mod schedules;
 mod sentinels;
 mod shutdown;
 mod tree;
