@@ -3,15 +3,20 @@
 //! Whoever lost the connection comes back with the number of the last event it has seen and is told what it missed, as far as
 //! that is still kept. Numbers are this process's own: they begin with a mark that is new at each start, and end with the time,
 //! by which every process can look up what was recorded since (`backlog`).
+//!
+//! Events are heard while somebody listens, and for a while longer: an API that only sends does not read three messages for
+//! each task that runs.
 
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use lovage_broker::Broker;
 use lovage_flower_compat::{Control, receive};
 use lovage_protocol::{Lamport, Value as Carried, event::Event};
@@ -30,6 +35,11 @@ const KEPT: usize = 10_000;
 const WAITING: usize = 4_096;
 /// Of so many tasks it is remembered what they are called and what they belong to.
 const TASKS: usize = 50_000;
+
+/// For so long events are heard when the last listener has left: one that lost the connection is back by then.
+const LINGER: Duration = Duration::from_secs(60);
+/// After so long it is tried again to hear.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The kind of what tells that events are missing.
 pub(crate) const GAP: &str = "gap";
@@ -61,6 +71,30 @@ pub(crate) struct Live {
     tell: Sender<Arc<Happening>>,
     /// Whether events are heard at this moment.
     hears: watch::Sender<bool>,
+    /// How many want them to be.
+    wanted: watch::Sender<usize>,
+}
+
+/// Somebody listens, as long as this is kept.
+#[derive(Debug)]
+pub(crate) struct Attention {
+    wanted: watch::Sender<usize>,
+}
+
+impl Drop for Attention {
+    fn drop(&mut self) {
+        self.wanted.send_modify(|wanted| *wanted -= 1);
+    }
+}
+
+/// Why hearing ended.
+enum Silence {
+    /// The broker has closed the connection.
+    Cut,
+    /// Nobody listens any more.
+    Unwanted,
+    /// The process stops.
+    Stopped,
 }
 
 #[derive(Default)]
@@ -119,20 +153,25 @@ impl Live {
             state: Mutex::default(),
             tell: broadcast::channel(WAITING).0,
             hears: watch::Sender::new(false),
+            wanted: watch::Sender::new(0),
         }
     }
 
-    /// Hears events until `stop` is cancelled. Workers are asked to send them.
+    /// Hears events while somebody listens, until `stop` is cancelled. Workers are asked to send them.
     pub(crate) async fn listen(
         &self,
         broker: Arc<dyn Broker>,
         control: &Control,
         stop: CancellationToken,
     ) {
+        let mut wanted = self.wanted.subscribe();
         loop {
-            let heard = receive(&*broker, "task.#", Lamport::default()).await;
-            match heard {
-                Ok(mut events) => {
+            tokio::select! {
+                _ = wanted.wait_for(|wanted| *wanted > 0) => {}
+                () = stop.cancelled() => return,
+            }
+            match receive(&*broker, "task.#", Lamport::default()).await {
+                Ok(events) => {
                     self.begin_to_hear();
                     if let Err(error) = control.ask("enable_events").tell().await {
                         tracing::warn!(
@@ -140,16 +179,14 @@ impl Live {
                             "workers are not asked for events"
                         );
                     }
-                    loop {
-                        tokio::select! {
-                            event = events.next() => match event {
-                                Some(event) => self.take(&event),
-                                None => break,
-                            },
-                            () = stop.cancelled() => return,
+                    match self.hear(events, wanted.clone(), &stop).await {
+                        Silence::Cut => self.hears.send_replace(false),
+                        Silence::Unwanted => {
+                            self.cease_to_hear();
+                            continue;
                         }
-                    }
-                    self.hears.send_replace(false);
+                        Silence::Stopped => return,
+                    };
                 }
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -157,9 +194,37 @@ impl Live {
                 ),
             }
             tokio::select! {
-                () = tokio::time::sleep(std::time::Duration::from_secs(2)) => {}
+                () = tokio::time::sleep(AGAIN) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// Takes events in until nobody has wanted them for a while.
+    async fn hear(
+        &self,
+        mut events: impl Stream<Item = Event> + Unpin,
+        wanted: watch::Receiver<usize>,
+        stop: &CancellationToken,
+    ) -> Silence {
+        let mut unwanted = pin!(unwanted(wanted));
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(event) => self.take(&event),
+                    None => return Silence::Cut,
+                },
+                () = &mut unwanted => return Silence::Unwanted,
+                () = stop.cancelled() => return Silence::Stopped,
+            }
+        }
+    }
+
+    /// Events are heard from now on, until a while after this is dropped.
+    pub(crate) fn attend(&self) -> Attention {
+        self.wanted.send_modify(|wanted| *wanted += 1);
+        Attention {
+            wanted: self.wanted.clone(),
         }
     }
 
@@ -168,7 +233,7 @@ impl Live {
         let mut hears = self.hears.subscribe();
         let heard = hears.wait_for(|hears| *hears);
         // Whatever comes of it, the listener begins.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), heard).await;
+        let _ = tokio::time::timeout(AGAIN, heard).await;
     }
 
     /// Everything is heard from now on, under a new mark. Whoever listens already is told that something is missing.
@@ -184,6 +249,16 @@ impl Live {
         }
         drop(state);
         self.hears.send_replace(true);
+    }
+
+    /// What happens from now on is not heard: none of the numbers given so far leads to what is missing.
+    fn cease_to_hear(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.mark = random(6);
+        state.since = None;
+        state.kept = VecDeque::new();
+        drop(state);
+        self.hears.send_replace(false);
     }
 
     /// Since when everything is heard.
@@ -234,6 +309,16 @@ impl Live {
         Beginning { missed, next }
     }
 
+    /// Remembers of a task that events have told of what none has said.
+    pub(crate) fn learn(&self, id: &str, task: Option<&str>, root_id: Option<&str>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = state.tasks.get_mut(id) else {
+            return;
+        };
+        known.task = known.task.take().or_else(|| task.map(str::to_owned));
+        known.root_id = known.root_id.take().or_else(|| root_id.map(str::to_owned));
+    }
+
     /// What a task is called, when an event has told it.
     pub(crate) fn name_of(&self, id: &str) -> Option<String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -243,6 +328,18 @@ impl Live {
     /// How many listen.
     pub(crate) fn listeners(&self) -> usize {
         self.tell.receiver_count()
+    }
+}
+
+/// Ends when nobody has wanted to hear for a while.
+async fn unwanted(mut wanted: watch::Receiver<usize>) {
+    loop {
+        // The sender lives as long as whoever hears.
+        let _ = wanted.wait_for(|wanted| *wanted == 0).await;
+        let again = wanted.wait_for(|wanted| *wanted > 0);
+        if tokio::time::timeout(LINGER, again).await.is_err() {
+            return;
+        }
     }
 }
 

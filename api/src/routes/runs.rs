@@ -22,7 +22,7 @@ use crate::{
     audit::Target,
     auth::{Caller, Identity, Origin, StreamCaller, TICKET_LIFE, away, permission::needs},
     backlog::{self, Backlog},
-    live::{GAP, Happening, Missed},
+    live::{Attention, GAP, Happening, Missed},
     problem::Problem,
     routes::Part,
     schema::{
@@ -236,8 +236,9 @@ impl RunsApi {
             root_id: root_id.0,
             task: task.0,
         };
+        let attention = app.live().attend();
         app.live().heard().await;
-        let events = events(app.0, wanted, last.0.as_deref(), seconds.0).await;
+        let events = events(app.0, wanted, attention, last.0.as_deref(), seconds.0).await;
         let stream = EventStream::new(events).keep_alive(SIGN_OF_LIFE).to_event(
             |TaskEventItem((id, event))| {
                 Sse::message(event.to_json_string())
@@ -276,9 +277,42 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// What happened, with what the history knows of its task when the events heard here have not told it and it matters: one that
+    /// was received before anybody listened.
+    async fn named(&self, app: &App, happening: Arc<Happening>) -> Arc<Happening> {
+        let matters = self.task.is_some() || self.root_id.is_some() || self.caller.is_limited();
+        if !matters || happening.task.is_some() || happening.kind == GAP {
+            return happening;
+        }
+        let id = TaskId::from(happening.task_id.as_str());
+        match task_run::find(app.database().reader(), &id).await {
+            Ok(Some(run)) => {
+                let root_id = run.root_id.map(|root| root.as_str().to_owned());
+                app.live()
+                    .learn(&happening.task_id, run.name.as_deref(), root_id.as_deref());
+                Arc::new(Happening {
+                    task: run.name,
+                    root_id: happening.root_id.clone().or(root_id),
+                    ..(*happening).clone()
+                })
+            }
+            Ok(None) => happening,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the name of a task cannot be looked up"
+                );
+                happening
+            }
+        }
+    }
+}
+
 async fn events(
     app: &Arc<App>,
     wanted: Wanted,
+    attention: Attention,
     last: Option<&str>,
     seconds: Option<f64>,
 ) -> BoxStream<'static, TaskEventItem> {
@@ -307,18 +341,21 @@ async fn events(
         .map(|happening| item(happening))
         .collect();
     let next = stream::unfold(
-        (beginning.next, wanted),
-        move |(mut next, wanted)| async move {
+        // Events are heard as long as the stream is kept.
+        (beginning.next, wanted, Arc::clone(app), attention),
+        move |(mut next, wanted, app, attention)| async move {
             loop {
                 match next.recv().await {
-                    Ok(happening) if wanted.takes(&happening) => {
-                        return Some((item(&happening), (next, wanted)));
+                    Ok(happening) => {
+                        let happening = wanted.named(&app, happening).await;
+                        if wanted.takes(&happening) {
+                            return Some((item(&happening), (next, wanted, app, attention)));
+                        }
                     }
-                    Ok(_) => {}
                     // It reads more slowly than things happen.
                     Err(RecvError::Lagged(_)) => {
                         let gap = TaskEventItem((String::new(), TaskEvent::gap()));
-                        return Some((gap, (next, wanted)));
+                        return Some((gap, (next, wanted, app, attention)));
                     }
                     Err(RecvError::Closed) => return None,
                 }

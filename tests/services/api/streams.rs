@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use lovage_integration_tests::{ApiServer, LovageWorker, RedisServer};
+use lovage_integration_tests::{ApiServer, LovageWorker, RedisServer, wait::within};
 use serde_json::{Value, json};
 
 /// A stream that is open.
@@ -169,4 +169,39 @@ fn a_stop_ends_streams() {
     assert_eq!(stream.status, 200);
     assert_eq!(api.stop().code(), Some(0));
     assert!(stream.next().is_none());
+}
+
+#[test]
+fn events_are_heard_only_while_somebody_listens() {
+    let redis = RedisServer::start();
+    let api = ApiServer::on(&redis);
+    let caller = api.admin();
+    let bearer = format!("Authorization: Bearer {}\r\n", caller.token().unwrap());
+    let hearing = || redis.command::<usize>(&["PUBSUB", "NUMPAT"]);
+    assert_eq!(hearing(), 0);
+    let _stream = Stream::open(&api, "?seconds=1", &bearer);
+    assert_eq!(hearing(), 1);
+}
+
+#[test]
+fn a_stream_knows_what_was_received_before_it() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::builder(&redis).bare_flag("-E").start();
+    let api = ApiServer::on(&redis);
+    let _keeper = api.keeper();
+    let caller = api.admin();
+    let bearer = format!("Authorization: Bearer {}\r\n", caller.token().unwrap());
+    let sent = caller.post("/api/v1/tasks/demo.sleep/send", &json!({"seconds": 8}));
+    let id = sent.value()["task_id"].as_str().unwrap().to_owned();
+    within(Duration::from_secs(20), "the run in the history", || {
+        let run = caller.get(&format!("/api/v1/task-runs/{id}"));
+        (run.status == 200 && run.value()["run"]["state"] == "STARTED").then_some(())
+    });
+    let mut stream = Stream::open(&api, "?task=demo.sleep", &bearer);
+    let ended = stream.next().unwrap();
+    assert_eq!(
+        (ended.kind.as_str(), &ended.data["task_id"]),
+        ("succeeded", &json!(id))
+    );
+    assert_eq!(ended.data["task"], "demo.sleep");
 }

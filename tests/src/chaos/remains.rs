@@ -18,9 +18,10 @@ const ANSWERS: &str = ".reply.celery.pidbox";
 /// What the keys of chords begin with.
 const CHORDS: &str = "celery-taskset-meta-";
 
-/// And by its claim, which is all that stays of a chord's keys.
-fn is_claim(key: &str) -> bool {
-    key.starts_with(CHORDS) && key.ends_with(".c")
+/// And by its claim, which stays of a chord's keys for a while; and with it what returned after the end, as a redelivered member
+/// does: it may be the first of the same chord sent again.
+fn outlives_its_chord(key: &str) -> bool {
+    key.starts_with(CHORDS) && (key.ends_with(".c") || key.ends_with(".p"))
 }
 
 /// Every message that waits or is held, each with its place.
@@ -122,7 +123,7 @@ pub fn left_over(redis: &RedisServer, with_python: bool) -> Vec<String> {
             return false;
         }
         let passing = LOCKS.iter().any(|prefix| key.starts_with(prefix))
-            || is_claim(key)
+            || outlives_its_chord(key)
             || key.ends_with(ANSWERS)
             || with_python && key.starts_with("lovage:deaths:");
         let life: i64 = connection.ttl(key).expect("TTL works");
