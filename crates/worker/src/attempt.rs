@@ -143,6 +143,12 @@ pub(crate) async fn live(
             Box::pin(shared.unknown.receive(&shared, delivery, &message)).await
         }
     };
+    // Boxed, too: only the end of a task needs the room.
+    Box::pin(end(&shared, conclusion, came, ticket)).await;
+}
+
+/// Stores how a message's life has ended, and tells of it.
+async fn end(shared: &Arc<Shared>, conclusion: Conclusion, came: f64, ticket: Ticket) {
     let Conclusion {
         mut finish,
         mut report,
@@ -157,8 +163,7 @@ pub(crate) async fn live(
     if let Some(tally) = &shared.tally {
         tally.left(&finish);
     }
-    // Boxed, too: only the end of a task needs the room.
-    let recorded = Box::pin(commit::finish(&shared, Box::new(finish), after)).await;
+    let recorded = commit::finish(shared, Box::new(finish), after).await;
     drop(ticket);
     if let Some(report) = report {
         shared.announcer.tell(&report, &recorded);
