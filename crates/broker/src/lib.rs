@@ -63,6 +63,7 @@ mod survey;
 pub mod timetable;
 mod topology;
 mod transport;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -86,6 +87,7 @@ pub use self::{
         DeadLetters, Delivery, DeliveryTag, Destination, Exclusive, Finish, Finished, Obituary,
         Peer, Publish, Reason, Recorder, ResultPlace, ResultWrite, Settle, Start, Want, Went,
     },
+    upkeep::{Durability, FoundKey, HeldTooLong, ServerCondition, Walked},
 };
 
 /// Opens the broker that the settings name, and waits for its first answer no longer than `connect_timeout`.
