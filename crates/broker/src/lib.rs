@@ -14,6 +14,7 @@
 //! | [`pause`] | the seam of queues that nobody takes from |
 //! | `journal` | the seam of what became of tasks, for whoever keeps a history |
 //! | [`timetable`] | the seam of periodic schedules |
+//! | `survey`, `upkeep` | a look at all that is kept, and at the server itself, for operators |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
 //! | `topology` | the queues of the settings, and the exchanges they hang on |

@@ -55,10 +55,6 @@ fn eviction(condition: &ServerCondition) -> Option<Finding> {
 
 fn memory(condition: &ServerCondition) -> Option<Finding> {
     let (used, limit) = (condition.used_memory, condition.memory_limit?);
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a share needs no more than a few digits"
-    )]
     let share = used as f64 / limit as f64;
     (share >= NEARLY_FULL).then(|| Finding {
         check: "memory-full",
