@@ -70,13 +70,14 @@ apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# pinned_tool NAME VERSION: prints the path of cargo tool NAME at exactly VERSION, building it once under target/tools.
+# pinned_tool NAME VERSION [ARGUMENTS...]: prints the path of cargo tool NAME at exactly VERSION, building it once under target/tools.
 pinned_tool() {
     local name=$1 version=$2 root="$repository/target/tools"
+    shift 2
     local program="$root/bin/$name"
     if [[ ! -x "$program" || "$(cat "$root/$name.version" 2>/dev/null)" != "$version" ]]; then
         step "building $name $version, once; this takes minutes"
-        cargo install "$name" --version "$version" --locked --root "$root" --force --quiet >&2
+        cargo install "$name" --version "$version" --locked --root "$root" --force --quiet "$@" >&2
         echo "$version" >"$root/$name.version"
     fi
     echo "$program"

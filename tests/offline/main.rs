@@ -6,6 +6,7 @@ mod canvas;
 mod canvas_results;
 mod chords;
 mod controls;
+mod documentation;
 mod endings;
 mod errbacks;
 mod events;

@@ -205,7 +205,8 @@ fn a_member_that_is_ignored_is_waited_for_as_celery_waits() {
     let parts: usize = redis.command(&["ZCARD", &chord.key(".j")]);
     assert_eq!((parts, redis.state(&chord.body).as_str()), (1, "PENDING"));
     // What nobody waits for any more the doctor finds and ends.
-    let found = lovage(&redis, &["doctor", "--quiet-for", "0", "--fix"]);
+    let repair = ["doctor", "--only", "chords", "--quiet-for", "0", "--fix"];
+    let found = lovage(&redis, &repair);
     assert!(found.status.success(), "{found:?}");
     let record = redis.wait_for_state(&chord.body, "FAILURE");
     assert_eq!(record["result"]["exc_type"], "ChordError", "{record}");

@@ -74,6 +74,8 @@ pub mod wire;
 /// The examples of the guides must run.
 #[cfg(doctest)]
 mod guides {
+    #[doc = include_str!("../../docs/quickstart.md")]
+    struct QuickStart;
     #[doc = include_str!("../../docs/testing.md")]
     struct Testing;
     #[doc = include_str!("../../docs/canvas.md")]

@@ -14,6 +14,7 @@
 //! | [`pause`] | the seam of queues that nobody takes from |
 //! | `journal` | the seam of what became of tasks, for whoever keeps a history |
 //! | [`timetable`] | the seam of periodic schedules |
+//! | `survey`, `upkeep` | a look at all that is kept, and at the server itself, for operators |
 //! | `redis` | kombu's layout on Redis, leases, the scripts |
 //! | `memory` | the same semantics inside one process |
 //! | `topology` | the queues of the settings, and the exchanges they hang on |
@@ -63,6 +64,7 @@ mod survey;
 pub mod timetable;
 mod topology;
 mod transport;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -86,6 +88,7 @@ pub use self::{
         DeadLetters, Delivery, DeliveryTag, Destination, Exclusive, Finish, Finished, Obituary,
         Peer, Publish, Reason, Recorder, ResultPlace, ResultWrite, Settle, Start, Want, Went,
     },
+    upkeep::{Durability, FoundKey, HeldTooLong, ServerCondition, Walked},
 };
 
 /// Opens the broker that the settings name, and waits for its first answer no longer than `connect_timeout`.

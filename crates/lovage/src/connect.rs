@@ -106,22 +106,21 @@ pub(crate) async fn once(settings: &Settings, tasks: &[TaskSpec]) -> Result<Conn
     Ok(open(settings, url, tasks).await?)
 }
 
-/// As [`once`], with what the server does when its memory is full: one that may evict keys is not refused, but told of.
-pub(crate) async fn examined(settings: &Settings) -> Result<(Connected, Option<String>), Failure> {
+/// As [`once`], with the Redis itself for a look behind what tasks need. One that may evict keys is not refused.
+pub(crate) async fn examined(settings: &Settings) -> Result<(Connected, RedisBroker), Failure> {
     let url = shared_broker_url(settings)?;
     let redis = RedisBroker::connect(&settings.broker)
         .await
         .map_err(ConnectError::from)?;
-    let policy = redis.eviction_policy().await?;
     let results = lovage_results::connect(&settings.results, url, None).await?;
-    let broker: Arc<dyn Broker> = Arc::new(redis);
+    let broker: Arc<dyn Broker> = Arc::new(redis.clone());
     let client = client(settings, &[], Arc::clone(&broker), Arc::clone(&results))?;
     let connected = Connected {
         broker,
         results,
         client,
     };
-    Ok((connected, policy))
+    Ok((connected, redis))
 }
 
 /// The broker alone, for a command that runs once.

@@ -21,7 +21,7 @@
 //! | `telemetry` | the log |
 //! | `url`, `redis_url` | what a broker or result URL may look like |
 //! | `lookup`, `parse` | typed reads of one variable |
-//! | `variable` | every variable, its default and its meaning: `.env.example` |
+//! | `variable` | every variable, its default and its meaning: `.env.example`, `docs/settings.md` |
 //! | `known` | names that are Celery's but have no effect here, and the nearest name to a mistyped one |
 //! | `fault`, `secret` | how faults are told, and that secrets are not |
 //!
@@ -97,5 +97,5 @@ pub use task_queue::{ExchangeType, TaskQueue};
 pub use telemetry::{TelemetrySettings, parse_level, start_tracing};
 pub use transport_options::{FanoutPrefix, QueueOrder, TransportOptions};
 pub use url::{BrokerUrl, ResultUrl, UrlError};
-pub use variable::{VariableDoc, documented, env_example};
+pub use variable::{VariableDoc, documented, env_example, reference};
 pub use worker::{Pool, RevokeSettings, WorkerSettings};

@@ -1,4 +1,4 @@
-//! Every variable that is read, with its default and its meaning. `.env.example` is made from this list.
+//! Every variable that is read, with its default and its meaning. `.env.example` and `docs/settings.md` are made from this list.
 
 use std::fmt::Write as _;
 
@@ -357,4 +357,48 @@ pub fn env_example() -> String {
         }
     }
     text
+}
+
+/// The reference of settings as Markdown, `docs/settings.md`: a table for each section.
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Settings\n\n\
+         Every variable that Lovage reads. Made by `lovage config reference`; a test compares.\n\n\
+         * A real environment variable wins over `.env`; with `LOVAGE_ENV=production` no `.env` is read.\n\
+         * Names that Celery has mean what they mean there: its lower-case settings are `CELERY_` and upper case. Their durations are numbers of seconds.\n\
+         * Durations of `LOVAGE_` variables carry a unit: `ms`, `s`, `m`, `h` or `d`. Sizes do too: `KiB`, `MiB`, `GiB`.\n\
+         * Lists are separated by commas, maps are JSON.\n\
+         * A variable marked † may hold a password: it is masked wherever settings are shown, and `NAME_FILE` may name a file that holds it instead.\n\
+         * Wrong values are told all at once, before anything starts (exit code 78): `lovage config check`. A name that nothing reads is a warning \
+         with the nearest one that something does.\n",
+    );
+    for (section, variables) in SECTIONS {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n## {section}\n\n| variable | value | default | meaning |\n|---|---|---|---|\n"
+        );
+        for Variable {
+            name,
+            default,
+            unit,
+            doc,
+            secret,
+        } in *variables
+        {
+            let mark = if *secret { " †" } else { "" };
+            let default = match *default {
+                "" => "–".to_owned(),
+                default => format!("`{}`", cell(default)),
+            };
+            let (unit, doc) = (cell(unit), cell(doc).replace('*', "\\*"));
+            let _ = writeln!(text, "| `{name}`{mark} | {unit} | {default} | {doc} |");
+        }
+    }
+    text
+}
+
+/// Text that ends no cell of a table and is taken for no tag.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
 }

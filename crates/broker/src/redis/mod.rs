@@ -39,6 +39,7 @@ mod server;
 mod servers;
 mod survey;
 mod timetable;
+mod upkeep;
 mod waiter;
 
 use std::{sync::Arc, time::Duration};

@@ -17,7 +17,7 @@ use crate::{Error, Kept, OpenChord, ResultPlace, Spot, Survey, envelope::Entry};
 /// So many messages are read at once: they may be large.
 const PAGE: usize = 200;
 /// So many keys are looked at by one `SCAN`, and so many chords are asked about at once.
-const KEYS: usize = 1000;
+pub(super) const KEYS: usize = 1000;
 
 #[async_trait]
 impl Survey for RedisBroker {
@@ -172,7 +172,7 @@ async fn walk(
     }
 }
 
-fn scanned(answer: Value) -> Result<(u64, Vec<Value>), Error> {
+pub(super) fn scanned(answer: Value) -> Result<(u64, Vec<Value>), Error> {
     let misunderstood = || Error::Misunderstood { what: "SCAN" };
     let [cursor, found] =
         <[Value; 2]>::try_from(reply::list(answer)).map_err(|_| misunderstood())?;
@@ -181,7 +181,11 @@ fn scanned(answer: Value) -> Result<(u64, Vec<Value>), Error> {
 }
 
 /// Runs commands in a logical database. The link is shared, so it is changed only inside a transaction.
-async fn in_database(core: &Core, database: i64, commands: Vec<Cmd>) -> Result<Vec<Value>, Error> {
+pub(super) async fn in_database(
+    core: &Core,
+    database: i64,
+    commands: Vec<Cmd>,
+) -> Result<Vec<Value>, Error> {
     let home = core.servers.database();
     let count = commands.len();
     let mut pipeline = Pipeline::new();

@@ -1,7 +1,7 @@
 //! `lovage config`: what the settings are, and what they could be.
 
 use clap::{Args, Subcommand};
-use lovage_settings::{Settings, Warning, env_example};
+use lovage_settings::{Settings, Warning, env_example, reference};
 use serde_json::{Map, Value, json};
 
 use crate::{effective::effective, failure::Failure, output, table::Table};
@@ -15,6 +15,8 @@ pub(crate) enum ConfigCommand {
     Check(CheckArgs),
     /// Print .env.example: every variable with its default and meaning
     Example,
+    /// Print the reference of settings as Markdown
+    Reference,
 }
 
 /// How it is told.
@@ -30,6 +32,10 @@ pub(crate) fn run(command: &ConfigCommand) -> Result<u8, Failure> {
     match command {
         ConfigCommand::Example => {
             output::data(env_example().trim_end())?;
+            Ok(0)
+        }
+        ConfigCommand::Reference => {
+            output::data(reference().trim_end())?;
             Ok(0)
         }
         ConfigCommand::Check(args) => check(args),

@@ -128,6 +128,8 @@ fn what_holds_is_shown_without_passwords() {
     );
     let example = run(&["config", "example"], &[]).expect(0).out;
     assert_eq!(example, lovage::settings::env_example());
+    let reference = run(&["config", "reference"], &[]).expect(0).out;
+    assert_eq!(reference, lovage::settings::reference());
 }
 
 #[test]

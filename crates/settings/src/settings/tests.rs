@@ -5,7 +5,7 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use super::gather;
 use crate::{
     BrokerUrl, Environment, Fault, Faults, Pool, ResultUrl, Settings, Warning, documented,
-    env_example, lookup::Lookup,
+    env_example, lookup::Lookup, reference,
 };
 
 fn read(pairs: &[(&str, &str)]) -> Result<(Settings, Vec<Warning>), Faults> {
@@ -82,6 +82,34 @@ fn the_committed_example_is_the_generated_one() {
         committed == env_example(),
         ".env.example is not what the code says; write it anew with `lovage config example > .env.example`"
     );
+}
+
+#[test]
+fn the_committed_reference_is_the_generated_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
+    let committed = fs::read_to_string(path).unwrap();
+    assert!(
+        committed == reference(),
+        "docs/settings.md is not what the code says; write it anew with `lovage config reference > docs/settings.md`"
+    );
+}
+
+#[test]
+fn the_reference_has_a_row_of_four_cells_for_each_variable() {
+    let text = reference();
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let names: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row.split('`').nth(1))
+        .collect();
+    let documented: Vec<&str> = documented().iter().map(|variable| variable.name).collect();
+    assert_eq!(names, documented);
+    for row in rows {
+        assert_eq!(row.replace("\\|", "").matches('|').count(), 5, "{row}");
+    }
 }
 
 #[test]

@@ -39,6 +39,7 @@ impl Panel {
         add(
             "events",
             object([
+                ("on", emitter.is_on().into()),
                 ("sent", number(emitter.sent())),
                 ("lost", number(emitter.lost())),
             ]),

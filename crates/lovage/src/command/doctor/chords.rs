@@ -313,6 +313,7 @@ impl Case {
             remedy,
             facts,
             repair,
+            hint: false,
         }
     }
 }
@@ -325,7 +326,14 @@ fn repair(
     verdict: Verdict,
     queue: Option<QueueName>,
 ) -> Repair {
-    async move {
+    let would = match &verdict {
+        Verdict::End(_) => "return one of its parts once more, so that a worker ends it".to_owned(),
+        Verdict::Finish(all) => format!("return {} stored results for it", all.len()),
+        Verdict::Fail(lost) => {
+            format!("let it fail with ChordError for {} lost parts", lost.len())
+        }
+    };
+    let run = async move {
         let (fails, stand_ins) = match verdict {
             Verdict::End(one) => (one.value.is_none(), vec![one]),
             Verdict::Finish(all) => (false, all),
@@ -345,7 +353,8 @@ fn repair(
             output::count(sent, "message")
         ))
     }
-    .boxed()
+    .boxed();
+    Repair { would, run }
 }
 
 /// A task that every worker of either kind has, in the seat of a member: it gives the member's result back, or has expired.

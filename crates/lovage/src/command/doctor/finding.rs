@@ -20,12 +20,19 @@ pub(super) struct Finding {
     pub(super) remedy: String,
     /// What was seen, for programs.
     pub(super) facts: Value,
-    /// What `--fix` runs; tells what it has done. `None` where only a person can say what is right.
+    /// What `--fix` does; `None` where only a person can say what is right.
     pub(super) repair: Option<Repair>,
+    /// Worth knowing, and perhaps as it is meant to be: no reason for an exit code.
+    pub(super) hint: bool,
 }
 
 /// A repair that is begun only when it is asked for.
-pub(super) type Repair = BoxFuture<'static, Result<String, Failure>>;
+pub(super) struct Repair {
+    /// What it will do, after the word "would".
+    pub(super) would: String,
+    /// Does it, and tells what it has done.
+    pub(super) run: BoxFuture<'static, Result<String, Failure>>,
+}
 
 /// A finding that was told, and what has been done about it.
 pub(super) struct Treated {
@@ -45,7 +52,7 @@ impl Finding {
     /// Repairs it, where that is possible.
     pub(super) async fn fix(mut self) -> Result<Treated, Failure> {
         let done = match self.repair.take() {
-            Some(repair) => Some(repair.await?),
+            Some(repair) => Some(repair.run.await?),
             None => None,
         };
         Ok(Treated {
@@ -56,14 +63,19 @@ impl Finding {
 }
 
 impl Treated {
-    /// It stays as it was found.
+    /// It is wrong, and stays as it was found.
     pub(super) fn remains(&self) -> bool {
-        self.done.is_none()
+        self.done.is_none() && !self.finding.hint
+    }
+
+    /// It is only worth knowing.
+    pub(super) fn is_hint(&self) -> bool {
+        self.finding.hint
     }
 
     /// Whether `--fix` would do something about it.
     pub(super) fn can_be_fixed(&self) -> bool {
-        self.remains() && self.finding.repair.is_some()
+        self.done.is_none() && self.finding.repair.is_some()
     }
 
     /// Tells it to people.
@@ -73,11 +85,17 @@ impl Treated {
             subject,
             text,
             remedy,
+            repair,
+            hint,
             ..
         } = &self.finding;
         let (subject, text) = (output::one_line(subject), output::one_line(text));
+        let (style, kind) = match hint {
+            true => (FAINT, "hint: "),
+            false => (BAD, ""),
+        };
         output::line(format_args!(
-            "{BAD}{check}{BAD:#}  {NAME}{subject}{NAME:#}  {text}"
+            "{style}{kind}{check}{style:#}  {NAME}{subject}{NAME:#}  {text}"
         ))?;
         match &self.done {
             Some(done) => output::line(format_args!(
@@ -89,6 +107,10 @@ impl Treated {
                 output::one_line(remedy)
             ))?,
         }
+        if let (None, Some(repair)) = (&self.done, repair) {
+            let would = output::one_line(&repair.would);
+            output::line(format_args!("    {FAINT}--fix would {would}{FAINT:#}"))?;
+        }
         Ok(())
     }
 
@@ -99,7 +121,9 @@ impl Treated {
             "subject": self.finding.subject,
             "text": self.finding.text,
             "remedy": self.finding.remedy,
+            "hint": self.finding.hint,
             "fixable": self.can_be_fixed(),
+            "would": self.finding.repair.as_ref().map(|repair| &repair.would),
             "done": self.done,
             "facts": self.finding.facts,
         })

@@ -1,18 +1,22 @@
-//! Queues that tasks are sent to and nobody consumes, and what waits for its time when nobody would bring it back.
+//! Queues that tasks are sent to and nobody consumes, and what waits or is held when nobody would bring it back.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use chrono::Utc;
-use lovage_broker::Broker;
+use lovage_broker::{Broker, RedisBroker};
 use lovage_monitor::fleet::Census;
 use lovage_protocol::QueueName;
+use lovage_settings::Settings;
 use serde_json::json;
 
 use super::finding::Finding;
-use crate::failure::Failure;
+use crate::{failure::Failure, output};
 
 /// Overdue by so much, a delayed message is one that nobody brings back.
 const OVERDUE: Duration = Duration::from_secs(60);
+
+/// What was put back lately may still be on its way.
+const SWEPT: Duration = Duration::from_secs(60);
 
 /// Looks at the queues that tasks are routed to. An empty one without a consumer is told too: the next message would wait in it for
 /// ever.
@@ -40,6 +44,7 @@ pub(super) async fn consumers(
         ),
         facts: json!({ "waiting": waiting }),
         repair: None,
+        hint: false,
     });
     Ok(told.collect())
 }
@@ -63,6 +68,31 @@ pub(super) async fn overdue(broker: &dyn Broker) -> Result<Vec<Finding>, Failure
         remedy: "start a worker, or `lovage queue release-eta` for Python workers".to_owned(),
         facts: json!({ "late_seconds": seconds }),
         repair: None,
+        hint: false,
+    }])
+}
+
+/// Looks for messages that somebody has held for longer than the visibility time-out: the next sweep of any worker should have put
+/// them back.
+pub(super) async fn held(
+    redis: &RedisBroker,
+    settings: &Settings,
+) -> Result<Vec<Finding>, Failure> {
+    let Some(held) = redis.held_too_long(SWEPT).await? else {
+        return Ok(Vec::new());
+    };
+    let timeout = settings.broker.options.visibility_timeout;
+    let (oldest, timeout) = (output::duration(held.oldest), output::duration(timeout));
+    Ok(vec![Finding {
+        check: "past-visibility",
+        subject: output::count(held.count, "message"),
+        text: format!(
+            "held for longer than the visibility time-out of {timeout}, the oldest for {oldest}: who held them is gone, and nobody puts them back"
+        ),
+        remedy: "start a worker of either kind: lovage worker puts them back within 10 s, whatever it consumes".to_owned(),
+        facts: json!({ "count": held.count, "oldest_seconds": held.oldest.as_secs() }),
+        repair: None,
+        hint: false,
     }])
 }
 
@@ -81,5 +111,6 @@ pub(super) async fn letters(broker: &dyn Broker) -> Result<Vec<Finding>, Failure
         remedy: "lovage dlq list, then lovage dlq replay or lovage dlq discard".to_owned(),
         facts: json!({ "count": count, "newest": why }),
         repair: None,
+        hint: false,
     }])
 }

@@ -29,6 +29,7 @@ pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
         remedy: "lovage migrate up, once the database answers".to_owned(),
         facts: json!({}),
         repair: None,
+        hint: false,
     }]
 }
 

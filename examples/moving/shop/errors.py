@@ -1,0 +1,2 @@
+class UnknownArticle(Exception):
+    """Nobody sells this."""
