@@ -163,13 +163,19 @@ running() {
 
 # Every container of the service is healthy, or runs where nobody can ask it. One that ends again and again will not get better.
 ready() {
-    local container state containers
+    local container state containers asked=(false)
+    case "$1" in
+        keeper | worker | beat | api) asked=(lovage health "$1") ;;
+        beat-standby) asked=(lovage health beat) ;;
+    esac
     containers=$(stack ps --quiet "$1")
     [[ -n "$containers" ]] || return 1
     for container in $containers; do
         state=$(docker inspect --format '{{.RestartCount}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' "$container")
         case "$state" in
             *" running healthy" | *" running ") ;;
+            # Docker looks every ten seconds; we want to know now.
+            *" running starting") docker exec "$container" "${asked[@]}" >/dev/null 2>&1 || return 1 ;;
             *" exited "* | *" dead "* | [3-9]" "* | [1-9][0-9]*" "*) return 2 ;;
             *) return 1 ;;
         esac

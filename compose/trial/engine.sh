@@ -29,7 +29,7 @@ why_not() {
     iptables --table nat --list >/dev/null 2>&1 || echo "this machine has no iptables"
 }
 
-# engine_up: uses the engine that answers, or starts one. It, and all that it runs, gives way to what else this machine does.
+# engine_up: uses the engine that answers, or starts one.
 engine_up() {
     if docker info >/dev/null 2>&1; then
         good "a Docker engine runs: it is used, and pulls what is missing"
@@ -42,7 +42,7 @@ engine_up() {
     forward_before=$(cat /proc/sys/net/ipv4/ip_forward)
     bridge_before=$([[ ! -e /sys/class/net/docker0 ]] || echo yes)
     export DOCKER_HOST="unix://$engine_run/socket"
-    nice -n 15 dockerd --host "$DOCKER_HOST" --data-root "$engine_data" --exec-root "$engine_run/exec" --pidfile "$engine_run/pid" \
+    dockerd --host "$DOCKER_HOST" --data-root "$engine_data" --exec-root "$engine_run/exec" --pidfile "$engine_run/pid" \
         --mtu "$(cat "/sys/class/net/$(ip route show default | awk '{ print $5; exit }')/mtu" 2>/dev/null || echo 1500)" \
         >"$engine_run/log" 2>&1 &
     engine_pid=$!
