@@ -2,7 +2,7 @@
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates tzdata \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY lovage /usr/local/bin/lovage
 USER 10001:10001
 WORKDIR /run/lovage

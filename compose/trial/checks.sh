@@ -24,10 +24,9 @@ secret() { cat "$copy/compose/secrets/$1"; }
 container() { stack ps --quiet "$1" | head -n 1; }
 told() { docker inspect --format "$2" "$(container "$1")"; }
 produce() { CELERY_BROKER_URL="redis://:$(secret redis_password)@127.0.0.1:$redis/0" "$python" "$trial/produce.py" "$@"; }
-# until_healthy SECONDS SERVICE...: waits until Docker calls each healthy.
+# until_healthy SERVICE...: waits until Docker calls each healthy.
 until_healthy() {
-    local service end=$((SECONDS + $1))
-    shift
+    local service end=$((SECONDS + patience))
     for service in "$@"; do
         until [[ $(told "$service" '{{.State.Health.Status}}') == healthy ]]; do
             ((SECONDS < end)) || fail "$service is not healthy" "$(stack logs --no-color --tail 20 "$service" 2>&1)"
@@ -91,8 +90,8 @@ check_containers() {
 }
 
 # fetch WHAT WORDS...: what curl gets; the word before is for the message.
-fetch() { curl --silent --show-error --max-time 10 "${@:2}" || fail "$1 does not answer"; }
-status() { curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' "$@" || true; }
+fetch() { curl --silent --show-error --max-time 60 "${@:2}" || fail "$1 does not answer"; }
+status() { curl --silent --max-time 60 --output /dev/null --write-out '%{http_code}' "$@" || true; }
 
 check_outside() {
     step "from outside"
@@ -107,10 +106,10 @@ check_outside() {
     : >"$work/ids"
     produce send "$work/ids" 5 >/dev/null
     local count
-    count=$(produce count "$work/ids" 60) || fail "tasks that Python sent have no result"
+    count=$(produce count "$work/ids" "$patience") || fail "tasks that Python sent have no result"
     done_with "Python, nginx, Flower" "$count tasks sent by Celery have their results; TLS, redirects and accounts as they should be"
 
-    local down='' end=$((SECONDS + 90))
+    local down='' end=$((SECONDS + patience))
     until [[ "$down" == 0 ]]; do
         ((SECONDS < end)) || fail "Prometheus finds somebody down" "$(fetch Prometheus "http://127.0.0.1:$prometheus/api/v1/query?query=up")"
         # Five roles; one that is not found is not up either.
@@ -133,10 +132,10 @@ check_going_back() {
     for found in keeper worker beat beat-standby api; do
         [[ $(told "$found" '{{.Image}}') == "$good" ]] || fail "$found is not the version before"
     done
-    until_healthy 120 keeper worker beat beat-standby api
+    until_healthy keeper worker beat beat-standby api
     [[ $(docker inspect --format '{{.Id}}' lovage:trial) == "$good" ]] || fail "the image's name is still the broken one's"
     produce send "$work/ids" 1 >/dev/null
-    produce count "$work/ids" 60 >/dev/null || fail "the version before loses tasks"
+    produce count "$work/ids" "$patience" >/dev/null || fail "the version before loses tasks"
     done_with "a version whose worker dies" "its last lines are shown, and the version before runs again"
 }
 
@@ -151,19 +150,19 @@ check_kills() {
         sent=$!
         sleep 2
         as_root kill -KILL "$pid"
-        end=$((SECONDS + 120))
+        end=$((SECONDS + patience))
         until [[ $(told "$service" '{{.State.StartedAt}}') != "$before" ]]; do
             ((SECONDS < end)) || fail "$service is not started again" "$(stack logs --no-color --tail 20 "$service" 2>&1)"
             sleep 0.5
         done
-        until_healthy 120 "$service"
+        until_healthy "$service"
         wait "$sent" || fail "the producer failed"
-        count=$(produce count "$work/ids" 180) || fail "tasks are lost after $service was killed"
+        count=$(produce count "$work/ids" "$patience") || fail "tasks are lost after $service was killed"
         done_with "$service killed" "back by itself; all of $count tasks have their result"
     done
-    until_healthy 120 redis postgres keeper worker beat beat-standby api flower nginx prometheus backup
+    until_healthy redis postgres keeper worker beat beat-standby api flower nginx prometheus backup
     # What workers did is history, too: the keeper was killed and so was its database.
-    end=$((SECONDS + 60))
+    end=$((SECONDS + patience))
     until [[ $(in_history) == "$count" ]]; do
         ((SECONDS < end)) || fail "the history has $(in_history) of $count runs as successful"
         sleep 0.5
@@ -202,6 +201,6 @@ check_restore() {
     # the administrator is back has been seen by the deployment, which logged in.
     missing=$(grep -vE '^(lease|schedule[a-z_]*|refresh_token|journal_mark|outbox|worker|user) ' "$work/rows-before" | sort | comm -23 - <(sort "$work/rows-after"))
     [[ -z "$missing" ]] || fail "rows are not back" "$(head -n 10 <<<"$missing")"
-    produce count "$work/ids" 60 >/dev/null || fail "results are not back"
+    produce count "$work/ids" "$patience" >/dev/null || fail "results are not back"
     done_with "a backup into an empty stack" "$(wc -l <"$work/rows-before") rows and $keys keys are back, and it runs"
 }

@@ -90,6 +90,7 @@ bases() {
             --customize-hook='mkdir -p "$1/etc/ssl/certs" "$1/usr/local/share/ca-certificates"' \
             --customize-hook='cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"' \
             --customize-hook='find /usr/local/share/ca-certificates -name "*.crt" -exec cp {} "$1/usr/local/share/ca-certificates/" ";"' \
+            --customize-hook='echo "Dir::Cache::pkgcache \"\"; Dir::Cache::srcpkgcache \"\"; APT::Keep-Downloaded-Packages \"false\";" >"$1/etc/apt/apt.conf.d/docker-clean"' \
             --customize-hook='chroot "$1" apt-get --quiet --yes --auto-remove purge usrmerge perl perl-modules-5.36 libperl5.36 >&2' \
             bookworm - | docker import --change 'CMD ["bash"]' - debian:bookworm-slim >/dev/null
     fi
