@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # scripts/deploy with containers: what it does with compose/compose.yaml. Sourced by scripts/deploy.
 
-: "${repository:?}" "${pull:?}"
+: "${repository:?}" "${source:?}"
 folder="$repository/compose"
 secrets="$folder/secrets"
 if [[ -f "$folder/.env" ]]; then
@@ -11,12 +11,30 @@ if [[ -f "$folder/.env" ]]; then
     set +a
 fi
 image=${LOVAGE_IMAGE:-lovage:dev}
+# Both belong to a platform that somebody relies on; an empty COMPOSE_PROFILES in compose/.env means neither.
+export COMPOSE_PROFILES=${COMPOSE_PROFILES-monitoring,backup}
+# Copies belong to whoever deploys.
+export LOVAGE_BACKUPS=${LOVAGE_BACKUPS:-$repository/data/backups} LOVAGE_BACKUP_USER=${LOVAGE_BACKUP_USER:-$(id -u):$(id -g)}
 # The plugin where it is, else the older program.
 if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
 
-stack() { "${compose[@]}" --project-name "${COMPOSE_PROJECT_NAME:-lovage}" --file "$folder/compose.yaml" "$@"; }
+project=${COMPOSE_PROJECT_NAME:-lovage}
+stack() { "${compose[@]}" --project-name "$project" --file "$folder/compose.yaml" "$@"; }
 place() { echo "the containers of $folder/compose.yaml"; }
-roles() { echo redis postgres keeper worker beat beat-standby api flower nginx; }
+
+# has PROFILE: whether it is among COMPOSE_PROFILES.
+has() { [[ ",$COMPOSE_PROFILES," == *",$1,"* ]]; }
+
+roles() {
+    local service services=(redis postgres keeper)
+    ! has mailbox || services+=(mailbox)
+    services+=(worker beat beat-standby api flower nginx)
+    ! has backup || services+=(backup)
+    ! has monitoring || services+=(prometheus grafana)
+    for service in "${services[@]}"; do
+        [[ " ${LOVAGE_DEPLOY_WITHOUT:-} " == *" $service "* ]] || echo "$service"
+    done
+}
 
 random() { od -An -N "$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
@@ -49,66 +67,162 @@ check() {
     have openssl || fault "openssl is missing (Debian: apt-get install openssl)"
     if have docker && ! docker info >/dev/null 2>&1; then fault "the Docker engine does not answer, or this user may not ask it"; fi
     [[ -n "${LOVAGE_ADMIN_EMAIL:-}" ]] || fault "LOVAGE_ADMIN_EMAIL is not set: put the first administrator's e-mail address into compose/.env"
+    # A worker without tasks refuses to start, and that would be told much later.
+    if [[ $source == build && "${LOVAGE_DEMO_TASKS:-0}" =~ ^(0|false|no|off|)$ && -z "${MAIL_SERVER:-}" ]]; then
+        fault "the stock program has no tasks: set MAIL_SERVER or LOVAGE_DEMO_TASKS=1 in compose/.env, or LOVAGE_IMAGE to a program of your own (and say --pull or --as-is)"
+    fi
+    if [[ $source == as-is ]] && have docker && ! docker image inspect "$image" >/dev/null 2>&1; then
+        fault "there is no image $image on this machine: leave out --as-is, or say --pull"
+    fi
     local key
     if [[ -s "$secrets/secret_key" ]] && key=$(cat "$secrets/secret_key") && ((${#key} < 32)); then
         fault "compose/secrets/secret_key has fewer than 32 characters"
     fi
-    if [[ -n "${LOVAGE_ADMIN_EMAIL:-}" ]] && { have docker-compose || docker compose version >/dev/null 2>&1; }; then
+    if ! have docker-compose && ! docker compose version >/dev/null 2>&1; then
+        fault "Compose is missing (Debian: apt-get install docker-compose)"
+    elif [[ -n "${LOVAGE_ADMIN_EMAIL:-}" ]]; then
         local told
-        told=$(stack config --quiet 2>&1) || fault "compose/compose.yaml with these variables: $told"
+        told=$(stack config 2>&1 >/dev/null) || fault "compose/compose.yaml with these variables: $told"
     fi
+    [[ -z "$restored" || -f "$restored/SHA256SUMS" ]] || fault "$restored is no backup: a whole one has a file SHA256SUMS"
 }
 
+# The image that runs, and the name it was started by; empty when nothing does.
+before='' before_name=''
+
 prepare() {
+    local running
     make_secrets
-    before=$(docker inspect --format '{{.Image}}' "$(stack ps --quiet worker 2>/dev/null | head -n 1)" 2>/dev/null || true)
-    if [[ $pull == yes ]]; then
+    mkdir -p "$LOVAGE_BACKUPS"
+    running=$(stack ps --quiet worker 2>/dev/null | head -n 1)
+    if [[ -n "$running" ]]; then
+        before=$(docker inspect --format '{{.Image}}' "$running" 2>/dev/null || true)
+        before_name=$(docker inspect --format '{{.Config.Image}}' "$running" 2>/dev/null || true)
+    fi
+    if [[ $source == pull ]]; then
         step "pulling $image"
         docker pull "$image"
-    else
+    elif [[ $source == build ]]; then
         step "building $image"
         docker build --file "$folder/Dockerfile" --tag "$image" \
             --build-arg "REVISION=$(git -C "$repository" rev-parse HEAD 2>/dev/null || echo unknown)" "$repository"
     fi
-    stack build flower
+    stack build flower backup
     # All faults of the settings at once, by the program that will read them.
-    stack run --rm --no-deps api config check >/dev/null || fail "the settings are refused: nothing was started"
+    if ! in_role_of api config check >/dev/null; then
+        # Whoever starts the stack by hand, or a machine that boots, is to find the version that works.
+        ! take_back || note "$image is again what runs"
+        fail "the settings are refused: nothing was started"
+    fi
 }
 
 save() {
-    if [[ -z $(stack ps --quiet postgres 2>/dev/null) ]]; then
+    if [[ -z $(running postgres) || -z $(running redis) ]]; then
         note "nothing runs yet: there is nothing to back up"
         return
     fi
-    # From this machine, by the ports on its loopback address.
-    DATABASE_URL="postgresql://lovage:$(cat "$secrets/postgres_password")@127.0.0.1:${POSTGRES_PORT:-5432}/lovage" \
-        CELERY_BROKER_URL="redis://:$(cat "$secrets/redis_password")@127.0.0.1:${REDIS_PORT:-6379}/0" \
-        "$repository/scripts/backup" --keep 10 "$repository/data/backups" >/dev/null
+    stack run --rm --no-deps backup once >/dev/null
+}
+
+# Into volumes that are empty, before anything else is started.
+bring_back() {
+    local volume="${project}_redis"
+    [[ -z $(stack ps --quiet 2>/dev/null) ]] || fail "there are containers already: a backup is restored into an empty stack only" \
+        "${compose[*]} --project-name $project down --volumes   deletes this one with all it holds"
+    stack up --detach postgres
+    wait_for postgres || fail "the database does not become ready" "$(last_lines postgres 2>&1)"
+    # Makes the volume, and gives it to Redis' user.
+    stack up --no-start --no-deps redis >/dev/null
+    # As root, for files of two users; with the tools of the servers' own versions.
+    docker run --rm --user 0:0 --network "${project}_inside" --volume "$volume:/redis" --volume "$(cd "$restored/.." && pwd):/backups:ro" \
+        --volume "$secrets/database_url:/run/secrets/database_url:ro" --env DATABASE_URL_FILE=/run/secrets/database_url \
+        "${BACKUP_IMAGE:-lovage-backup:dev}" restore "$(basename "$restored")"
 }
 
 migrate() {
-    stack up --detach redis postgres
-    stack run --rm migrate
+    stack up --detach redis postgres || return 1
+    local service
+    for service in redis postgres; do
+        if ! wait_for "$service"; then
+            failed=$service
+            return 1
+        fi
+    done
+    stack run --rm --no-deps migrate
 }
 
 start() { stack up --detach --no-deps "$1"; }
 
-ready() {
+# running SERVICE: its containers, as far as they run.
+running() {
     local container
-    container=$(stack ps --quiet "$1")
-    [[ -n "$container" && "$(docker inspect --format '{{.State.Health.Status}}' "$container")" == healthy ]]
+    for container in $(stack ps --quiet "$1" 2>/dev/null); do
+        [[ $(docker inspect --format '{{.State.Running}}' "$container" 2>/dev/null) != true ]] || echo "$container"
+    done
+}
+
+# Every container of the service is healthy, or runs where nobody can ask it. One that ends again and again will not get better.
+ready() {
+    local container state containers asked=(false)
+    case "$1" in
+        keeper | worker | beat | api) asked=(lovage health "$1") ;;
+        beat-standby) asked=(lovage health beat) ;;
+    esac
+    containers=$(stack ps --quiet "$1")
+    [[ -n "$containers" ]] || return 1
+    for container in $containers; do
+        state=$(docker inspect --format '{{.RestartCount}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' "$container")
+        case "$state" in
+            *" running healthy" | *" running ") ;;
+            # Docker looks every ten seconds; we want to know now.
+            *" running starting") docker exec "$container" "${asked[@]}" >/dev/null 2>&1 || return 1 ;;
+            *" exited "* | *" dead "* | [3-9]" "* | [1-9][0-9]*" "*) return 2 ;;
+            *) return 1 ;;
+        esac
+    done
+}
+
+# Flower sees what runs, too: with the account that it is opened with.
+verify_more() {
+    local answer='' end=$((SECONDS + ${patience:?}))
+    until [[ "$answer" == *'"celery@'* || "$answer" == *'@'*'"active_queues"'* ]]; do
+        if ((SECONDS >= end)); then
+            # shellcheck disable=SC2034 # scripts/deploy reads it
+            failed=flower
+            note "Flower lists no worker: ${answer:-it does not answer}"
+            return 1
+        fi
+        # The account by standard input, so that it is in no list of processes.
+        answer=$(printf 'user = "%s"\n' "$(cat "$secrets/flower_auth")" |
+            curl --silent --max-time 20 --config - "http://127.0.0.1:${FLOWER_PORT:-5555}/flower/api/workers?refresh=1") || true
+    done
+    good "Flower lists the worker"
 }
 
 stop_all() { stack down; }
-last_lines() { stack logs --tail 30 "$1"; }
-in_role() { stack run --rm --no-deps worker "$@"; }
+last_lines() { stack logs --no-color --tail 30 "$1"; }
+# in_role_of ROLE WORDS...: runs lovage WORDS with the settings of a role.
+in_role_of() { stack run --rm --no-deps -T "$@"; }
+in_role() { in_role_of worker "$@"; }
 api_url() { echo "http://127.0.0.1:${API_PORT:-5000}"; }
 admin_email() { echo "$LOVAGE_ADMIN_EMAIL"; }
 admin_password() { cat "$secrets/admin_password"; }
 
 take_back() {
-    [[ -n "$before" ]] || return 1
-    docker tag "$before" "$image"
+    [[ -n "$before" && "$before" != "$(docker image inspect --format '{{.Id}}' "$image")" ]] || return 1
+    if [[ "$before_name" == "$image" || "$before_name" == sha256:* ]]; then
+        docker tag "$before" "$image"
+    else
+        # It has a name of its own: that one is started again, and the new name keeps its meaning.
+        image=$before_name
+        export LOVAGE_IMAGE=$before_name
+        note "compose/.env, or whoever set LOVAGE_IMAGE, still names the new version; what runs is $before_name"
+    fi
 }
 
-forget() { docker tag "$image" "${image%%:*}:last-good"; }
+# Kept from `docker image prune`, for going back by hand.
+forget() {
+    local name=$image
+    [[ "${image##*/}" != *:* ]] || name=${image%:*}
+    docker tag "$image" "$name:last-good"
+}
