@@ -59,5 +59,6 @@ mod serializers;
 mod states;
 mod stored_results;
 mod stubs;
+mod tracing;
 mod unknown_names;
 mod values;

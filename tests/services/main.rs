@@ -19,6 +19,7 @@ mod deploying;
 mod doctor;
 mod doctor_checks;
 mod encryption;
+mod errors;
 mod fleet_limits;
 mod history;
 mod hostile_input;
@@ -34,6 +35,7 @@ mod revokes;
 mod schedules;
 mod sentinels;
 mod shutdown;
+mod tracing;
 mod tree;
 mod unique;
 

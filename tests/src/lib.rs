@@ -20,6 +20,7 @@
 //! * [`shape`] — whether two answers have the same keys and types
 //! * [`result_database`] — a database for results
 //! * [`smtp_server`] — a mail server whose answers are chosen
+//! * [`collector`], [`sentry_stub`], [`http_stub`] — who is told of spans and of errors
 //! * [`rust_client`] — Lovage's client
 //! * [`message`] — task messages made by hand
 //! * [`result_feed`], [`dead_letters`](mod@dead_letters) — what came of them
@@ -42,11 +43,13 @@ pub mod canvas_tasks;
 pub mod cast;
 pub mod chaos;
 pub mod child;
+pub mod collector;
 pub mod conformance_tasks;
 pub mod dead_letters;
 pub mod flower;
 pub mod gated_tasks;
 pub mod http;
+pub mod http_stub;
 pub mod keeper;
 pub mod log;
 pub mod lovage_worker;
@@ -64,6 +67,7 @@ pub mod result_feed;
 pub mod role;
 pub mod rust_client;
 pub mod sentinels;
+pub mod sentry_stub;
 pub mod shape;
 pub mod smtp_server;
 pub mod stage;
@@ -84,6 +88,8 @@ mod guides {
     struct Beat;
     #[doc = include_str!("../../docs/signals.md")]
     struct Signals;
+    #[doc = include_str!("../../docs/tracing.md")]
+    struct Tracing;
 }
 
 pub use api_server::ApiServer;

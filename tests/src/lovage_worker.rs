@@ -284,6 +284,8 @@ fn command(program: PathBuf, variables: &[(String, String)]) -> Command {
             "DATABASE_",
             "SECRET_",
             "JWT_",
+            "OTEL_",
+            "SENTRY_",
         ]
         .iter()
         .any(|prefix| name_text.starts_with(prefix))

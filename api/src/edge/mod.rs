@@ -5,6 +5,7 @@ mod size;
 
 use std::{sync::Arc, time::Instant};
 
+use lovage_telemetry::Served;
 use poem::{
     Endpoint, IntoResponse, Middleware, Request, Response, Result,
     http::{HeaderName, HeaderValue, Method, header},
@@ -70,13 +71,14 @@ impl<E: Endpoint> Endpoint for Edged<E> {
         let span = tracing::info_span!("request", request.id = id, http.method = %method, http.path = path);
         request.set_data(RequestId(id.clone()));
         request.set_data(Arc::clone(&self.edge.app));
+        let parent = request.header("traceparent");
+        let served = Served::begin(method.as_str(), &route, parent);
         let began = Instant::now();
-        let mut response = self
-            .answer(request, &id, &path)
-            .instrument(span.clone())
-            .await;
+        let answer = self.answer(request, &id, &path);
+        let mut response = served.trace().within(answer).instrument(span.clone()).await;
         let elapsed = began.elapsed();
         let status = response.status();
+        served.end(status.as_u16());
         self.edge
             .app
             .metrics()

@@ -9,6 +9,7 @@ use lovage_broker::{Broker, Demand, Destination, Entry, Publish};
 use lovage_protocol::{Body, Clock, Message, QueueName, Signature, TaskId, TaskName, Value};
 use lovage_results::ResultStore;
 use lovage_settings::{RevokeSettings, Settings, TaskSettings};
+use lovage_telemetry::{Publishing, Trace};
 
 use crate::{
     AsyncResult, Composer, Error, Outgoing, Prepared, PublishLayer, PublishPolicy, SendBuilder,
@@ -275,7 +276,22 @@ impl Client {
 
     fn compose(&self, mut call: Outgoing) -> Result<Prepared, Error> {
         self.inner.layers.before(&mut call)?;
-        self.inner.composer.compose(call)
+        self.write(call)
+    }
+
+    /// Writes a message, in the span of its sending where that is traced.
+    fn write(&self, mut call: Outgoing) -> Result<Prepared, Error> {
+        let composer = &self.inner.composer;
+        if !Trace::is_on() {
+            return composer.compose(call);
+        }
+        let id = call.id.get_or_insert_with(TaskId::new);
+        let span = Publishing::begin(call.task.as_str(), id.as_str(), &mut call.headers);
+        let prepared = composer.compose(call)?;
+        if let Destination::Queue(queue) = &prepared.publish.destination {
+            span.to_queue(queue.as_str());
+        }
+        Ok(Prepared { span, ..prepared })
     }
 
     /// As [`Client::compose`], with what the call asks for as it is sent, and its task's name.
@@ -286,9 +302,9 @@ impl Client {
         self.inner.layers.before(&mut call)?;
         let composer = &self.inner.composer;
         let Some(demand) = composer.demand_of(&call.task) else {
-            return Ok((composer.compose(call)?, None));
+            return Ok((self.write(call)?, None));
         };
-        let prepared = composer.compose(call.clone())?;
+        let prepared = self.write(call.clone())?;
         let entry = demand.entry(&call, &prepared);
         Ok((prepared, entry.map(|entry| (call.task, entry))))
     }

@@ -10,6 +10,7 @@ use lovage_protocol::{
     TaskName, TimeLimit, Value, compress,
     repr::{args_repr_within, kwargs_repr_within},
 };
+use lovage_telemetry::Publishing;
 use uuid::Uuid;
 
 use crate::{
@@ -335,6 +336,7 @@ pub(crate) fn seal(message: &Message, address: Address) -> Prepared {
         },
         ignores_result: message.headers.ignore_result == Some(true),
         not_before: None,
+        span: Publishing::default(),
     }
 }
 

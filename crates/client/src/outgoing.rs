@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use lovage_broker::Publish;
 use lovage_protocol::{Embed, Map, QueueName, TaskId, TaskName, Value};
+use lovage_telemetry::Publishing;
 
 use crate::Moment;
 
@@ -120,4 +121,6 @@ pub struct Prepared {
     pub ignores_result: bool,
     /// Its eta.
     pub not_before: Option<DateTime<Utc>>,
+    /// The span of its sending, which ends when this is dropped.
+    pub span: Publishing,
 }

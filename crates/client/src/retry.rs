@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use lovage_protocol::{Body, Map, Message, QueueName, Serializer, Value, args_repr, kwargs_repr};
+use lovage_telemetry::Publishing;
 
 use crate::{
     Composer, Error, Moment, Prepared,
@@ -113,6 +114,7 @@ fn next_attempt(
     headers.extra.retain(|name, _| {
         !name.starts_with("x-death") && !name.starts_with("lovage_") && name != "redelivered"
     });
+    let span = Publishing::again(headers.task.as_str(), id.as_str(), &mut headers.extra);
 
     let old = message.properties;
     let mut properties = composer.properties(&id, &address, old.priority);
@@ -129,7 +131,11 @@ fn next_attempt(
         properties.expiration = Some(milliseconds_until(at, now));
     }
     message.properties = properties;
-    seal(&message, address)
+    span.to_queue(&message.properties.delivery_info.routing_key);
+    Prepared {
+        span,
+        ..seal(&message, address)
+    }
 }
 
 /// A message made by hand may lack the texts that logs show; a producer always writes them.

@@ -145,6 +145,12 @@ impl From<Faults> for Failure {
     }
 }
 
+impl From<lovage_telemetry::StartError> for Failure {
+    fn from(error: lovage_telemetry::StartError) -> Self {
+        Self::settings(chain(&error))
+    }
+}
+
 impl From<lovage_broker::Error> for Failure {
     fn from(error: lovage_broker::Error) -> Self {
         match error {

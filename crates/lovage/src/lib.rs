@@ -21,6 +21,7 @@
 //! | `stubs` | the tasks as a typed Python package |
 //! | `output`, `table` | everything that is printed |
 //! | `failure` | the exit codes |
+//! | `told` | failures of tasks, told to Sentry |
 //!
 //! ```no_run
 //! use lovage::{Module, RawTask};
@@ -53,6 +54,7 @@ mod redis_child;
 mod signals;
 mod stubs;
 mod table;
+mod told;
 
 use std::process::ExitCode;
 
@@ -66,6 +68,7 @@ pub use lovage_registry::{
     By, Debounce, Described, Limit, Periodic, RateLimit, State, Unique, schemars,
 };
 pub use lovage_settings as settings;
+pub use lovage_telemetry as telemetry;
 #[cfg(feature = "testing")]
 pub use lovage_testing as testing;
 pub use lovage_worker::{

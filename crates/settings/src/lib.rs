@@ -1,4 +1,4 @@
-//! The environment read once into typed structs, and tracing started from them.
+//! The environment read once into typed structs.
 //!
 //! Names that Celery has are kept: its lower-case settings are `CELERY_` and upper case here. Lovage's own begin with
 //! `LOVAGE_`. Celery's durations are numbers of seconds, Lovage's carry a unit (`10m`). Every fault is reported, in one
@@ -18,7 +18,8 @@
 //! | `worker` | concurrency, pool, leases, poison |
 //! | `http` | the HTTP API and its secrets |
 //! | `database`, `database_url` | the database, and how long what is in it is kept |
-//! | `telemetry` | the log |
+//! | `telemetry` | the log, and where health and numbers are told |
+//! | `traces`, `sentry` | who is told of spans and of errors |
 //! | `url`, `redis_url` | what a broker or result URL may look like |
 //! | `lookup`, `parse` | typed reads of one variable |
 //! | `variable` | every variable, its default and its meaning: `.env.example`, `docs/settings.md` |
@@ -60,12 +61,14 @@ mod results;
 mod route;
 mod secret;
 mod sentinel;
+mod sentry;
 mod serializer;
 mod settings;
 mod shutdown;
 mod task;
 mod task_queue;
 mod telemetry;
+mod traces;
 mod transport_options;
 mod url;
 mod variable;
@@ -90,11 +93,13 @@ pub use results::ResultSettings;
 pub use route::{Route, RoutePattern};
 pub use secret::Secret;
 pub use sentinel::{SentinelOptions, Sentinels};
+pub use sentry::SentrySettings;
 pub use settings::{Environment, Settings};
 pub use shutdown::ShutdownSettings;
 pub use task::TaskSettings;
 pub use task_queue::{ExchangeType, TaskQueue};
-pub use telemetry::{TelemetrySettings, parse_level, start_tracing};
+pub use telemetry::{TelemetrySettings, parse_level};
+pub use traces::{Sampler, TraceSettings};
 pub use transport_options::{FanoutPrefix, QueueOrder, TransportOptions};
 pub use url::{BrokerUrl, ResultUrl, UrlError};
 pub use variable::{VariableDoc, documented, env_example, reference};

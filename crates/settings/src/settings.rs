@@ -100,7 +100,7 @@ impl Settings {
             database: DatabaseSettings::read(lookup),
             mail: MailSettings::read(lookup, production),
             beat: BeatSettings::read(lookup),
-            telemetry: TelemetrySettings::read(lookup),
+            telemetry: TelemetrySettings::read(lookup, environment),
             timezone: lookup.parsed(&TIMEZONE, timezone).unwrap_or_default(),
         };
         settings.worker.queues = settings

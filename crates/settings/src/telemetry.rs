@@ -1,18 +1,19 @@
-//! The log: what it shows and in which form; and where a process tells its health and its numbers.
+//! The log: what it shows and in which form; where a process tells its health and its numbers; and to whom it tells spans and
+//! errors.
 
-use std::{env, io, io::IsTerminal, net::SocketAddr};
+use std::net::SocketAddr;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    http,
+    Environment, SentrySettings, TraceSettings, http,
     lookup::Lookup,
     parse::Problem,
     variable::{LOG, LOG_FORMAT, MONITOR_BIND},
 };
 
 /// What is logged, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TelemetrySettings {
     /// `LOVAGE_LOG`: a level, or a list such as `info,lovage_worker=debug`; default `info`. Always a good filter.
     pub level: String,
@@ -21,6 +22,10 @@ pub struct TelemetrySettings {
     /// `LOVAGE_MONITOR_BIND`, address and port: where a worker, beat or keeper serves `/health/live`, `/health/ready` and
     /// `/metrics`; unset, nowhere.
     pub monitor_bind: Option<SocketAddr>,
+    /// `OTEL_…`: where spans go; nothing, nowhere.
+    pub traces: Option<TraceSettings>,
+    /// `SENTRY_…`: where errors are told; nothing, nowhere.
+    pub sentry: Option<SentrySettings>,
 }
 
 impl Default for TelemetrySettings {
@@ -29,16 +34,20 @@ impl Default for TelemetrySettings {
             level: "info".to_owned(),
             json: false,
             monitor_bind: None,
+            traces: None,
+            sentry: None,
         }
     }
 }
 
 impl TelemetrySettings {
-    pub(crate) fn read(lookup: &mut Lookup) -> Self {
+    pub(crate) fn read(lookup: &mut Lookup, environment: Environment) -> Self {
         let mut settings = Self::default();
         lookup.set(&LOG, &mut settings.level, level);
         lookup.set(&LOG_FORMAT, &mut settings.json, format);
         settings.monitor_bind = lookup.parsed(&MONITOR_BIND, http::address);
+        settings.traces = TraceSettings::read(lookup);
+        settings.sentry = SentrySettings::read(lookup, environment);
         settings
     }
 }
@@ -79,39 +88,21 @@ fn format(text: &str) -> Result<bool, Problem> {
     }
 }
 
-/// The filter of `settings`. rusty-celery's own lines (it writes through `log`, which is heard too) are cut to warnings:
-/// its runtime is not used, and what little of it runs speaks of a broker that is not there.
-fn filter(settings: &TelemetrySettings) -> EnvFilter {
-    let level = &settings.level;
-    let text = if level.contains("celery=") {
-        level.clone()
-    } else {
-        format!("{level},celery=warn")
-    };
-    EnvFilter::try_new(text).unwrap_or_else(|_| EnvFilter::new("info"))
-}
-
-/// Starts logging to standard error; in colours when that is a terminal and `NO_COLOR` is unset.
-/// Only the first call of a process counts: a program that has set up its own log keeps it.
-pub fn start_tracing(settings: &TelemetrySettings) {
-    let colours =
-        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = tracing_subscriber::fmt()
-        // Else a log that nobody reads any more would end the process: the complaint goes to the same broken pipe.
-        .log_internal_errors(false)
-        .with_env_filter(filter(settings))
-        .with_writer(io::stderr);
-    // An error says that a log is set up already, which is what the caller wants.
-    let _already = if settings.json {
-        lines.json().with_ansi(false).try_init().is_err()
-    } else {
-        lines.with_ansi(colours).try_init().is_err()
-    };
+impl TelemetrySettings {
+    /// The level as a filter of log lines. rusty-celery's own lines (it writes through `log`, which is heard too) are cut to
+    /// warnings: its runtime is not used, and what little of it runs speaks of a broker that is not there.
+    pub fn filter(&self) -> String {
+        if self.level.contains("celery=") {
+            self.level.clone()
+        } else {
+            format!("{},celery=warn", self.level)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{TelemetrySettings, filter, parse_level};
+    use super::{TelemetrySettings, parse_level};
 
     #[test]
     fn celery_levels_are_understood() {
@@ -130,12 +121,11 @@ mod tests {
     #[test]
     fn rusty_celery_is_quiet_unless_asked_for() {
         let shown = |level: &str| {
-            filter(&TelemetrySettings {
+            let settings = TelemetrySettings {
                 level: level.to_owned(),
-                json: false,
-                monitor_bind: None,
-            })
-            .to_string()
+                ..TelemetrySettings::default()
+            };
+            settings.filter()
         };
         assert!(shown("debug").contains("celery=warn"));
         assert!(shown("info,celery=debug").contains("celery=debug"));

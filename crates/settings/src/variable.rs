@@ -298,6 +298,21 @@ variables! {
             "Where a worker, beat or keeper serves /health/live, /health/ready and /metrics; unset, nowhere. The API has them at its own.";
         TIMEZONE = "CELERY_TIMEZONE", "UTC", "IANA name", "The zone of local times; stored times are UTC.";
     }
+    "Traces and errors" {
+        OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT", "", "URL",
+            "The collector that spans are sent to, by OTLP over HTTP: http[s]://host[:port], to which /v1/traces is added; unset, nothing is traced.";
+        OTLP_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS", "", "name=value,…",
+            "Headers for the collector, values percent-encoded, such as an API key.", secret;
+        OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME", "", "name", "The service that spans are of; unset, lovage-worker, lovage-api and so on.";
+        OTEL_SAMPLER = "OTEL_TRACES_SAMPLER", "parentbased_always_on", "sampler",
+            "Which traces are kept: always_on, always_off, traceidratio, or one of them behind parentbased_, which does as the sender did.";
+        OTEL_SAMPLER_ARG = "OTEL_TRACES_SAMPLER_ARG", "1", "0 to 1", "The share of traces that traceidratio keeps.";
+        SENTRY_DSN = "SENTRY_DSN", "", "URL", "The Sentry that failures, panics and errors are told to: https://KEY@host/PROJECT; unset, none.", secret;
+        SENTRY_ENVIRONMENT = "SENTRY_ENVIRONMENT", "", "name", "The environment that they are of; unset, LOVAGE_ENV.";
+        SENTRY_RELEASE = "SENTRY_RELEASE", "", "name", "The release that they are of; unset, lovage@ and the version.";
+        SENTRY_PII = "SENTRY_SEND_DEFAULT_PII", "false", "yes or no",
+            "Send the arguments of a task that failed too, without those whose names speak of secrets.";
+    }
 }
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Variable> {

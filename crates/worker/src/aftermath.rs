@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lovage_broker::{Error, Finish, Finished, Settle};
 use lovage_protocol::Message;
+use lovage_telemetry::Trace;
 use tracing::{error, warn};
 
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 pub(crate) struct Aftermath {
     pub(crate) parts: Vec<Part>,
     pub(crate) calls: Vec<ErrorCall>,
+    /// The attempt's, which goes on in what is sent and called.
+    pub(crate) trace: Trace,
 }
 
 impl Aftermath {
@@ -47,6 +50,11 @@ pub(crate) async fn bring_about(
     finish: &mut Finish,
     after: Aftermath,
 ) -> Result<Returned, Error> {
+    let trace = after.trace.clone();
+    trace.within(all(shared, finish, after)).await
+}
+
+async fn all(shared: &Shared, finish: &mut Finish, after: Aftermath) -> Result<Returned, Error> {
     let delivery = finish.delivery.clone();
     let mut returning = attempt::settle(delivery.clone(), Settle::Ack);
     returning.settle = None;

@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
 use lovage_client::Client;
 use lovage_flower_compat::machine;
-use lovage_protocol::{Body, DecodeOptions, Embed, Map, Message, State, Value};
+use lovage_protocol::{Body, DecodeOptions, Embed, Headers, Map, Message, State, Value};
 use lovage_results::ResultStore;
 use lovage_settings::Settings;
+use lovage_telemetry::Attempt;
 use tokio::time::Instant;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, debug, error, error_span, info, warn};
 
 use crate::{
     announce::{Announcer, Tiding},
@@ -264,16 +265,28 @@ async fn run(
     if let Some(token) = job.token.take() {
         token.spend();
     }
-    let span = info_span!(
+    let headers = &job.message.headers;
+    // Of a level that every log shows: also where only warnings are wanted, a line is to say which task it is of.
+    let span = error_span!(
         "task",
-        task.id = %job.message.headers.id,
-        task.name = %job.message.headers.task,
-        task.retries = job.message.headers.retries,
+        task.id = %headers.id,
+        task.name = %headers.task,
+        task.retries = headers.retries,
+        task.root_id = other_root(headers),
         queue = %delivery.queue,
     );
-    attempt(shared, delivery, job, place, slot)
+    let traced = Attempt::begin(&job.message, &shared.hostname);
+    let trace = traced.trace().clone();
+    trace
+        .within(attempt(shared, delivery, job, (place, slot), traced))
         .instrument(span)
         .await
+}
+
+/// The first task of the workflow, when that is another one.
+pub(crate) fn other_root(headers: &Headers) -> Option<&str> {
+    let root = headers.root_id.as_ref()?;
+    (*root != headers.id).then(|| root.as_str())
 }
 
 fn not_to_run(shared: &Shared, job: &Job) -> Option<&'static str> {
@@ -294,8 +307,8 @@ async fn attempt(
     shared: &Arc<Shared>,
     delivery: &Delivery,
     job: Box<Job>,
-    place: Place,
-    slot: Slot,
+    (place, slot): (Place, Slot),
+    traced: Attempt,
 ) -> Option<Conclusion> {
     let (task, message, body) = job.open();
     let rules = &task.rules;
@@ -382,7 +395,7 @@ async fn attempt(
         &kept,
         &task,
         outcome,
-        &context,
+        (&context, &traced),
         begun.map(|begun| begun.elapsed()),
     );
     if let Some(report) = &mut conclusion.report {

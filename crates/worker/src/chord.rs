@@ -9,7 +9,8 @@ use lovage_client::{
 };
 use lovage_protocol::{Message, Signature, State, TaskId, Value, parse_stored};
 use lovage_results::ResultStore;
-use tracing::error;
+use lovage_telemetry::Trace;
+use tracing::{debug, error};
 
 use crate::{
     attempt::Shared,
@@ -196,12 +197,37 @@ impl Joiner {
                 &member.result,
             )));
         }
+        let links = self.spans(&members).await;
         let values = match self.results.load_group(&part.group_key).await? {
             Some(group) => self.structured(&group, members).await?,
             None => Value::List(members.into_iter().map(|member| member.result).collect()),
         };
         let priority = self.inherit_priority.then_some(message.properties.priority);
-        begun(&self.client, message, body, values, priority).map(Joined::Yes)
+        Trace::current()
+            .linked(links)
+            .in_scope(|| begun(&self.client, message, body, values, priority))
+            .map(Joined::Yes)
+    }
+
+    /// The spans of the header's tasks, as far as they were stored with their results: Python's workers store none.
+    async fn spans(&self, members: &[Member]) -> Vec<String> {
+        if !Trace::is_on() {
+            return Vec::new();
+        }
+        let ids: Vec<TaskId> = members.iter().map(|member| member.id.clone()).collect();
+        match self.results.load_many(&ids).await {
+            Ok(stored) => stored
+                .into_iter()
+                .filter_map(|meta| meta?.traceparent)
+                .collect(),
+            Err(error) => {
+                debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the body of a chord is sent without links to the spans of its header"
+                );
+                Vec::new()
+            }
+        }
     }
 
     /// The results in the shape of a header that has groups inside, which its producer saved for this.

@@ -86,6 +86,7 @@ impl ChordFailure {
                 date_done: Some(time::format_iso(shared.client.clock().now())),
                 group_id: None,
                 parent_id: None,
+                traceparent: None,
                 extended: None,
                 task_id: id,
             }));

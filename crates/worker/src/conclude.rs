@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use lovage_broker::{Delivery, Finish, Publish, Settle};
 use lovage_client::{Moment, retry::RetryOptions};
 use lovage_protocol::{Body, ExceptionInfo, Message, State, TaskMeta, Value};
+use lovage_telemetry::{Attempt, Ending as SpanEnding};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -49,7 +50,7 @@ pub(crate) fn conclude(
     body: &Body,
     task: &Registered,
     outcome: Outcome,
-    context: &Context,
+    (context, traced): (&Context, &Attempt),
     ran: Option<Duration>,
 ) -> Conclusion {
     let (rules, message) = (&task.rules, context.message());
@@ -148,6 +149,7 @@ pub(crate) fn conclude(
                 workflow::after_failure(shared, message, body, record.as_ref(), &mut finish);
         }
     }
+    end_span(traced, record.as_ref());
     if !task.layers.is_empty() {
         let end = layer::end(record.as_ref(), rejected);
         layer::tell(&task.layers, message, &delivery.queue, end, ran);
@@ -180,16 +182,39 @@ pub(crate) fn conclude(
         if policy::stores(message, rules, settings, &state) {
             let mut meta: TaskMeta = context.meta(state, result);
             meta.traceback = traceback;
+            // Whoever ends the chord links the body to it.
+            if !after.parts.is_empty() {
+                meta.traceparent = traced.trace().parent();
+            }
             meta.children.get_or_insert_default().extend(children);
             intake::extend(shared, message, Some(body), &mut meta);
             finish.results.splice(0..0, shared.results.encode(&meta));
         }
     }
+    after.trace = traced.trace().clone();
     Conclusion {
         finish,
         report,
         after: after.boxed(),
     }
+}
+
+/// Ends the span of an attempt with what was decided of it.
+fn end_span(traced: &Attempt, record: Option<&Record>) {
+    if !traced.is_recorded() {
+        return;
+    }
+    let cause = record.and_then(|record| ExceptionInfo::from_value(&record.result).ok());
+    let state = record.map(|record| &record.state);
+    traced.end(SpanEnding {
+        state: state.map(State::as_str),
+        failure: cause.as_ref().filter(|_| state == Some(&State::Failure)),
+        traceback: record.and_then(|record| record.traceback.as_deref()),
+        retried_for: cause
+            .as_ref()
+            .filter(|_| state == Some(&State::Retry))
+            .map(exception_text),
+    });
 }
 
 /// The message of the next attempt.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lovage_broker::{Delivery, Settle};
 use lovage_protocol::State;
+use lovage_telemetry::Attempt;
 use tracing::{info, warn};
 
 use crate::{
@@ -55,6 +56,12 @@ pub(crate) async fn done_before(
     );
     let outcome = Outcome::Success(stored.result);
     Some(conclude::conclude(
-        shared, delivery, &job.body, &job.task, outcome, &context, None,
+        shared,
+        delivery,
+        &job.body,
+        &job.task,
+        outcome,
+        (&context, &Attempt::default()),
+        None,
     ))
 }

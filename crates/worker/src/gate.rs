@@ -12,6 +12,7 @@ use lovage_broker::{
 use lovage_client::Outgoing;
 use lovage_protocol::{ExceptionInfo, Message, QueueName, State, TaskId, TaskMeta, Value};
 use lovage_registry::{Admission, Binder, TaskSpec, Until, Wanted};
+use lovage_telemetry::Attempt;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
@@ -178,8 +179,9 @@ async fn join(shared: &Shared, delivery: &Delivery, job: &Job, of: &str) -> Conc
                 Outlet::Events(shared.announcer.clone()),
             );
             let (body, task) = (&job.body, &job.task);
+            let none = (&context, &Attempt::default());
             let mut conclusion =
-                conclude::conclude(shared, delivery, body, task, outcome, &context, None);
+                conclude::conclude(shared, delivery, body, task, outcome, none, None);
             // It was not acked at a start, as it had none.
             conclusion.finish.settle.get_or_insert(Settle::Ack);
             conclusion

@@ -27,6 +27,7 @@ pub fn frames() -> Vec<Vec<u8>> {
         Frame::Run {
             job: 1,
             queue: "celery".to_owned(),
+            trace: String::new(),
             raw: raw.as_slice().into(),
         },
         Frame::Soft { job: 1 },

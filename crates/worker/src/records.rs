@@ -35,6 +35,7 @@ pub(crate) fn meta_at(
         date_done,
         group_id: headers.group.clone(),
         parent_id: headers.parent_id.as_ref().map(|id| id.as_str().to_owned()),
+        traceparent: None,
         extended: None,
         task_id: headers.id.clone(),
     }
@@ -60,6 +61,7 @@ pub(crate) fn failed_step(
         date_done: Some(time::format_iso(Utc::now())),
         group_id: text("group_id").map(str::to_owned),
         parent_id: text("parent_id").map(str::to_owned),
+        traceparent: None,
         extended: None,
         task_id: TaskId::from(text("task_id")?),
     })

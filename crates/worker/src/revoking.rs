@@ -261,6 +261,7 @@ fn revoked_record(id: &TaskId) -> TaskMeta {
         date_done: Some(time::format_iso(chrono::Utc::now())),
         group_id: None,
         parent_id: None,
+        traceparent: None,
         extended: None,
         task_id: id.clone(),
     }

@@ -19,6 +19,8 @@ app.conf.update(
 )
 # What JSON cannot say: names of broadcasts.
 broadcasts = settings.pop("test_broadcasts", [])
+# Where `traced` sends spans.
+collector = settings.pop("test_collector", None)
 app.conf.update(settings)
 if broadcasts:
     app.conf.task_queues = [Broadcast(name) for name in broadcasts]

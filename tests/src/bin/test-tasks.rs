@@ -8,7 +8,7 @@ use celery::task::TaskResult;
 use futures::future::BoxFuture;
 use lovage::layer::{Ended, Layer, Next, TaskCall};
 use lovage::protocol::{ExceptionInfo, Value};
-use lovage::{Module, Outcome, SoftLimit, context, signal};
+use lovage::{Module, Outcome, RawTask, SoftLimit, context, signal};
 use rustix::process::{Signal, getpid, kill_process};
 
 /// Panics on the way.
@@ -185,6 +185,20 @@ impl Layer for Around {
     }
 }
 
+/// Logs a line in a span of its own.
+#[lovage::task(name = "test.logs")]
+async fn logs(word: String) -> TaskResult<()> {
+    tracing::info_span!("work", word).in_scope(|| tracing::info!("at work"));
+    Ok(())
+}
+
+/// Logs an error and succeeds.
+#[lovage::task(name = "test.logs_error")]
+async fn logs_error() -> TaskResult<()> {
+    tracing::error!(reason = "rain", api_key = "sesame", "something is odd");
+    Ok(())
+}
+
 /// Something that the tasks need and that may be missing: a file, named by the environment.
 struct Needed;
 
@@ -217,7 +231,12 @@ fn main() -> ExitCode {
         .task::<reject>()
         .task::<parent>()
         .task::<always_retries>()
-        .task::<turn>();
+        .task::<turn>()
+        .task::<logs>()
+        .task::<logs_error>()
+        .raw(RawTask::new("test.always_fails", |_| async {
+            Err(signal::raise("ValueError", "it always does"))
+        }));
     let layered = Module::new("layered").layer(Around).task::<layered>();
     let gated = lovage_integration_tests::gated_tasks::module();
     let peers = lovage_integration_tests::peer_tasks::module();

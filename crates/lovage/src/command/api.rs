@@ -10,7 +10,7 @@ use lovage_api::{
 use lovage_client::Client;
 use lovage_database::Database;
 use lovage_registry::TaskSpec;
-use lovage_settings::{Settings, parse_level, start_tracing};
+use lovage_settings::{Settings, parse_level};
 use lovage_worker::{Catalogue, Module};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -71,7 +71,7 @@ pub(crate) fn run(
             "SECRET_KEY is not set: one is made up, and sessions and API keys are void after a restart",
         );
     }
-    start_tracing(&settings.telemetry);
+    let _told = lovage_telemetry::start(&settings.telemetry, "api")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

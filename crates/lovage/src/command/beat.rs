@@ -16,7 +16,7 @@ use lovage_client::{ClientOptions, Composer};
 use lovage_database::Database;
 use lovage_keeper::outbox;
 use lovage_registry::TaskSpec;
-use lovage_settings::{Settings, parse_level, start_tracing};
+use lovage_settings::{Settings, parse_level};
 use lovage_worker::{Catalogue, Module};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -122,7 +122,7 @@ pub(crate) fn run(
     settings.beat.schedule_file = args.schedule_file.or(settings.beat.schedule_file);
     let plan = Plan::new(settings, modules)?;
     let held = args.pidfile.map(|path| PidFile::take(&path)).transpose()?;
-    start_tracing(&plan.settings.telemetry);
+    let _told = lovage_telemetry::start(&plan.settings.telemetry, "beat")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(1)

@@ -7,7 +7,7 @@ use lovage_broker::Broker;
 use lovage_client::{ClientOptions, Composer};
 use lovage_database::{Database, store::history_gap};
 use lovage_keeper::{Keeper, replay};
-use lovage_settings::{Settings, parse_level, start_tracing};
+use lovage_settings::{Settings, parse_level};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: KeeperArgs, mut settings: Settings) -> Result<u8, 
         settings.telemetry.level = level;
     }
     settings.telemetry.json |= args.json_logs;
-    start_tracing(&settings.telemetry);
+    let _told = lovage_telemetry::start(&settings.telemetry, "keeper")?;
     let stop = CancellationToken::new();
     end_with_signals(&stop)?;
     let database = open(&settings).await?;

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, io, sync::Arc};
 
 use clap::Args;
-use lovage_settings::{Settings, start_tracing};
+use lovage_settings::Settings;
 use lovage_worker::{ChildCommand, ChildParts, Module, serve_child};
 
 use crate::{
@@ -48,7 +48,7 @@ pub(crate) fn run(args: PoolChildArgs, mut modules: Vec<Module>) -> Result<u8, F
     settings.worker.demo_tasks |= up;
     modules.extend(platform::printed_mail(&settings).filter(|_| up));
     let plan = Plan::new(flags, settings, modules)?;
-    start_tracing(&plan.settings.telemetry);
+    let _told = lovage_telemetry::start(&plan.settings.telemetry, "worker")?;
     // Tasks run on this thread, or on blocking ones; the one of the executor is for what they wait for.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

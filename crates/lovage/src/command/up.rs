@@ -7,9 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use lovage_settings::{
-    BeatStore, BrokerUrl, DatabaseSettings, DatabaseUrl, Environment, Settings, start_tracing,
-};
+use lovage_settings::{BeatStore, BrokerUrl, DatabaseSettings, DatabaseUrl, Environment, Settings};
 use lovage_worker::Module;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +77,7 @@ pub(crate) fn run(
     // Whoever tries it wants to see it.
     settings.events.task_events = true;
     let plan = Plan::new(args.run, settings, modules)?;
-    start_tracing(&plan.settings.telemetry);
+    let _told = lovage_telemetry::start(&plan.settings.telemetry, "up")?;
     let beside = Beside {
         flower: !args.without_flower,
         api: !args.without_api,

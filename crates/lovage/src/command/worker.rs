@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 use clap::Args;
 use lovage_protocol::{NodeName, QueueName};
 use lovage_registry::TaskSpec;
-use lovage_settings::{BrokerUrl, Pool, Settings, parse_level, start_tracing};
+use lovage_settings::{BrokerUrl, Pool, Settings, parse_level};
 use lovage_worker::{Autoscale, Catalogue, Module, Presence, Worker, WorkerParts};
 use tracing::info;
 
@@ -19,6 +19,7 @@ use crate::{
     pidfile::PidFile,
     platform,
     signals::{Signals, Voice},
+    told,
 };
 
 /// Tasks at once in the async pool, when nobody says.
@@ -223,6 +224,7 @@ impl Plan {
         worker.max_memory_per_child = args.max_memory_per_child.or(worker.max_memory_per_child);
         settings.tasks.time_limit = args.time_limit.or(settings.tasks.time_limit);
         settings.tasks.soft_time_limit = args.soft_time_limit.or(settings.tasks.soft_time_limit);
+        modules.extend(told::module(&settings, &node, &specs));
         let tasks = specs.iter().map(|spec| spec.name.to_string()).collect();
         settings.events.task_events |= args.task_events;
         let interval = args
@@ -298,7 +300,7 @@ pub(crate) fn run(
     let held = pidfile
         .map(|path| PidFile::take(&PathBuf::from(path)))
         .transpose()?;
-    start_tracing(&plan.settings.telemetry);
+    let _told = lovage_telemetry::start(&plan.settings.telemetry, "worker")?;
     let ended = in_runtime(plan.concurrency(), async move {
         let signals = listen(&plan)?;
         serve(plan, &signals).await?;

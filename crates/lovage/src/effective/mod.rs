@@ -22,7 +22,46 @@ pub(crate) fn effective(settings: &Settings) -> Vec<(&'static str, String)> {
     rows.extend(http(settings));
     rows.extend(database(settings));
     rows.extend(beat(settings));
+    rows.extend(watchers(settings));
     rows
+}
+
+/// Who is told of spans and of errors. What is not read while nobody is told shows as unset.
+fn watchers(settings: &Settings) -> Vec<(&'static str, String)> {
+    let traces = settings.telemetry.traces.as_ref();
+    let sampler = traces.map(|traces| traces.sampler).unwrap_or_default();
+    let sentry = settings.telemetry.sentry.as_ref();
+    let collector = traces.and_then(|traces| traces.url.strip_suffix("/v1/traces"));
+    let headers = traces.map(|traces| {
+        let headers = traces.headers.iter();
+        let headers: Vec<String> = headers
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        headers.join(",")
+    });
+    let service = traces.and_then(|traces| traces.service_name.clone());
+    vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", optional(collector)),
+        ("OTEL_EXPORTER_OTLP_HEADERS", optional(headers)),
+        ("OTEL_SERVICE_NAME", optional(service)),
+        ("OTEL_TRACES_SAMPLER", sampler.name().to_owned()),
+        ("OTEL_TRACES_SAMPLER_ARG", sampler.ratio.to_string()),
+        ("SENTRY_DSN", optional(sentry.map(|sentry| &sentry.dsn))),
+        (
+            "SENTRY_ENVIRONMENT",
+            optional(sentry.map(|sentry| &sentry.environment)),
+        ),
+        (
+            "SENTRY_RELEASE",
+            optional(sentry.and_then(|sentry| sentry.release.clone())),
+        ),
+        (
+            "SENTRY_SEND_DEFAULT_PII",
+            sentry
+                .is_some_and(|sentry| sentry.send_arguments)
+                .to_string(),
+        ),
+    ]
 }
 
 fn general(settings: &Settings) -> Vec<(&'static str, String)> {
@@ -454,6 +493,12 @@ mod tests {
             assert_eq!(again, settings);
         };
         check(&[]);
+        check(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/otlp"),
+            ("OTEL_SERVICE_NAME", "billing"),
+            ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ]);
         check(&[
             ("CELERY_BROKER_URL", "redis://cache/1;redis://other"),
             ("CELERY_RESULT_BACKEND", "disabled://"),

@@ -69,6 +69,8 @@ pub struct TaskMeta {
     pub group_id: Option<String>,
     /// The task that sent it.
     pub parent_id: Option<String>,
+    /// The span of the task that stored it, as W3C writes it; Lovage's own, for the links of a chord's body.
+    pub traceparent: Option<String>,
     /// What `result_extended` adds.
     pub extended: Option<Extended>,
     /// Its id.
@@ -108,6 +110,7 @@ impl TaskMeta {
             date_done: None,
             group_id: None,
             parent_id: None,
+            traceparent: None,
             extended: None,
             task_id,
         }
@@ -137,6 +140,10 @@ impl TaskMeta {
         if let Some(parent) = &self.parent_id {
             out.push_str(", \"parent_id\": ");
             write_string(&mut out, parent);
+        }
+        if let Some(span) = &self.traceparent {
+            out.push_str(", \"traceparent\": ");
+            write_string(&mut out, span);
         }
         if let Some(extended) = &self.extended {
             extended.write(&mut out);
@@ -173,6 +180,9 @@ impl TaskMeta {
         }
         if let Some(parent) = &self.parent_id {
             put("parent_id", parent.as_str().into());
+        }
+        if let Some(span) = &self.traceparent {
+            put("traceparent", span.as_str().into());
         }
         if let Some(extended) = &self.extended {
             extended.put(&mut put);
@@ -219,6 +229,7 @@ impl TaskMeta {
             date_done: take_text(&mut map, "date_done"),
             group_id: take_text(&mut map, "group_id"),
             parent_id: take_text(&mut map, "parent_id"),
+            traceparent: take_text(&mut map, "traceparent"),
             task_id,
             extended: Extended::from_map(map),
         })
@@ -309,7 +320,7 @@ pub fn compress_result(method: Compression, record: &[u8]) -> Result<Vec<u8>, Co
 }
 
 /// The fields of a record: a stamp of such a name, which any sender may choose, must not take a field's place.
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "status",
     "result",
     "traceback",
@@ -317,6 +328,7 @@ const FIELDS: [&str; 15] = [
     "date_done",
     "group_id",
     "parent_id",
+    "traceparent",
     "name",
     "args",
     "kwargs",

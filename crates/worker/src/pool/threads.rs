@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use lovage_telemetry::Trace;
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 use tracing::{error, info, warn};
 
@@ -115,6 +116,7 @@ pub(crate) async fn run(
         given_up: Notify::new(),
     });
     let (handle, span) = (Handle::current(), tracing::Span::current());
+    let trace = Trace::current();
     let (own, counted) = (Arc::clone(&tie), Arc::clone(abandoned));
     let thread = tokio::task::spawn_blocking(move || {
         let begun =
@@ -130,7 +132,7 @@ pub(crate) async fn run(
                 () = own.given_up.notified() => lost_thread(),
             }
         };
-        let outcome = span.in_scope(|| handle.block_on(bounded));
+        let outcome = span.in_scope(|| trace.in_scope(|| handle.block_on(bounded)));
         if own.phase.swap(ENDED, Ordering::AcqRel) == GIVEN_UP {
             counted.subtract(blocks);
         }

@@ -17,12 +17,14 @@ use lovage_client::{Client, rusty};
 use lovage_protocol::{DecodeOptions, Message, NodeName, QueueName};
 use lovage_results::ResultStore;
 use lovage_settings::Settings;
+use lovage_telemetry::Trace;
 use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
 use tokio::sync::mpsc;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, error_span};
 
 use super::wire::{Frame, Report};
 use crate::{
+    attempt::other_root,
     catalogue::Catalogue,
     context::{Context, Outlet, Told, in_chord},
     error::{ChildError, with_causes},
@@ -183,10 +185,17 @@ impl Worker {
     ) -> Result<(), ChildError> {
         while let Some(frame) = frames.recv().await {
             match frame {
-                Frame::Run { job, queue, raw } => {
+                Frame::Run {
+                    job,
+                    queue,
+                    trace,
+                    raw,
+                } => {
+                    let trace = Trace::remote(&trace);
                     let (outlet, mut told) = mpsc::unbounded_channel();
                     let report = {
-                        let mut running = pin!(self.run(job, &queue, &raw, outlet, &mut frames));
+                        let running = self.run(job, &queue, &raw, outlet, &mut frames);
+                        let mut running = pin!(trace.within(running));
                         loop {
                             tokio::select! {
                                 biased;
@@ -238,11 +247,12 @@ impl Worker {
                 Outcome::unreadable("the child process has other tasks than its parent");
             return report;
         };
-        let span = info_span!(
+        let span = error_span!(
             "task",
             task.id = %message.headers.id,
             task.name = %message.headers.task,
             task.retries = message.headers.retries,
+            task.root_id = other_root(&message.headers),
             queue,
         );
         let message = Arc::new(message);

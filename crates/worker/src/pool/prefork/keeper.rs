@@ -193,12 +193,18 @@ async fn work(child: &mut Child, assignment: Assignment) -> bool {
         job,
         raw,
         queue,
+        trace,
         limits,
         context,
         mut reply,
         mut signals,
     } = assignment;
-    child.connection.send(&Frame::Run { job, queue, raw });
+    child.connection.send(&Frame::Run {
+        job,
+        queue,
+        trace,
+        raw,
+    });
     let (mut soft, mut hard) = (pin!(after(limits.soft)), pin!(after(limits.hard)));
     let mut told = false;
     loop {

@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use lovage_settings::WorkerSettings;
+use lovage_telemetry::Trace;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
@@ -41,6 +42,8 @@ pub(crate) struct Assignment {
     pub(crate) job: u64,
     pub(crate) raw: Bytes,
     pub(crate) queue: String,
+    /// The span that it runs in, for the child; empty: none.
+    pub(crate) trace: String,
     pub(crate) limits: Limits,
     /// The running task, for the log.
     pub(crate) context: Context,
@@ -239,12 +242,14 @@ impl Prefork {
     ) {
         let job = self.jobs.fetch_add(1, Ordering::Relaxed);
         let (killer, signals) = mpsc::unbounded_channel();
+        let trace = Trace::current().parent().unwrap_or_default();
         let running = async move {
             let (reply, end) = oneshot::channel();
             let mut assignment = Assignment {
                 job,
                 raw,
                 queue,
+                trace,
                 limits,
                 context,
                 reply,

@@ -22,7 +22,13 @@ const HEAD: usize = 5;
 #[derive(Debug, Clone)]
 pub(crate) enum Frame {
     /// To the child: run this message.
-    Run { job: u64, queue: String, raw: Bytes },
+    Run {
+        job: u64,
+        queue: String,
+        /// The span that the task runs in, as W3C writes it; empty: none.
+        trace: String,
+        raw: Bytes,
+    },
     /// To the child: the soft limit of this job is over.
     Soft { job: u64 },
     /// To the child: end.
@@ -60,10 +66,16 @@ impl Frame {
         let start = out.len();
         out.put_u32(0);
         match self {
-            Self::Run { job, queue, raw } => {
+            Self::Run {
+                job,
+                queue,
+                trace,
+                raw,
+            } => {
                 out.put_u8(b'R');
                 out.put_u64(*job);
                 put_text(out, queue);
+                put_text(out, trace);
                 out.put_slice(raw);
             }
             Self::Soft { job } => {
@@ -124,6 +136,7 @@ impl Frame {
             b'R' => Self::Run {
                 job: get_u64(&mut frame)?,
                 queue: get_text(&mut frame)?,
+                trace: get_text(&mut frame)?,
                 raw: frame,
             },
             b'L' => Self::Soft {
@@ -486,17 +499,20 @@ mod tests {
         let frame = Frame::Run {
             job: u64::MAX,
             queue: "größe".to_owned(),
+            trace: "00-1-2-01".to_owned(),
             raw: raw.clone(),
         };
         let Frame::Run {
             job,
             queue,
+            trace,
             raw: read,
         } = over(&frame)
         else {
             panic!("another frame");
         };
         assert_eq!((job, queue.as_str(), read), (u64::MAX, "größe", raw));
+        assert_eq!(trace, "00-1-2-01");
         for frame in [Frame::Stop, Frame::Ready, Frame::Soft { job: 1 }] {
             assert_eq!(format!("{:?}", over(&frame)), format!("{frame:?}"));
         }
