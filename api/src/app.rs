@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use lovage_beat::store::Store;
 use lovage_broker::Broker;
 use lovage_client::Client;
 use lovage_database::Database;
@@ -19,6 +20,7 @@ use crate::{
     live::Live,
     metrics::Metrics,
     operating::Operations,
+    scheduling::Schedules,
     sending::{
         registered::{BadSchema, Registered},
         sender::Sender,
@@ -34,6 +36,8 @@ pub struct AppParts {
     pub specs: Vec<TaskSpec>,
     /// Users, keys and history.
     pub database: Database,
+    /// Where schedules are kept.
+    pub schedules: Arc<dyn Store>,
     /// What signs tokens and keys.
     pub secrets: Secrets,
     /// All settings.
@@ -54,6 +58,7 @@ pub struct App {
     settings: Arc<Settings>,
     metrics: Metrics,
     operations: Operations,
+    schedules: Schedules,
     stopping: CancellationToken,
 }
 
@@ -73,9 +78,11 @@ impl App {
             client,
             specs,
             database,
+            schedules,
             secrets,
             settings,
         } = parts;
+        let schedules = Schedules::new(schedules, client.clone(), &specs, &settings);
         let registered = Arc::new(Registered::new(specs)?);
         let broker = Arc::clone(client.broker());
         Ok(Self {
@@ -95,6 +102,7 @@ impl App {
             settings,
             metrics: Metrics::new(),
             operations: Operations::default(),
+            schedules,
             stopping: CancellationToken::new(),
         })
     }
@@ -171,6 +179,10 @@ impl App {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(crate) fn schedules(&self) -> &Schedules {
+        &self.schedules
     }
 
     pub(crate) fn operations(&self) -> &Operations {

@@ -19,6 +19,7 @@
 //! | `heads` | for how long the next message of a queue has been next |
 //! | `backlog` | what a listener missed |
 //! | `live` | what happens to tasks, as it happens |
+//! | `scheduling` | schedules on behalf of callers |
 //! | `operating` | doing what was begun to all tasks that match |
 //! | `document` | the OpenAPI document |
 //! | `metrics` | what Prometheus reads |
@@ -39,6 +40,7 @@ mod operating;
 mod plain;
 pub mod problem;
 mod routes;
+mod scheduling;
 mod schema;
 mod sending;
 mod server;

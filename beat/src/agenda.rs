@@ -12,21 +12,23 @@ use uuid::Uuid;
 use crate::{
     check::Defaults,
     draft::Draft,
-    due::{Decision, Progress, Timing, task_id},
+    due::{Decision, Progress, task_id},
     message::{self, MessageError},
     roster::Roster,
     store::{Cause, Stored, Tick, TickRecord},
 };
 
-/// One schedule that runs. There may be a hundred thousand: of what is sent only the text is held, until it is due.
+/// One schedule that runs. There may be a hundred thousand: of what it is only the text is held, until it is due.
 #[derive(Debug)]
 struct Item {
     id: Uuid,
     version: u64,
     progress: Progress,
     draft: Box<str>,
-    timing: Timing,
+    /// When it is to be looked at. Nothing while its tick is under way.
     at: Option<DateTime<Utc>>,
+    /// And when after the tick that is under way.
+    then: Option<DateTime<Utc>>,
 }
 
 /// See the module.
@@ -95,8 +97,8 @@ impl Agenda {
                     version: stored.version,
                     progress: stored.progress,
                     draft: written.into_boxed_str(),
-                    timing,
                     at,
+                    then: None,
                 };
                 let name: Arc<str> = name.into();
                 self.items.insert(Arc::clone(&name), item);
@@ -122,23 +124,24 @@ impl Agenda {
         }
     }
 
-    /// The ticks that are due, up to so many.
-    pub(crate) fn due(&mut self, now: DateTime<Utc>, most: usize, client: &Client) -> Vec<Tick> {
-        let due = self.order.iter().take_while(|(at, _)| *at <= now);
-        let names: Vec<Arc<str>> = due.take(most).map(|(_, name)| Arc::clone(name)).collect();
-        let mut ticks = Vec::with_capacity(names.len());
-        for name in names {
-            let Some(item) = self.items.get(&name) else {
+    /// The next tick that is due. Its schedule is not looked at again until it is told that the tick has happened.
+    pub(crate) fn due(&mut self, now: DateTime<Utc>, client: &Client) -> Option<Tick> {
+        while self.next().is_some_and(|at| at <= now) {
+            let (_, name) = self.order.pop_first()?;
+            let Some(item) = self.items.get_mut(&name) else {
                 continue;
             };
-            let decision = item.timing.decide(item.id, &item.progress, now);
-            if decision.progress == item.progress {
-                // Nothing is due after all; its order was made by another clock.
-                self.reorder(&name, decision.next.map(|next| next.at));
-                continue;
-            }
-            match tick(item, &decision, now, client) {
-                Ok(tick) => ticks.push(tick),
+            item.at = None;
+            match decided(item, &self.defaults, now, client) {
+                Ok((tick, then)) => {
+                    item.then = then;
+                    if tick.before != tick.after {
+                        return Some(tick);
+                    }
+                    // Nothing is due after all; its order was made by another clock.
+                    item.at = then;
+                    self.order.extend(then.map(|at| (at, name)));
+                }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(
@@ -152,47 +155,53 @@ impl Agenda {
                 }
             }
         }
-        ticks
+        None
     }
 
     /// A tick has happened.
     pub(crate) fn done(&mut self, name: &str, progress: Progress) {
-        let Some(item) = self.items.get_mut(name) else {
-            return;
-        };
-        item.progress = progress;
-        let next = item.timing.next(item.id, &progress);
-        self.reorder(name, next.map(|next| next.at));
-    }
-
-    fn reorder(&mut self, name: &str, at: Option<DateTime<Utc>>) {
         let Some((name, _)) = self.items.get_key_value(name) else {
             return;
         };
         let name = Arc::clone(name);
         if let Some(item) = self.items.get_mut(&name) {
-            if let Some(before) = item.at {
-                self.order.remove(&(before, Arc::clone(&name)));
-            }
-            item.at = at;
-            self.order.extend(at.map(|at| (at, name)));
+            item.progress = progress;
+            item.at = item.then.take();
+            self.order.extend(item.at.map(|at| (at, name)));
         }
     }
+}
+
+/// What is due of a schedule, as a tick, and when to look at it after that.
+fn decided(
+    item: &Item,
+    defaults: &Defaults,
+    now: DateTime<Utc>,
+    client: &Client,
+) -> Result<(Tick, Option<DateTime<Utc>>), MessageError> {
+    let draft: Draft = serde_json::from_str(&item.draft)?;
+    let decision = draft.timing(defaults)?.decide(item.id, &item.progress, now);
+    let then = decision.next.map(|next| next.at);
+    Ok((tick(item, draft, &decision, now, client)?, then))
 }
 
 /// The tick that a decision makes.
 fn tick(
     item: &Item,
+    draft: Draft,
     decision: &Decision,
     now: DateTime<Utc>,
     client: &Client,
 ) -> Result<Tick, MessageError> {
-    let draft: Draft = serde_json::from_str(&item.draft)?;
+    let by_keeper = draft.is_keepers();
     let mut messages = Vec::with_capacity(decision.send.len());
     let mut records = Vec::with_capacity(decision.send.len());
     for (place, run) in decision.send.iter().enumerate() {
         let task_id = task_id(item.id, run.at);
-        messages.push(message::prepare(client, &draft, task_id, run.at)?);
+        // The tick is all that a keeper looks for.
+        if !by_keeper {
+            messages.push(message::prepare(client, &draft, task_id, run.at)?);
+        }
         records.push(TickRecord {
             due: run.at,
             sent: now,

@@ -156,11 +156,18 @@ pub async fn agree(
                 );
                 taken.push(faults);
             }
-            Some(before) if before.definition.draft == *draft => {}
             Some(before) => {
-                let save = changed(before, draft.clone(), defaults, now)?;
-                store.save(&save).await?;
-                agreed.changed += 1;
+                let kept = &before.definition.draft;
+                // When the platform's own chores are done is up to people, once they are there.
+                let wanted = match source {
+                    Source::Builtin => kept.clone().sending_as(draft),
+                    _ => draft.clone(),
+                };
+                if *kept != wanted {
+                    let save = changed(before, wanted, defaults, now)?;
+                    store.save(&save).await?;
+                    agreed.changed += 1;
+                }
             }
             None => {
                 let save = added(source, draft.clone(), defaults, now)?;
@@ -241,7 +248,7 @@ mod tests {
     use lovage_broker::MemoryBroker;
 
     use super::*;
-    use crate::store::BrokerStore;
+    use crate::{may_become, may_go, store::BrokerStore};
 
     const FILE: &str = r#"
         [[schedule]]
@@ -291,6 +298,47 @@ mod tests {
         check("\"all\"", "\"some\"", "missed");
         check("name = \"often\"", "name = \"nightly\"", "twice");
         check("unchecked = true", "", "--force");
+    }
+
+    #[tokio::test]
+    async fn the_times_of_the_platforms_own_are_peoples() {
+        let store = BrokerStore::new(Arc::new(MemoryBroker::new()));
+        let defaults = Defaults::default();
+        let now = DateTime::from_timestamp(1_795_000_000, 0).unwrap();
+        let mut own = Draft::new("chore", "celery.backend_cleanup");
+        own.crontab = Some("0 4 * * *".to_owned());
+        own.unchecked = true;
+        let agree = async |own: &Draft| {
+            agree(
+                &store,
+                Source::Builtin,
+                std::slice::from_ref(own),
+                &defaults,
+                now,
+            )
+            .await
+        };
+        assert_eq!(agree(&own).await.unwrap().added, 1);
+        let before = store.stored("chore").await.unwrap().unwrap();
+        let mut edited = own.clone();
+        edited.crontab = Some("30 1 * * *".to_owned());
+        may_become(&before, &edited).unwrap();
+        let save = changed(&before, edited.clone(), &defaults, now).unwrap();
+        store.save(&save).await.unwrap().unwrap();
+        assert_eq!(agree(&own).await.unwrap(), Agreed::default(), "it stays so");
+        own.description = Some("of the next version".to_owned());
+        assert_eq!(agree(&own).await.unwrap().changed, 1);
+        let after = store.stored("chore").await.unwrap().unwrap();
+        let draft = &after.definition.draft;
+        assert_eq!(draft.crontab.as_deref(), Some("30 1 * * *"));
+        assert_eq!(draft.description.as_deref(), Some("of the next version"));
+
+        let mut other = edited.clone();
+        other.task = "mine".to_owned();
+        let refused = may_become(&after, &other).unwrap_err().to_string();
+        assert!(refused.contains("only its times"), "{refused}");
+        let refused = may_go(&after).unwrap_err().to_string();
+        assert!(refused.contains("the platform itself"), "{refused}");
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! A schedule as people and programs write it: in files, requests, storage and exports. Texts and numbers, not yet checked.
 
+use lovage_database::store::chore;
 use lovage_registry::Periodic;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -114,7 +115,51 @@ fn yes() -> bool {
     true
 }
 
+/// What says when a schedule runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The clock on the wall.
+    Crontab,
+    /// So much time.
+    Interval,
+    /// The sun.
+    Solar,
+    /// An instant, once.
+    Clocked,
+}
+
+impl Kind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crontab => "crontab",
+            Self::Interval => "interval",
+            Self::Solar => "solar",
+            Self::Clocked => "clocked",
+        }
+    }
+}
+
 impl Draft {
+    /// Whether a keeper does it: its ticks have no message.
+    pub fn is_keepers(&self) -> bool {
+        chore::ALL.contains(&self.task.as_str())
+    }
+
+    /// What says when it runs; of one that says nothing, an interval.
+    pub fn kind(&self) -> Kind {
+        if self.crontab.is_some() {
+            Kind::Crontab
+        } else if self.solar.is_some() {
+            Kind::Solar
+        } else if self.at.is_some() {
+            Kind::Clocked
+        } else {
+            Kind::Interval
+        }
+    }
+
     /// A schedule that is enabled, and says nothing yet of when it runs.
     pub fn new(name: impl Into<String>, task: impl Into<String>) -> Self {
         Self {
@@ -138,20 +183,32 @@ impl Draft {
 
     /// Whether another draft runs at the same times; what it sends may differ.
     pub fn same_times(&self, other: &Self) -> bool {
-        let times = |draft: &Self| Self {
-            task: String::new(),
-            args: Vec::new(),
-            kwargs: Map::new(),
-            queue: None,
-            exchange: None,
-            routing_key: None,
-            priority: None,
-            headers: Map::new(),
-            expires: None,
-            description: None,
-            unchecked: false,
-            ..draft.clone()
-        };
-        times(self) == times(other)
+        self.clone().sending_as(other) == *other
+    }
+
+    /// Whether another draft sends the same; when it runs may differ.
+    pub fn same_message(&self, other: &Self) -> bool {
+        other.clone().sending_as(self) == *other
+    }
+
+    /// The times of this one with the name, the message and the description of another.
+    #[must_use]
+    pub fn sending_as(self, other: &Self) -> Self {
+        let other = other.clone();
+        Self {
+            name: other.name,
+            task: other.task,
+            args: other.args,
+            kwargs: other.kwargs,
+            queue: other.queue,
+            exchange: other.exchange,
+            routing_key: other.routing_key,
+            priority: other.priority,
+            headers: other.headers,
+            expires: other.expires,
+            description: other.description,
+            unchecked: other.unchecked,
+            ..self
+        }
     }
 }

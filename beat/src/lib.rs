@@ -18,6 +18,7 @@
 //! | [`store`] | where schedules are kept: the seam, and its forms |
 //! | `declared` | files and code, and what is kept of them |
 //! | `agenda`, `service` | the leader's loop |
+//! | `standing` | how a schedule that is kept stands |
 //! | `by_hand` | what people do: run now, backfill, pause |
 //! | `presence` | answering a ping, as Celery's beat does |
 //!
@@ -47,14 +48,15 @@ mod presence;
 mod roster;
 pub mod schedule;
 mod service;
+mod standing;
 pub mod store;
 
-pub use by_hand::{ByHandError, backfill, run_now, set_paused};
+pub use by_hand::{ByHandError, MOST_RUNS, backfill, may_become, may_go, run_now, set_paused};
 pub use check::{Defaults, DraftFaults, FieldFault, instant, zone};
 pub use declared::{
     Agreed, DeclaredError, added, agree, changed, check_all, parse_file, read_file,
 };
-pub use draft::{Draft, SolarDraft};
+pub use draft::{Draft, Kind, SolarDraft};
 pub use due::{Decision, MOST_MISSED, Missed, Next, Progress, SKIP_AFTER, Timing, task_id};
 pub use duration::WithUnit;
 pub use message::{BEAT_TASK, DUE, MessageError, SCHEDULE_NAME, prepare};
@@ -63,4 +65,5 @@ pub use presence::answer_pings;
 pub use roster::Roster;
 pub use schedule::{Remark, Run, Schedule};
 pub use service::{Beat, BeatOptions, LeaderReport, Status};
+pub use standing::Standing;
 pub use store::{BrokerStore, DatabaseStore, Store, StoreError};

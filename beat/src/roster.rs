@@ -34,6 +34,16 @@ impl Roster {
     /// What does not fit, each with its field.
     pub fn check(&self, draft: &Draft) -> Result<(), DraftFaults> {
         let mut faults = DraftFaults::of(draft);
+        if draft.is_keepers() && draft.name != draft.task {
+            faults.push(
+                "task",
+                format!(
+                    "{} is a keeper's, by the schedule of that name; right would be a task of a worker",
+                    draft.task
+                ),
+            );
+            return Err(faults);
+        }
         let Some(task) = self.tasks.get(&draft.task) else {
             if !draft.unchecked {
                 faults.push("task", self.unknown(&draft.task));

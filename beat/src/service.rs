@@ -9,6 +9,7 @@ use lovage_protocol::Clock;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::watch,
+    task::yield_now,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -255,21 +256,25 @@ impl Beat {
         }
     }
 
-    /// Sends what is due, until nothing is or the lead has to be prolonged.
+    /// Sends what is due, until nothing is or the lead has to be prolonged. While the store is busy with some, the next are written.
     async fn send(&mut self, fence: u64) -> Result<(), StoreError> {
-        loop {
-            let now = self.clock.now();
-            let ticks = self.agenda.due(now, MOST_AT_ONCE, &self.client);
-            if ticks.is_empty() {
-                return Ok(());
-            }
-            let publishes: Vec<_> = ticks
+        let mut ticks = gather(&mut self.agenda, &self.clock, &self.client).await;
+        while !ticks.is_empty() {
+            let publishes: Vec<Publish> = ticks
                 .iter()
                 .flat_map(|tick| tick.messages.iter().map(|one| one.publish.clone()))
                 .collect();
-            self.declare(&publishes).await;
-            let owner = &self.candidate.owner;
-            let Some(ticked) = self.store.tick(owner, fence, &ticks).await? else {
+            let is_held = self.looked.is_some_and(|looked| looked.elapsed() < LOOK);
+            let (agenda, clock, client) = (&mut self.agenda, &self.clock, &self.client);
+            let next = async {
+                match is_held {
+                    true => gather(agenda, clock, client).await,
+                    false => Vec::new(),
+                }
+            };
+            let step = self.store.tick(&self.candidate.owner, fence, &ticks);
+            let (ticked, (), next) = tokio::join!(step, declare(&self.client, &publishes), next);
+            let Some(ticked) = ticked? else {
                 warn!("another beat has taken the lead");
                 self.stand_by();
                 self.looked = None;
@@ -284,24 +289,12 @@ impl Beat {
             }
             // Events are for who listens: a broker that is away holds nothing up.
             let _ = timeout(LOOK, self.client.tell_sent(&sent)).await;
+            let now = self.clock.now();
             self.status
                 .send_modify(|status| status.last_tick = Some(now));
-            if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-                return Ok(());
-            }
+            ticks = next;
         }
-    }
-
-    /// Makes queues known to Python peers. With a database ticks go on while the broker is away.
-    async fn declare(&self, publishes: &[Publish]) {
-        match timeout(LOOK, self.client.declare(publishes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(refusal)) => warn!(
-                error = &refusal as &dyn std::error::Error,
-                "queues were not made known to Python peers"
-            ),
-            Err(_) => warn!("queues were not made known to Python peers: the broker is silent"),
-        }
+        Ok(())
     }
 
     async fn settle(&mut self, tick: &Tick, ticked: Ticked) -> Result<(), StoreError> {
@@ -361,5 +354,29 @@ impl Beat {
                 "beat cannot reach what it needs, trying again"
             );
         }
+    }
+}
+
+/// What is due, as ticks, up to so many. Whoever is waited for meanwhile goes on between any two.
+async fn gather(agenda: &mut Agenda, clock: &Clock, client: &Client) -> Vec<Tick> {
+    let mut ticks = Vec::new();
+    while ticks.len() < MOST_AT_ONCE
+        && let Some(tick) = agenda.due(clock.now(), client)
+    {
+        ticks.push(tick);
+        yield_now().await;
+    }
+    ticks
+}
+
+/// Makes queues known to Python peers. With a database ticks go on while the broker is away.
+async fn declare(client: &Client, publishes: &[Publish]) {
+    match timeout(LOOK, client.declare(publishes)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(refusal)) => warn!(
+            error = &refusal as &dyn std::error::Error,
+            "queues were not made known to Python peers"
+        ),
+        Err(_) => warn!("queues were not made known to Python peers: the broker is silent"),
     }
 }

@@ -8,11 +8,14 @@ use std::fmt;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use lovage_broker::timetable::{Candidate, Leadership};
-use lovage_client::Prepared;
+use lovage_client::{Client, Prepared};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{draft::Draft, due::Progress};
+use crate::{
+    draft::{Draft, Kind},
+    due::Progress,
+};
 
 pub use at_broker::BrokerStore;
 pub use in_database::{DatabaseStore, LEASE};
@@ -115,6 +118,48 @@ pub struct News {
     pub more: bool,
 }
 
+/// Which schedules, a page of them by name. Everything given must hold; of a list, one of it.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Their tasks.
+    pub tasks: Vec<String>,
+    /// Who declared them.
+    pub sources: Vec<Source>,
+    /// What says when they run.
+    pub kinds: Vec<Kind>,
+    /// Whether they run.
+    pub runs: Option<bool>,
+    /// A part of name or task.
+    pub text: Option<String>,
+    /// Those after this name.
+    pub after: Option<String>,
+    /// So many at most.
+    pub most: usize,
+}
+
+impl Wanted {
+    fn takes(&self, stored: &Stored) -> bool {
+        fn one_of<T: PartialEq>(wanted: &[T], found: &T) -> bool {
+            wanted.is_empty() || wanted.contains(found)
+        }
+        let Definition { source, draft, .. } = &stored.definition;
+        let has = |text: &str| {
+            let text = text.to_lowercase();
+            [&draft.name, &draft.task]
+                .iter()
+                .any(|field| field.to_lowercase().contains(&text))
+        };
+        one_of(&self.tasks, &draft.task)
+            && one_of(&self.sources, source)
+            && one_of(&self.kinds, &draft.kind())
+            && self
+                .runs
+                .is_none_or(|runs| runs == stored.definition.runs())
+            && self.text.as_deref().is_none_or(has)
+            && self.after.as_ref().is_none_or(|after| draft.name > *after)
+    }
+}
+
 /// Why a message was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -164,7 +209,7 @@ pub struct Tick {
     pub before: Progress,
     /// The progress from now on.
     pub after: Progress,
-    /// What is sent.
+    /// What is sent; nothing, when the keeper does it.
     pub messages: Vec<Prepared>,
     /// What is remembered of each.
     pub records: Vec<TickRecord>,
@@ -186,6 +231,9 @@ pub enum StoreError {
         /// So long it was waited for.
         seconds: u64,
     },
+    /// A message cannot be sent.
+    #[error(transparent)]
+    Client(#[from] lovage_client::Error),
     /// What is kept cannot be read.
     #[error("the schedule {name:?} cannot be read as it is kept")]
     Unreadable {
@@ -231,6 +279,18 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Remembers what was sent beside a schedule's ticks, the oldest first.
     async fn remember(&self, name: &str, records: &[TickRecord]) -> Result<(), StoreError>;
+
+    /// Sends runs of a time that has passed, the oldest first, and remembers them, except those that are known to have been sent
+    /// before; gives those that it sends. `None`: the schedule is another meanwhile. Asked again it sends nothing.
+    async fn make_up(
+        &self,
+        stored: &Stored,
+        client: &Client,
+        runs: Vec<(Prepared, TickRecord)>,
+    ) -> Result<Option<Vec<TickRecord>>, StoreError>;
+
+    /// A page of schedules, by name.
+    async fn page(&self, wanted: &Wanted) -> Result<Vec<Stored>, StoreError>;
 
     /// What is remembered of a schedule's ticks, the newest first.
     async fn history(&self, name: &str, most: usize) -> Result<Vec<TickRecord>, StoreError>;

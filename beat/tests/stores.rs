@@ -9,16 +9,16 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lovage_beat::{
-    BrokerStore, DatabaseStore, Defaults, Draft, Progress, WithUnit, added, agree, changed,
+    BrokerStore, DatabaseStore, Defaults, Draft, Kind, Progress, WithUnit, added, agree, changed,
     set_paused,
-    store::{self, Cause, Save, Source, Store, Stored, Tick, TickRecord, Ticked},
+    store::{self, Cause, Save, Source, Store, Stored, Tick, TickRecord, Ticked, Wanted},
     task_id,
 };
 use lovage_broker::{
     Broker, MemoryBroker, RedisBroker, redis_server::RedisServer, timetable::Candidate,
 };
 use lovage_client::{Client, ClientOptions};
-use lovage_database::{Kind, store::outbox, testing::TestDatabase};
+use lovage_database::{Kind as DatabaseKind, store::outbox, testing::TestDatabase};
 use lovage_protocol::QueueName;
 use lovage_results::MemoryStore;
 use lovage_settings::ResultSettings;
@@ -66,7 +66,7 @@ impl Form {
         }
     }
 
-    async fn database(kind: Kind) -> Self {
+    async fn database(kind: DatabaseKind) -> Self {
         let test = TestDatabase::new(kind).await;
         Self {
             store: Arc::new(DatabaseStore::new(test.database.clone(), LONG)),
@@ -168,7 +168,7 @@ macro_rules! on_every_form {
         async fn $name($form: &Form) $body
 
         mod $name {
-            use super::{Form, Kind};
+            use super::{DatabaseKind, Form};
 
             async fn on(form: Form) {
                 super::$name(&form).await;
@@ -187,12 +187,12 @@ macro_rules! on_every_form {
 
             #[tokio::test]
             async fn sqlite() {
-                on(Form::database(Kind::Sqlite).await).await;
+                on(Form::database(DatabaseKind::Sqlite).await).await;
             }
 
             #[tokio::test]
             async fn postgres() {
-                on(Form::database(Kind::Postgres).await).await;
+                on(Form::database(DatabaseKind::Postgres).await).await;
             }
         }
     )+};
@@ -246,6 +246,82 @@ on_every_form! {
         form.add("s002").await;
         let back = form.store.news(news.edition).await.unwrap();
         assert_eq!((back.changed.len(), back.removed.len()), (1, 0));
+    }
+
+    async fn what_is_saved_as_it_was_has_no_new_version(form: Form) {
+        let kept = form.add("x").await;
+        let draft = kept.definition.draft.clone();
+        let save = changed(&kept, draft, &Defaults::default(), at(5)).unwrap();
+        assert_eq!(form.store.save(&save).await.unwrap(), Some(kept.version));
+        assert_eq!(form.stored("x").await, kept);
+        let news = form.store.news(kept.version).await.unwrap();
+        assert!(news.changed.is_empty(), "nobody has to learn of it");
+        // The same with another progress is a change.
+        let moved = Save {
+            progress: Some(Progress { decided: at(7), ..kept.progress }),
+            ..save
+        };
+        let version = form.store.save(&moved).await.unwrap().unwrap();
+        assert!(version > kept.version);
+        assert_eq!(form.stored("x").await.progress.decided, at(7));
+    }
+
+    async fn a_run_is_made_up_for_once(form: Form) {
+        let fence = form.lead("a", LONG).await.unwrap();
+        let tick = form.tick(&form.add("x").await);
+        form.send("a", fence, std::slice::from_ref(&tick)).await.unwrap();
+        let kept = form.stored("x").await;
+        let runs = |minutes: std::ops::RangeInclusive<i64>| {
+            let runs = minutes.map(|minute| {
+                let (due, id) = (at(minute), task_id(kept.definition.id, at(minute)));
+                let message = lovage_beat::prepare(&form.client, &kept.definition.draft, id, due).unwrap();
+                (message, record(due, id, Cause::Backfill))
+            });
+            runs.collect::<Vec<_>>()
+        };
+        let make_up = async |kept: &Stored, minutes| {
+            let sent = form.store.make_up(kept, &form.client, runs(minutes)).await.unwrap();
+            sent.map(|sent| sent.into_iter().map(|one| one.due).collect::<Vec<_>>())
+        };
+        // The run of minute 1 was a tick.
+        assert_eq!(make_up(&kept, -1..=1).await, Some(vec![at(-1), at(0)]));
+        assert_eq!(make_up(&kept, -2..=1).await, Some(vec![at(-2)]));
+        assert_eq!(make_up(&kept, -2..=1).await, Some(Vec::new()), "asked again");
+        let history = form.store.history("x", 10).await.unwrap();
+        let due: Vec<_> = history.iter().map(|one| one.due).collect();
+        assert_eq!(due, [at(-2), at(0), at(-1), at(1)]);
+        if let Place::Database(_) = form.place {
+            assert_eq!(form.sent().await, 4);
+        }
+        let mut other = kept.clone();
+        other.version += 7;
+        assert_eq!(make_up(&other, -9..=-9).await, None, "it is another meanwhile");
+    }
+
+    async fn schedules_are_found_by_what_they_are(form: Form) {
+        for name in ["a", "b%", "c"] {
+            form.add(name).await;
+        }
+        let mut other = draft("Other");
+        (other.task, other.every) = ("t.mul".to_owned(), None);
+        other.crontab = Some("* * * * *".to_owned());
+        other.enabled = false;
+        let save = added(Source::Import, other, &Defaults::default(), at(0)).unwrap();
+        form.store.save(&save).await.unwrap().unwrap();
+        let check = async |wanted: Wanted, expected: &[&str]| {
+            let found = form.store.page(&Wanted { most: wanted.most.max(2), ..wanted.clone() }).await.unwrap();
+            let names: Vec<&str> = found.iter().map(|one| one.definition.draft.name.as_str()).collect();
+            assert_eq!(names, expected, "{wanted:?}");
+        };
+        let lowercase = || Wanted { tasks: vec!["t.add".to_owned()], ..Wanted::default() };
+        check(lowercase(), &["a", "b%"]).await;
+        check(Wanted { after: Some("b%".to_owned()), ..lowercase() }, &["c"]).await;
+        check(Wanted { sources: vec![Source::Import, Source::File], ..Wanted::default() }, &["Other"]).await;
+        check(Wanted { kinds: vec![Kind::Crontab], ..Wanted::default() }, &["Other"]).await;
+        check(Wanted { runs: Some(false), ..Wanted::default() }, &["Other"]).await;
+        check(Wanted { text: Some("%".to_owned()), ..Wanted::default() }, &["b%"]).await;
+        check(Wanted { text: Some("OTHER".to_owned()), ..Wanted::default() }, &["Other"]).await;
+        check(Wanted { text: Some("t.mul".to_owned()), most: 9, ..Wanted::default() }, &["Other"]).await;
     }
 
     async fn one_leads_until_it_steps_down_or_falls_silent(form: Form) {

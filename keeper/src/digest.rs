@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use lovage_database::{Database, store::lease::Lease};
+use lovage_database::{
+    Database,
+    store::{chore::DIGEST, lease::Lease},
+};
 use lovage_mail::tell_of_failures;
 use lovage_settings::MailSettings;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{Error, duty::Work};
+use crate::{Error, chore::Times, duty::Work};
 
-/// How often is looked whether something is to be told. Mails themselves are as far apart as the settings say.
+/// How often is looked without a beat whether something is to be told. Mails themselves are as far apart as the settings say.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// What the duty works with.
@@ -29,12 +31,12 @@ impl Work for Digest {
     /// anywhere.
     async fn run(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
         // Somebody who wants a mail every ten seconds gets one.
-        let mut looks = interval(
-            LOOK.min(self.mail.digest_every)
-                .max(Duration::from_millis(100)),
-        );
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(looks.tick()).await.is_some() {
+        let every = LOOK
+            .min(self.mail.digest_every)
+            .max(Duration::from_millis(100));
+        let mut times = Times::new(&self.database, DIGEST, every, Duration::ZERO);
+        while let Some(come) = stop.run_until_cancelled(times.come()).await {
+            come?;
             let told = tell_of_failures(&self.database, &self.mail, lease, Utc::now());
             match stop.run_until_cancelled(told).await {
                 Some(Ok(0)) => {}

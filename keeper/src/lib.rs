@@ -17,10 +17,12 @@
 //! | [`outbox`] | rows that were committed become messages, each once |
 //! | [`dead_letters`] | letters move from the broker into the database |
 //! | `digest` | telling operators by mail of what failed for good |
+//! | `chore` | when pruning and the digest are to be done: by schedules, or by a clock |
 //! | `pruning` | forgetting what is old |
 //! | `replay` | telling a dashboard what was before it began |
 
 mod account;
+mod chore;
 pub mod dead_letters;
 mod digest;
 mod duty;

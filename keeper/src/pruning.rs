@@ -5,15 +5,15 @@ use std::time::Duration;
 use chrono::Utc;
 use lovage_database::{
     Database,
-    store::{lease::Lease, retention},
+    store::{chore::PRUNE, lease::Lease, retention},
 };
 use lovage_settings::RetentionSettings;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::{Error, duty::Work};
+use crate::{Error, chore::Times, duty::Work};
 
-/// How often; what is kept is counted in days.
+/// How often without a beat; what is kept is counted in days.
 const EVERY: Duration = Duration::from_secs(15 * 60);
 /// Not at once when a keeper starts: what is read and written then is more urgent.
 const FIRST: Duration = Duration::from_secs(60);
@@ -30,12 +30,9 @@ impl Work for Pruning {
 
     /// Prunes again and again until told to stop.
     async fn run(&self, _lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
-        let mut wait = FIRST;
-        while stop
-            .run_until_cancelled(tokio::time::sleep(wait))
-            .await
-            .is_some()
-        {
+        let mut times = Times::new(&self.database, PRUNE, EVERY, FIRST);
+        while let Some(come) = stop.run_until_cancelled(times.come()).await {
+            come?;
             let pruned = retention::prune(&self.database, &self.retention, Utc::now());
             let Some(pruned) = stop.run_until_cancelled(pruned).await else {
                 return Ok(());
@@ -47,7 +44,6 @@ impl Work for Pruning {
                     debug!(table, "nothing to prune");
                 }
             }
-            wait = EVERY;
         }
         Ok(())
     }

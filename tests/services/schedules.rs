@@ -197,6 +197,12 @@ fn a_schedule_can_be_added_changed_paused_run_and_removed() {
             "2026-11-03T02:00:00Z"
         ]
     );
+    // Each was sent, and none is sent again.
+    let again = lovage_json(
+        &redis,
+        &[&["schedule", "backfill", "nightly"][..], &range].concat(),
+    );
+    assert_eq!(again, json!([]));
     let history = lovage_json(&redis, &["schedule", "history", "nightly", "--json"]);
     let causes: Vec<&str> = history
         .as_array()

@@ -114,6 +114,10 @@ permissions! {
     DeadLettersRead = "dead-letters:read", Viewer, key;
     /// Send them again or drop them.
     DeadLettersControl = "dead-letters:control", Operator, key;
+    /// See schedules and what they have sent.
+    SchedulesRead = "schedules:read", Viewer, key;
+    /// Make, change, pause and remove schedules, and send their tasks.
+    SchedulesControl = "schedules:control", Operator, key;
     /// See mail.
     MailRead = "mail:read", Operator, key;
     /// Send mail again whose fate is not known.

@@ -11,6 +11,8 @@ pub(crate) mod pages;
 mod queues;
 mod repeating;
 mod runs;
+mod schedule_runs;
+mod schedules;
 mod tasks;
 mod users;
 mod workers;
@@ -36,6 +38,9 @@ enum Part {
     /// Messages that could not be run.
     #[oai(rename = "dead-letters")]
     DeadLetters,
+    /// Periodic tasks: when they run, and what they have sent.
+    #[oai(rename = "schedules")]
+    Schedules,
     /// Mails, and what became of them.
     #[oai(rename = "mail")]
     Mail,
@@ -58,6 +63,8 @@ type Apis = (
     history::HistoryApi,
     repeating::RepeatingApi,
     operations::OperationsApi,
+    schedules::SchedulesApi,
+    schedule_runs::ScheduleRunsApi,
     queues::QueuesApi,
     workers::WorkersApi,
     dead_letters::DeadLettersApi,
@@ -76,6 +83,8 @@ pub(crate) fn service() -> OpenApiService<Apis, ()> {
             history::HistoryApi,
             repeating::RepeatingApi,
             operations::OperationsApi,
+            schedules::SchedulesApi,
+            schedule_runs::ScheduleRunsApi,
             queues::QueuesApi,
             workers::WorkersApi,
             dead_letters::DeadLettersApi,

@@ -289,7 +289,7 @@ async fn workflow(app: &App, caller: &Identity, step: &Step) -> Result<WorkflowS
 }
 
 /// Does something once under a key; what it gave is given again.
-async fn once<T: ToJSON + ParseFromJSON>(
+pub(super) async fn once<T: ToJSON + ParseFromJSON>(
     app: &App,
     caller: &Identity,
     key: Option<&str>,

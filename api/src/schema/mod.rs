@@ -8,5 +8,7 @@ pub(crate) mod mail;
 pub(crate) mod operation;
 pub(crate) mod result;
 pub(crate) mod run;
+pub(crate) mod schedule;
+pub(crate) mod schedule_run;
 pub(crate) mod step;
 pub(crate) mod task;

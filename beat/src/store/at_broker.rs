@@ -1,6 +1,6 @@
 //! The form without a database: everything at the broker, a tick and its messages in one step of it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,9 +8,11 @@ use lovage_broker::{
     Broker,
     timetable::{self, Candidate, Kept, Leadership, Put, Ticked},
 };
+use lovage_client::{Client, Prepared};
 use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
-use super::{News, Save, Store, StoreError, Stored, Tick, TickRecord};
+use super::{News, Save, Store, StoreError, Stored, Tick, TickRecord, Wanted};
 
 /// So many schedules are read in one step.
 const PORTION: usize = 500;
@@ -154,6 +156,38 @@ impl Store for BrokerStore {
         let records = records.iter().map(|record| written(name, record));
         let records: Vec<Bytes> = records.collect::<Result<_, _>>()?;
         Ok(self.broker.timetable().remember(name, &records).await?)
+    }
+
+    /// Here no more is known than the last records that are kept. They are written after the messages: whoever dies in between
+    /// sends again when asked again.
+    async fn make_up(
+        &self,
+        stored: &Stored,
+        client: &Client,
+        runs: Vec<(Prepared, TickRecord)>,
+    ) -> Result<Option<Vec<TickRecord>>, StoreError> {
+        let name = &stored.definition.draft.name;
+        let now = self.stored(name).await?;
+        if now.is_none_or(|now| now.version != stored.version) {
+            return Ok(None);
+        }
+        let before = self.history(name, timetable::HISTORY).await?;
+        let before: HashSet<Uuid> = before.into_iter().map(|record| record.task_id).collect();
+        let fresh = runs
+            .into_iter()
+            .filter(|(_, record)| !before.contains(&record.task_id));
+        let (messages, records): (Vec<Prepared>, Vec<TickRecord>) = fresh.unzip();
+        if !records.is_empty() {
+            client.publish(messages).await?;
+            self.remember(name, &records).await?;
+        }
+        Ok(Some(records))
+    }
+
+    async fn page(&self, wanted: &Wanted) -> Result<Vec<Stored>, StoreError> {
+        let mut found = super::some(self, |stored: &Stored| wanted.takes(stored)).await?;
+        found.truncate(wanted.most);
+        Ok(found)
     }
 
     async fn history(&self, name: &str, most: usize) -> Result<Vec<TickRecord>, StoreError> {

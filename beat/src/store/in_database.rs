@@ -1,13 +1,14 @@
 //! The form with a database: schedules are rows, leading is a lease, and a tick is one transaction that moves the schedule on,
 //! writes down what is sent and puts it into the outbox. A relay sends it (`docs/adr/0027`).
 
-use std::{fmt, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use async_trait::async_trait;
 use lovage_broker::{
     Destination, Publish,
     timetable::{Candidate, Leadership, Ticked},
 };
+use lovage_client::{Client, Prepared};
 use lovage_database::{
     Database,
     store::{
@@ -20,11 +21,11 @@ use lovage_protocol::TaskName;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Cause, Definition, News, Save, Store, StoreError, Stored, Tick, TickRecord};
-use crate::{draft::Draft, due::Progress};
+pub use lovage_database::store::schedule::LEASE;
 
-/// The name of the lease of the beat that leads.
-pub const LEASE: &str = "beat";
+use super::{Cause, Definition, News, Save, Store, StoreError, Stored, Tick, TickRecord, Wanted};
+use crate::due::Progress;
+
 /// So many schedules are read in one step.
 const PORTION: u64 = 500;
 
@@ -78,18 +79,6 @@ fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
-fn kind(draft: &Draft) -> &'static str {
-    if draft.crontab.is_some() {
-        "crontab"
-    } else if draft.solar.is_some() {
-        "solar"
-    } else if draft.at.is_some() {
-        "clocked"
-    } else {
-        "interval"
-    }
-}
-
 fn written(definition: &Definition) -> Result<schedule::Definition, StoreError> {
     let draft = &definition.draft;
     let text = serde_json::to_string(draft).map_err(|source| unreadable(&draft.name, source))?;
@@ -97,7 +86,7 @@ fn written(definition: &Definition) -> Result<schedule::Definition, StoreError> 
         id: definition.id,
         name: draft.name.clone(),
         task: draft.task.clone(),
-        kind: kind(draft).to_owned(),
+        kind: draft.kind().name().to_owned(),
         source: definition.source.name().to_owned(),
         // PostgreSQL keeps no text with a zero byte; JSON escapes it.
         draft: text,
@@ -196,9 +185,11 @@ fn remembered(record: &schedule_tick::Record) -> TickRecord {
 }
 
 fn row(tick: &Tick) -> schedule_tick::Tick {
-    let sent = tick.messages.iter().zip(&tick.records);
-    let sent = sent.map(|(message, about)| {
-        let outgoing = outgoing(&tick.task, about.task_id, &message.publish);
+    // The keeper's own runs have no messages.
+    let messages = tick.messages.iter().map(Some);
+    let messages = messages.chain(std::iter::repeat(None));
+    let sent = messages.zip(&tick.records).map(|(message, about)| {
+        let outgoing = message.map(|message| outgoing(&tick.task, about.task_id, &message.publish));
         (outgoing, record(about))
     });
     schedule_tick::Tick {
@@ -332,6 +323,55 @@ impl Store for DatabaseStore {
         let records: Vec<_> = records.iter().map(record).collect();
         self.in_time(schedule_tick::remember(&self.database, name, &records))
             .await
+    }
+
+    async fn make_up(
+        &self,
+        stored: &Stored,
+        _client: &Client,
+        runs: Vec<(Prepared, TickRecord)>,
+    ) -> Result<Option<Vec<TickRecord>>, StoreError> {
+        let definition = &stored.definition;
+        let task = &definition.draft.task;
+        let rows = runs.iter().map(|(message, about)| {
+            let outgoing = outgoing(task, about.task_id, &message.publish);
+            (outgoing, record(about))
+        });
+        let version = number(stored.version);
+        let made_up =
+            schedule_tick::make_up(&self.database, definition.id, version, rows.collect());
+        let Some(ids) = self.in_time(made_up).await? else {
+            return Ok(None);
+        };
+        let ids: HashSet<String> = ids.into_iter().collect();
+        let records = runs.into_iter().map(|(_, record)| record);
+        Ok(Some(
+            records
+                .filter(|record| ids.contains(&record.task_id.to_string()))
+                .collect(),
+        ))
+    }
+
+    async fn page(&self, wanted: &Wanted) -> Result<Vec<Stored>, StoreError> {
+        let filter = schedule::Filter {
+            tasks: wanted.tasks.clone(),
+            sources: wanted
+                .sources
+                .iter()
+                .map(|one| one.name().to_owned())
+                .collect(),
+            kinds: wanted
+                .kinds
+                .iter()
+                .map(|one| one.name().to_owned())
+                .collect(),
+            enabled: wanted.runs,
+            text: wanted.text.clone(),
+        };
+        let most = u64::try_from(wanted.most).unwrap_or(u64::MAX);
+        let after = wanted.after.as_deref();
+        let rows = schedule::page(self.database.reader(), &filter, after, most);
+        self.in_time(rows).await?.into_iter().map(stored).collect()
     }
 
     async fn history(&self, name: &str, most: usize) -> Result<Vec<TickRecord>, StoreError> {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::{
-    command::api::Api,
+    command::{api::Api, schedule::kept},
     connect,
     failure::{Failure, chain},
     output,
@@ -41,6 +41,7 @@ impl ApiBeside {
         settings: &Settings,
         specs: Vec<TaskSpec>,
     ) -> Result<Self, Failure> {
+        let as_given = settings;
         let mut settings = settings.clone();
         if settings.database.url == DatabaseSettings::default().url {
             settings.database.url = DatabaseUrl::Sqlite(data.join("lovage.db"));
@@ -60,10 +61,13 @@ impl ApiBeside {
         // Links in mails lead to where it really listens.
         settings.http.bind = listening.address();
         let url = format!("http://{}", listening.address());
+        // Where the beat beside it looks, which does not know of this database.
+        let schedules = kept::beside(as_given, &connected.broker, &database);
         let api = Api {
             listening,
             client: connected.client,
             database,
+            schedules,
             secrets,
             specs,
             settings: Arc::new(settings),

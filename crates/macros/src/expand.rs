@@ -27,12 +27,18 @@ pub(crate) fn task(options: TokenStream, function: TokenStream) -> Result<TokenS
         ));
     }
     let function = Function::read(item, options.bind, &task)?;
-    Ok(Expansion {
+    let mut expansion = Expansion {
         options,
         function,
         task,
-    }
-    .into_token_stream())
+        schedules: Vec::new(),
+    };
+    let (name, parameters) = (expansion.task_name(), &expansion.function.parameters);
+    let schedules = expansion.options.schedules.iter();
+    expansion.schedules = schedules
+        .map(|schedule| schedule.recorded(&name, parameters))
+        .collect::<Result<_>>()?;
+    Ok(expansion.into_token_stream())
 }
 
 struct Expansion {
@@ -40,6 +46,8 @@ struct Expansion {
     function: Function,
     /// The type that stands for the task.
     task: Ident,
+    /// Calls on a `TaskSpec` that record when beat sends it.
+    schedules: Vec<TokenStream>,
 }
 
 impl Expansion {
@@ -148,7 +156,7 @@ impl Expansion {
             .as_ref()
             .map(|text| quote!(.with_doc(#text)));
         let parts = self.function.parameters.iter().map(described_parameter);
-        let recorded = &self.options.recorded;
+        let recorded = self.options.recorded.iter().chain(&self.schedules);
         let returns = schema(&quote!(<Self as ::celery::task::Task>::Returns));
         quote! {
             impl ::lovage::__macro::Described for #task {
@@ -171,6 +179,7 @@ impl ToTokens for Expansion {
             options,
             task,
             function,
+            ..
         } = self;
         let item = &function.item;
         let visibility = &item.vis;
@@ -284,7 +293,7 @@ fn described_parameter(parameter: &Parameter) -> TokenStream {
 }
 
 /// A default as written; a string literal becomes whatever text type the parameter has.
-fn default_value(expr: &Expr) -> TokenStream {
+pub(crate) fn default_value(expr: &Expr) -> TokenStream {
     let tokens = one_module_down(expr.to_token_stream());
     match expr {
         Expr::Lit(literal) if matches!(literal.lit, Lit::Str(_)) => {

@@ -11,6 +11,7 @@
 //! | `options` | what may stand inside `#[lovage::task(...)]` |
 //! | `admission` | the options about when a task may run |
 //! | `rate` | the form of a rate limit |
+//! | `schedule`, `crontab` | the option about when beat sends a task |
 //! | `function` | what a task function may look like, and its parameters |
 //! | `rescope` | how a path changes when its tokens move into a nested module |
 //! | `expand` | the code that is generated |
@@ -18,11 +19,13 @@
 
 mod admission;
 mod calls;
+mod crontab;
 mod expand;
 mod function;
 mod options;
 mod rate;
 mod rescope;
+mod schedule;
 
 use proc_macro::TokenStream;
 
@@ -69,6 +72,11 @@ use proc_macro::TokenStream;
 /// When it may run, over all workers: `unique` (by all arguments) or `unique = "account, day"` (by these parameters), with
 /// `unique_until = "start"`, `unique_for` (seconds) or `join`; `debounce` (seconds) with `debounce_by = "account"`; `limit`
 /// (`"5"` at once, `"100/m"`, `"5 per queue"`, `"5 per account"`, several with `;` between them).
+///
+/// When beat sends it: `schedule(...)`, any number of them, with the fields of `schedule.toml`. One of `crontab = "30 2 * * mon-fri"`,
+/// `every = "5m"`, `solar("sunset", 46.2, 6.14)` and `at = "2026-11-26T18:30:00Z"` says when; arguments are `args(1, "x")` and
+/// `kwargs(kind = "daily")`, of the parameters' types; then `timezone`, `queue`, `priority`, `exchange`, `expires`, `start`, `end`,
+/// `enabled`, `max_runs`, `jitter`, `missed`, `max_missed`, `deadline`, `relative`, `description`. Its `name` is by default the task's.
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, function: TokenStream) -> TokenStream {
     expand::task(options.into(), function.into())

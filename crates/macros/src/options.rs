@@ -8,9 +8,10 @@ use syn::{Error, Expr, ExprArray, ExprLit, Lit, LitBool, LitInt, LitStr, Result,
 
 use crate::admission::{self, Admission};
 use crate::rate;
+use crate::schedule::Schedule;
 
 /// Every option there is, in the order in which a message lists them.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "name",
     "bind",
     "queue",
@@ -37,7 +38,10 @@ const NAMES: [&str; 26] = [
     "on_success",
     "wrapper",
     "params_type",
+    SCHEDULE,
 ];
+/// The one that may be given more than once.
+const SCHEDULE: &str = "schedule";
 
 /// The options of one task, parsed and checked.
 #[derive(Default)]
@@ -51,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) passed_on: Vec<TokenStream>,
     /// Calls on a `TaskSpec` that record Lovage's own options.
     pub(crate) recorded: Vec<TokenStream>,
+    /// When beat sends it.
+    pub(crate) schedules: Vec<Schedule>,
     admission: Admission,
 }
 
@@ -64,7 +70,7 @@ impl Parse for Options {
             if !names().any(|known| known == name) {
                 return Err(unknown(&key));
             }
-            if seen.contains(&name) {
+            if name != SCHEDULE && seen.contains(&name) {
                 return Err(Error::new(key.span(), format!("`{name}` is given twice")));
             }
             options.take(&key, &name, input)?;
@@ -156,6 +162,7 @@ impl Options {
                     .with_expires(::core::time::Duration::from_secs(#seconds))
                 });
             }
+            SCHEDULE => self.schedules.push(Schedule::read(key, input)?),
             name if admission::NAMES.contains(&name) => self.admission.take(key, name, input)?,
             _ => return Err(unknown(key)),
         }
@@ -172,7 +179,7 @@ impl Options {
     }
 }
 
-fn value<T: Parse>(input: ParseStream<'_>) -> Result<T> {
+pub(crate) fn value<T: Parse>(input: ParseStream<'_>) -> Result<T> {
     input.parse::<Token![=]>()?;
     input.parse()
 }
@@ -202,7 +209,7 @@ fn backoff(input: ParseStream<'_>) -> Result<u32> {
 }
 
 /// `acks_late = true`, or `acks_late` alone.
-fn switch(input: ParseStream<'_>) -> Result<LitBool> {
+pub(crate) fn switch(input: ParseStream<'_>) -> Result<LitBool> {
     if input.peek(Token![=]) {
         value(input)
     } else {
@@ -211,7 +218,7 @@ fn switch(input: ParseStream<'_>) -> Result<LitBool> {
 }
 
 /// rusty-celery holds these in a `u32`; a larger one would be its error, at a place nobody wrote.
-fn whole_number(input: ParseStream<'_>) -> Result<LitInt> {
+pub(crate) fn whole_number(input: ParseStream<'_>) -> Result<LitInt> {
     let number: LitInt = value(input)?;
     number.base10_parse::<u32>().map_err(|_| {
         Error::new(
@@ -242,7 +249,7 @@ fn task_name(input: ParseStream<'_>) -> Result<LitStr> {
 }
 
 /// The rule of `lovage_protocol::QueueName::parse`, which the run-time part relies on.
-fn queue_name(input: ParseStream<'_>) -> Result<LitStr> {
+pub(crate) fn queue_name(input: ParseStream<'_>) -> Result<LitStr> {
     let queue: LitStr = value(input)?;
     let text = queue.value();
     let fault = if text.is_empty() {
@@ -258,17 +265,21 @@ fn queue_name(input: ParseStream<'_>) -> Result<LitStr> {
 }
 
 fn unknown(key: &Ident) -> Error {
+    nearest(key, "option", names())
+}
+
+/// That there is no such thing, with the one that is most like it or a list of all.
+pub(crate) fn nearest<'a>(key: &Ident, what: &str, names: impl Iterator<Item = &'a str>) -> Error {
     let given = key.to_string();
-    let nearest = names()
-        .map(|name| (strsim::damerau_levenshtein(&given, name), name))
+    let names: Vec<&str> = names.collect();
+    let nearest = names
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(&given, name), *name))
         .min()
         .filter(|(distance, name)| *distance <= name.len() / 2);
     let message = match nearest {
-        Some((_, name)) => format!("unknown option `{given}`; did you mean `{name}`?"),
-        None => format!(
-            "unknown option `{given}`; there are: {}",
-            names().collect::<Vec<_>>().join(", ")
-        ),
+        Some((_, name)) => format!("unknown {what} `{given}`; did you mean `{name}`?"),
+        None => format!("unknown {what} `{given}`; there are: {}", names.join(", ")),
     };
     Error::new(key.span(), message)
 }
@@ -303,7 +314,7 @@ mod tests {
             }
             _ => quote!(7),
         };
-        for name in NAMES {
+        for name in NAMES.into_iter().filter(|name| *name != SCHEDULE) {
             let (key, value) = (Ident::new(name, Span::call_site()), samples(name));
             syn::parse2::<Options>(quote!(#key = #value)).unwrap_or_else(|e| panic!("{name}: {e}"));
         }

@@ -74,6 +74,7 @@ pub mod __macro {
     pub use crate::admission::{By, Debounce, Unique};
     pub use crate::defaults::RateLimit;
     pub use crate::limit::Limit;
+    pub use crate::periodic::Periodic;
     pub use crate::retry::RetryPolicy;
     pub use crate::schema::{AnySchema, KnownSchema, SchemaOf};
     pub use crate::spec::{Described, Param, StateNeed, TaskSpec};

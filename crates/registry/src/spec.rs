@@ -12,6 +12,7 @@ use crate::admission::{Debounce, Unique};
 use crate::bind::Binder;
 use crate::defaults::{RateLimit, TaskDefaults};
 use crate::limit::Limit;
+use crate::periodic::Periodic;
 use crate::retry::RetryPolicy;
 use crate::signature;
 
@@ -40,6 +41,8 @@ pub struct TaskSpec {
     pub typed: bool,
     /// Its options.
     pub options: TaskDefaults,
+    /// When beat sends it.
+    pub schedules: Vec<Periodic>,
 }
 
 impl TaskSpec {
@@ -83,7 +86,15 @@ impl TaskSpec {
             state: Vec::new(),
             typed: false,
             options: TaskDefaults::default(),
+            schedules: Vec::new(),
         }
+    }
+
+    /// Adds a time at which beat sends it.
+    #[must_use]
+    pub fn with_schedule(mut self, schedule: Periodic) -> Self {
+        self.schedules.push(schedule.set("task", &self.name));
+        self
     }
 
     /// Adds a parameter after the others.

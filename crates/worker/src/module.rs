@@ -228,7 +228,8 @@ impl Module {
         &self.name
     }
 
-    /// Has beat send a task of this program periodically: declared here, the schedule follows the program.
+    /// Has beat send a task of this program periodically: declared here, the schedule follows the program. Most are better said
+    /// beside the task: `#[lovage::task(schedule(...))]`.
     pub fn schedule<T: Task>(mut self, schedule: Periodic) -> Self {
         self.schedules.push(schedule.set("task", T::NAME));
         self
@@ -257,6 +258,7 @@ impl Module {
         let mut spec = T::spec();
         let options = bridge::options::<T>(options, &spec);
         spec.options.admission = options.admission.clone();
+        self.schedules.extend(spec.schedules.iter().cloned());
         self.tasks.push(Entry {
             handler: bridge::handler::<T>(&spec),
             on_error: None,

@@ -62,6 +62,21 @@ pub fn invoice(amount: f64, company: String) -> TaskResult<String> {
     Ok(format!("{company} owes {amount:.2}"))
 }
 
+/// Lays the tables. Beat sends it every morning by the hotel's clocks; after eight nobody needs it any more.
+#[lovage::task(
+    name = "hotel.breakfast",
+    schedule(
+        crontab = "30 6 * * *",
+        timezone = "Europe/Zurich",
+        args(40),
+        expires = "90m"
+    )
+)]
+pub fn breakfast(guests: u32, #[default = 4] seats: u32) -> TaskResult<String> {
+    let tables = guests.div_ceil(seats.max(1));
+    Ok(format!("{tables} tables are laid"))
+}
+
 /// What a company owes for its guests: their stays are billed side by side, the bills added up, the sum invoiced.
 pub fn company_invoice(
     company: &str,
@@ -83,6 +98,7 @@ pub fn hotel() -> Module {
         .task::<bill>()
         .task::<total>()
         .task::<invoice>()
+        .task::<breakfast>()
 }
 
 #[cfg(test)]
@@ -99,5 +115,16 @@ mod tests {
             "Hello back, Ada! This is visit 2."
         );
         assert!(bill(0, 90.0).is_err());
+        assert_eq!(breakfast(41, 4).unwrap(), "11 tables are laid");
+    }
+
+    #[test]
+    fn breakfast_has_its_time() {
+        let hotel = hotel();
+        let fields = hotel.schedules()[0].fields();
+        assert_eq!(fields["name"], "hotel.breakfast");
+        assert_eq!(fields["task"], "hotel.breakfast");
+        assert_eq!(fields["crontab"], "30 6 * * *");
+        assert_eq!(fields["args"][0], 40);
     }
 }

@@ -5,5 +5,6 @@ mod accounts;
 mod edge;
 mod operations;
 mod repeating;
+mod schedules;
 mod streams;
 mod tasks;

@@ -193,7 +193,8 @@ fn until_it_leads(plan: &Plan, redis: &RedisServer, test: &TestDatabase) -> anyh
             .env("DATABASE_URL", test.url())
             .output()?;
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        if told["schedules"].as_u64() == Some(plan.schedules.into()) {
+        // The platform's own chores are schedules too.
+        if told["schedules"].as_u64() >= Some(plan.schedules.into()) {
             return Ok(told);
         }
         ensure!(

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod api_key;
 pub mod audit;
+pub mod chore;
 pub mod dead_letter;
 pub mod history_gap;
 pub mod idempotency;

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    FromQueryResult, Order, QueryFilter, QueryOrder, QuerySelect, Statement, sea_query::OnConflict,
+    ActiveValue::Set,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult,
+    Order, QueryFilter, QueryOrder, QuerySelect, Statement,
+    sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
 
+use super::pattern::contains;
 use crate::{
     connect::{Database, commit},
     entity::{
@@ -21,6 +24,8 @@ use crate::{
     error::{Error, while_doing},
 };
 
+/// The name of the lease of the beat that leads.
+pub const LEASE: &str = "beat";
 /// How long somebody who falls silent in the middle of a change holds others up.
 pub(super) const SILENCE: Duration = Duration::from_secs(3);
 /// So long it is remembered that a schedule was removed. Who leads asks each second, and who begins to lead reads everything.
@@ -169,6 +174,65 @@ pub async fn find(database: &impl ConnectionTrait, name: &str) -> Result<Option<
     Ok(row.map(Schedule::from))
 }
 
+/// Which schedules. Everything given must hold; of a list, one of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Their tasks.
+    pub tasks: Vec<String>,
+    /// Who declared them.
+    pub sources: Vec<String>,
+    /// `crontab`, `interval`, `solar` or `clocked`.
+    pub kinds: Vec<String>,
+    /// Whether they run.
+    pub enabled: Option<bool>,
+    /// A part of name or task.
+    pub text: Option<String>,
+}
+
+/// Up to `most` schedules by name, those after a name.
+///
+/// # Errors
+/// [`Error::Query`].
+pub async fn page(
+    database: &impl ConnectionTrait,
+    filter: &Filter,
+    after: Option<&str>,
+    most: u64,
+) -> Result<Vec<Schedule>, Error> {
+    let mut which = Condition::all();
+    for (column, wanted) in [
+        (Column::Task, &filter.tasks),
+        (Column::Source, &filter.sources),
+        (Column::Kind, &filter.kinds),
+    ] {
+        if !wanted.is_empty() {
+            which = which.add(column.is_in(wanted.iter().map(String::as_str)));
+        }
+    }
+    if let Some(enabled) = filter.enabled {
+        which = which.add(Column::Enabled.eq(enabled));
+    }
+    if let Some(text) = &filter.text {
+        let part_of = |column| contains(database, Expr::col(column), text);
+        which = which.add(
+            Condition::any()
+                .add(part_of(Column::Name))
+                .add(part_of(Column::Task)),
+        );
+    }
+    if let Some(after) = after {
+        which = which.add(Column::Name.gt(after));
+    }
+    let rows = Entity::find()
+        .filter(which)
+        .order_by(Column::Name, Order::Asc)
+        .limit(most)
+        .all(database)
+        .await
+        .map_err(while_doing("listing schedules"))?;
+    Ok(rows.into_iter().map(Schedule::from).collect())
+}
+
 /// What has changed after an edition, up to `most` schedules at once.
 ///
 /// # Errors
@@ -215,11 +279,17 @@ pub async fn save(database: &Database, change: Change) -> Result<Option<i64>, Er
     let edition = next_edition(&transaction).await?;
     let before = find(&transaction, &change.definition.name).await?;
     let known = before.as_ref().map(|before| before.version);
-    if known != change.version {
-        let same = before.filter(|before| before.definition == change.definition);
-        return Ok(same.map(|before| before.version));
-    }
     let progress = change.progress.map(Progress::rounded);
+    if let Some(before) = &before
+        && before.definition == change.definition
+        && (known != change.version || progress.is_none_or(|after| after == before.progress))
+    {
+        // It is so already: nobody has to learn of it, and the number counted up is given back.
+        return Ok(known);
+    }
+    if known != change.version {
+        return Ok(None);
+    }
     let row = row(change.definition, progress, edition);
     match (before, progress) {
         (Some(_), _) => {

@@ -39,8 +39,8 @@ pub struct Tick {
     pub before: Progress,
     /// Where it stands from now on.
     pub after: Progress,
-    /// What is sent, and what is remembered of each.
-    pub sent: Vec<(Outgoing, Record)>,
+    /// What is sent, and what is remembered of each. A run without a message is looked for by whoever does it.
+    pub sent: Vec<(Option<Outgoing>, Record)>,
 }
 
 /// What is remembered of one message.
@@ -86,7 +86,11 @@ pub async fn tick(
     for tick in ticks.iter().filter(|tick| moved.contains(&tick.schedule)) {
         for (outgoing, record) in &tick.sent {
             records.push(written(tick.schedule, record));
-            messages.insert(record.task_id.as_str(), outgoing);
+            messages.extend(
+                outgoing
+                    .as_ref()
+                    .map(|outgoing| (record.task_id.as_str(), outgoing)),
+            );
         }
     }
     let mut order = Vec::with_capacity(records.len());
@@ -209,6 +213,68 @@ async fn stands(
         }));
     }
     Ok(stands)
+}
+
+/// Sends runs of a time that has passed, the oldest first, except those that were sent before; gives the task ids of those that
+/// are sent now. `None`: the schedule is not of this version, and nothing happened. Asked again it sends nothing.
+///
+/// # Errors
+/// [`Error::Query`].
+pub async fn make_up(
+    database: &Database,
+    schedule: Uuid,
+    version: i64,
+    runs: Vec<(Outgoing, Record)>,
+) -> Result<Option<Vec<String>>, Error> {
+    let transaction = database.begin_briefly(SILENCE).await?;
+    // Whoever does the same meanwhile waits here, and then sees what this has written.
+    let held = schedule::Entity::find_by_id(schedule)
+        .filter(schedule::Column::Version.eq(version))
+        .lock_exclusive()
+        .one(&transaction)
+        .await
+        .map_err(while_doing("holding a schedule"))?;
+    if held.is_none() {
+        return Ok(None);
+    }
+    let mut fresh = Vec::with_capacity(runs.len());
+    for some in runs.chunks(ROWS) {
+        let before = sent_before(&transaction, schedule, some).await?;
+        let new = some
+            .iter()
+            .filter(|(_, record)| !before.contains(&record.task_id));
+        let (messages, records): (Vec<Outgoing>, Vec<&Record>) = new
+            .map(|(message, record)| (message.clone(), record))
+            .unzip();
+        if records.is_empty() {
+            continue;
+        }
+        let rows = records.iter().map(|record| written(schedule, record));
+        Entity::insert_many(rows)
+            .exec_without_returning(&transaction)
+            .await
+            .map_err(while_doing("writing what is made up for"))?;
+        outbox::enqueue_many(&transaction, messages).await?;
+        fresh.extend(records.into_iter().map(|record| record.task_id.clone()));
+    }
+    commit(transaction).await?;
+    Ok(Some(fresh))
+}
+
+/// Which of these runs of a schedule have a message already.
+async fn sent_before(
+    transaction: &DatabaseTransaction,
+    schedule: Uuid,
+    runs: &[(Outgoing, Record)],
+) -> Result<HashSet<String>, Error> {
+    let ids = runs.iter().map(|(_, record)| record.task_id.as_str());
+    let rows = Entity::find()
+        .filter(Column::ScheduleId.eq(schedule))
+        .filter(Column::TaskId.is_in(ids))
+        .all(transaction)
+        .await
+        .map_err(while_doing("reading ticks"))?;
+    Ok(rows.into_iter().map(|row| row.task_id).collect())
 }
 
 /// Remembers what was sent beside the ticks of the schedule of this name, the oldest first. Nothing, when there is none.

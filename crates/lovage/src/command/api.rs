@@ -7,6 +7,7 @@ use lovage_api::{
     App, AppParts, Listening, Server,
     auth::{FirstAdmin, Post, Secrets, Users},
 };
+use lovage_beat::store::Store;
 use lovage_client::Client;
 use lovage_database::Database;
 use lovage_registry::TaskSpec;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    command::schedule::kept,
     connect,
     failure::{Failure, chain},
     output,
@@ -104,10 +106,12 @@ async fn serve_until_told(
     let address = listening.address();
     // Links in mails lead to where it really listens.
     settings.http.bind = address;
+    let schedules = kept::beside(&settings, &connected.broker, &database);
     let api = Api {
         listening,
         client: connected.client,
         database,
+        schedules,
         secrets,
         specs,
         settings: Arc::new(settings),
@@ -147,6 +151,7 @@ pub(crate) struct Api {
     pub(crate) listening: Listening,
     pub(crate) client: Client,
     pub(crate) database: Database,
+    pub(crate) schedules: Arc<dyn Store>,
     pub(crate) secrets: Secrets,
     pub(crate) specs: Vec<TaskSpec>,
     pub(crate) settings: Arc<Settings>,
@@ -159,6 +164,7 @@ impl Api {
             client: self.client,
             specs: self.specs,
             database: self.database,
+            schedules: self.schedules,
             secrets: self.secrets,
             settings: self.settings,
         });

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::{
     command::schedule::{
-        chores::chores,
+        chores::{chores, of_the_database},
         kept::{self, Place},
         leader,
     },
@@ -125,7 +125,8 @@ pub(crate) fn run(
     let _told = lovage_telemetry::start(&plan.settings.telemetry, "beat")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .worker_threads(1)
+        // Writing what is due, and relaying what was written before.
+        .worker_threads(2)
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?;
     let ended = runtime.block_on(async move {
@@ -220,7 +221,8 @@ impl Plan {
                 Place::Broker => {
                     let store = kept::at_broker(Arc::clone(&connected.broker));
                     let moved = kept::until_migrated(&self.settings);
-                    let beating = self.beat(store, &connected, &watch, turn.clone());
+                    let beating =
+                        self.beat(store, &self.declared, &connected, &watch, turn.clone());
                     tokio::pin!(beating);
                     tokio::select! {
                         ended = &mut beating => ended?,
@@ -233,9 +235,10 @@ impl Plan {
                 Place::Database(database) => {
                     kept::remind(&connected.broker).await;
                     let store = kept::in_database(&self.settings, database.clone());
-                    let parts = self.relay(database, &connected);
+                    let parts = relay_parts(&self.settings, database, &connected);
                     let relaying = outbox::run(parts.clone(), turn.clone());
-                    let beating = self.beat(store, &connected, &watch, turn);
+                    let declared = self.with_chores_of_the_database();
+                    let beating = self.beat(store, &declared, &connected, &watch, turn);
                     let (ended, ()) = tokio::join!(beating, relaying);
                     // The last tick's message need not wait for another relay.
                     let last = tokio::time::timeout(PAUSE, outbox::relay_now(&parts));
@@ -255,12 +258,13 @@ impl Plan {
     async fn beat(
         &self,
         store: Arc<dyn Store>,
+        declared: &[(Source, Vec<Draft>)],
         connected: &Connected,
         watch: &monitor::BeatProbe,
         stop: CancellationToken,
     ) -> Result<(), Failure> {
         tokio::select! {
-            taken = self.take_over(&*store) => if let Err(failure) = taken {
+            taken = self.take_over(&*store, declared) => if let Err(failure) = taken {
                 stop.cancel();
                 return Err(failure);
             },
@@ -289,21 +293,25 @@ impl Plan {
         Ok(())
     }
 
-    /// What relays the outbox, where no keeper does: a tick is a row of it.
-    fn relay(&self, database: Database, connected: &Connected) -> outbox::Parts {
-        let composer = Composer::new(ClientOptions::from(&self.settings));
-        let holder = uuid::Uuid::new_v4().simple().to_string();
-        let broker = Arc::clone(&connected.broker);
-        let mut parts = outbox::Parts::new(database, broker, composer, holder);
-        // Whoever beats and relays both is followed in both as soon.
-        parts.lease = self.settings.beat.lease;
-        parts
+    /// What is declared, with what only the keeper of a database does.
+    fn with_chores_of_the_database(&self) -> Vec<(Source, Vec<Draft>)> {
+        let mut declared = self.declared.clone();
+        for (source, drafts) in &mut declared {
+            if *source == Source::Builtin {
+                drafts.extend(of_the_database(&self.settings));
+            }
+        }
+        declared
     }
 
     /// Makes what is kept agree with what is declared.
-    async fn take_over(&self, store: &dyn Store) -> Result<(), Failure> {
+    async fn take_over(
+        &self,
+        store: &dyn Store,
+        declared: &[(Source, Vec<Draft>)],
+    ) -> Result<(), Failure> {
         let defaults = defaults(&self.settings);
-        for (source, drafts) in &self.declared {
+        for (source, drafts) in declared {
             loop {
                 let now = chrono::Utc::now();
                 match agree(store, *source, drafts, &defaults, now).await {
@@ -336,6 +344,21 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// What relays the outbox, where no keeper does: a tick is a row of it.
+pub(crate) fn relay_parts(
+    settings: &Settings,
+    database: Database,
+    connected: &Connected,
+) -> outbox::Parts {
+    let composer = Composer::new(ClientOptions::from(settings));
+    let holder = uuid::Uuid::new_v4().simple().to_string();
+    let broker = Arc::clone(&connected.broker);
+    let mut parts = outbox::Parts::new(database, broker, composer, holder);
+    // Whoever beats and relays both is followed in both as soon.
+    parts.lease = settings.beat.lease;
+    parts
 }
 
 /// What the modules declare.

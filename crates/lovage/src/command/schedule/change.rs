@@ -1,19 +1,23 @@
 //! Changing: add, edit, remove, pause, resume, run.
 
-use chrono::Utc;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 use clap::Args;
 use lovage_beat::{
-    Draft, added, backfill, changed, instant, run_now as send_now, set_paused,
-    store::{Source, Store, Stored},
+    Draft, added, backfill, changed, instant, may_become, may_go, run_now as send_now, set_paused,
+    store::{Source, Store, Stored, TickRecord},
 };
+use lovage_keeper::outbox;
 use lovage_settings::Settings;
 use lovage_worker::{Catalogue, Module};
 use serde_json::{Value, json};
 
 use crate::{
     command::{
-        beat::defaults,
+        beat::{defaults, relay_parts},
         schedule::{
+            kept::{self, Place},
             preview::utc,
             roster,
             show::{describe, unknown},
@@ -22,7 +26,7 @@ use crate::{
         },
     },
     connect,
-    failure::Failure,
+    failure::{Failure, chain},
     output,
 };
 
@@ -98,6 +102,22 @@ pub(crate) struct RunArgs {
     json: bool,
 }
 
+/// Which one, and which time.
+#[derive(Debug, Args)]
+pub(crate) struct BackfillArgs {
+    /// Its name
+    name: String,
+    /// The runs that were due after this instant (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    from: String,
+    /// … up to this one
+    #[arg(long, value_name = "TIME")]
+    until: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 pub(crate) async fn add(
     args: AddArgs,
     settings: &Settings,
@@ -129,13 +149,14 @@ pub(crate) async fn edit(
     modules: Vec<Module>,
 ) -> Result<u8, Failure> {
     let store = store(settings).await?;
-    let before = own(&*store, &args.name).await?;
+    let before = find(&*store, &args.name).await?;
     let mut draft = before.definition.draft.clone();
     if let Some(task) = args.task {
         draft.task = task;
     }
     args.time.write(&mut draft);
     args.send.write(&mut draft);
+    may_become(&before, &draft)?;
     let save = checked(changed(
         &before,
         draft.clone(),
@@ -154,7 +175,8 @@ pub(crate) async fn edit(
 
 pub(crate) async fn remove(args: &RemoveArgs, settings: &Settings) -> Result<u8, Failure> {
     let store = store(settings).await?;
-    let stored = own(&*store, &args.name).await?;
+    let stored = find(&*store, &args.name).await?;
+    may_go(&stored)?;
     let name = &stored.definition.draft.name;
     if !args.force {
         if !output::can_ask() {
@@ -198,60 +220,91 @@ pub(crate) async fn run_now(
     settings: &Settings,
     modules: Vec<Module>,
 ) -> Result<u8, Failure> {
-    let time = |name: &str, text: &str| {
-        instant(text).map_err(|why| Failure::usage(format!("--{name}: {why}")))
-    };
     let range = match (&args.from, &args.until) {
-        (Some(from), Some(until)) => Some((time("from", from)?, time("until", until)?)),
+        (Some(from), Some(until)) => Some(range(from, until)?),
         _ => None,
     };
+    if let Some(range) = range {
+        return make_up(&args.name, range, args.json, settings, modules).await;
+    }
     let specs = Catalogue::specs(&modules)?;
     let connected = connect::once(settings, &specs).await?;
     let store = store_beside(settings, &connected).await?;
-    let records = match range {
-        None => vec![send_now(&*store, &connected.client, &args.name).await?],
-        Some(range) => {
-            backfill(
-                &*store,
-                &connected.client,
-                &args.name,
-                range,
-                &defaults(settings),
-            )
-            .await?
-        }
+    let record = send_now(&*store, &connected.client, &args.name).await?;
+    sent(&[record], args.json)
+}
+
+/// Sends the runs of a time that has passed.
+pub(crate) async fn fill(
+    args: &BackfillArgs,
+    settings: &Settings,
+    modules: Vec<Module>,
+) -> Result<u8, Failure> {
+    let range = range(&args.from, &args.until)?;
+    make_up(&args.name, range, args.json, settings, modules).await
+}
+
+fn range(from: &str, until: &str) -> Result<(DateTime<Utc>, DateTime<Utc>), Failure> {
+    let time = |name: &str, text: &str| {
+        instant(text).map_err(|why| Failure::usage(format!("--{name}: {why}")))
     };
-    if args.json {
+    let (from, until) = (time("from", from)?, time("until", until)?);
+    if until < from {
+        return Err(Failure::usage(
+            "--until is before --from; right would be a later time",
+        ));
+    }
+    Ok((from, until))
+}
+
+async fn make_up(
+    name: &str,
+    range: (DateTime<Utc>, DateTime<Utc>),
+    as_json: bool,
+    settings: &Settings,
+    modules: Vec<Module>,
+) -> Result<u8, Failure> {
+    let specs = Catalogue::specs(&modules)?;
+    let connected = connect::once(settings, &specs).await?;
+    let (store, database) = match kept::place(settings).await? {
+        Place::Database(database) => (
+            kept::in_database(settings, database.clone()),
+            Some(database),
+        ),
+        Place::Broker => (kept::at_broker(Arc::clone(&connected.broker)), None),
+    };
+    let defaults = defaults(settings);
+    let records = backfill(&*store, &connected.client, name, range, &defaults).await?;
+    if let Some(database) = database {
+        // They are in the outbox. Where nobody relays it, they are sent here.
+        let parts = relay_parts(settings, database, &connected);
+        outbox::relay_now(&parts)
+            .await
+            .map_err(|error| Failure::failed(chain(&error)))?;
+    }
+    sent(&records, as_json)
+}
+
+fn sent(records: &[TickRecord], as_json: bool) -> Result<u8, Failure> {
+    if as_json {
         let rows = records
             .iter()
             .map(|record| json!({"due": utc(record.due), "task_id": record.task_id}));
         output::json(&rows.collect::<Value>())?;
         return Ok(0);
     }
-    for record in &records {
+    for record in records {
         output::line(format_args!("{}  {}", record.task_id, utc(record.due)))?;
     }
     if records.is_empty() {
-        output::note("no run was due in that range");
+        output::note("no run was due in that range that has not been sent");
     }
     Ok(0)
 }
 
-/// One that may be changed here.
-async fn own(store: &dyn Store, name: &str) -> Result<Stored, Failure> {
-    let stored = store.stored(name).await?.ok_or_else(|| unknown(name))?;
-    let source = stored.definition.source;
-    if source.is_declared() {
-        return Err(Failure::failed(format!(
-            "the schedule {name:?} is declared in {}: change it there and start beat again (pause, resume and run work here too)",
-            match source {
-                Source::Code => "the program",
-                Source::Builtin => "the platform itself",
-                _ => "the schedule file",
-            }
-        )));
-    }
-    Ok(stored)
+/// One that there is.
+async fn find(store: &dyn Store, name: &str) -> Result<Stored, Failure> {
+    store.stored(name).await?.ok_or_else(|| unknown(name))
 }
 
 fn checked<T>(made: Result<T, lovage_beat::DeclaredError>) -> Result<T, Failure> {

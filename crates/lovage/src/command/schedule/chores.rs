@@ -1,14 +1,20 @@
-//! The schedules that come with the platform. They can be paused, and follow the settings at each start of beat.
+//! The schedules that come with the platform. People can pause them, run them and change their times; what they do follows version
+//! and settings at each start of beat.
 
 use std::time::Duration;
 
 use lovage_beat::{Draft, WithUnit};
+use lovage_database::store::chore::{DIGEST, PRUNE};
 use lovage_settings::{ResultUrl, Settings};
 
 /// As Celery's beat has it: a cleanup that nobody has run by the afternoon is tomorrow's.
 const CLEANUP_EXPIRES: Duration = Duration::from_secs(12 * 60 * 60);
+/// What is kept is counted in days.
+const PRUNE_EVERY: Duration = Duration::from_secs(15 * 60);
+/// How often is looked for what is to be told; mails themselves are as far apart as the settings say.
+const DIGEST_EVERY: Duration = Duration::from_secs(60);
 
-/// What these settings ask for.
+/// What these settings ask for, for any place.
 pub(crate) fn chores(settings: &Settings) -> Vec<Draft> {
     let mut chores = Vec::new();
     let in_database = matches!(settings.results.url, Some(ResultUrl::Database(_)));
@@ -24,11 +30,31 @@ pub(crate) fn chores(settings: &Settings) -> Vec<Draft> {
     chores
 }
 
+/// Those of the database that schedules are kept in: their ticks are what its keeper looks for.
+pub(crate) fn of_the_database(settings: &Settings) -> Vec<Draft> {
+    let mut chores = vec![by_keeper(PRUNE, PRUNE_EVERY, "a keeper removes old rows")];
+    if !settings.mail.operators.is_empty() {
+        let every = DIGEST_EVERY.min(settings.mail.digest_every);
+        let every = every.max(Duration::from_secs(1));
+        let about = "a keeper tells operators by mail of tasks that failed for good";
+        chores.push(by_keeper(DIGEST, every, about));
+    }
+    chores
+}
+
+fn by_keeper(name: &str, every: Duration, about: &str) -> Draft {
+    let mut chore = Draft::new(name, name);
+    chore.every = Some(WithUnit(every));
+    chore.description = Some(about.to_owned());
+    chore.unchecked = true;
+    chore
+}
+
 #[cfg(test)]
 mod tests {
     use lovage_settings::Settings;
 
-    use super::chores;
+    use super::{chores, of_the_database};
 
     #[test]
     fn results_in_a_database_are_cleaned_up() {
@@ -45,5 +71,31 @@ mod tests {
         check(&[database], &["celery.backend_cleanup"]);
         check(&[database, ("CELERY_RESULT_EXPIRES", "0")], &[]);
         check(&[("CELERY_RESULT_BACKEND", "redis://localhost/0")], &[]);
+    }
+
+    #[test]
+    fn a_keeper_prunes_and_tells_operators_where_there_are_any() {
+        let check = |pairs: &[(&str, &str)], expected: &[(&str, &str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let (settings, _) = Settings::from_lookup(pairs).unwrap();
+            let chores = of_the_database(&settings);
+            let found: Vec<(String, String)> = chores
+                .iter()
+                .map(|chore| (chore.name.clone(), chore.every.unwrap().to_string()))
+                .collect();
+            let found: Vec<(&str, &str)> = found
+                .iter()
+                .map(|(name, every)| (name.as_str(), every.as_str()))
+                .collect();
+            assert_eq!(found, expected);
+        };
+        check(&[], &[("lovage.prune", "15m")]);
+        let operators = ("LOVAGE_MAIL_OPERATORS", "ada@example.org");
+        check(
+            &[operators, ("LOVAGE_MAIL_DIGEST_EVERY", "10s")],
+            &[("lovage.prune", "15m"), ("lovage.digest", "10s")],
+        );
     }
 }

@@ -1,9 +1,12 @@
-//! `lovage schedule export`: all of them, as a file that can be read again.
+//! `lovage schedule export`: all of them but the platform's own, as a file that can be read again.
 
 use std::fmt::Write as _;
 
 use clap::{Args, ValueEnum};
-use lovage_beat::{Draft, store};
+use lovage_beat::{
+    Draft,
+    store::{self, Source},
+};
 use lovage_settings::Settings;
 use serde_json::Value;
 
@@ -26,7 +29,10 @@ pub(crate) struct ExportArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: &ExportArgs, settings: &Settings) -> Result<u8, Failure> {
-    let all = store::all(&*store(settings).await?).await?;
+    // The platform's own are wherever it is.
+    let kept = store(settings).await?;
+    let all = store::some(&*kept, |stored| stored.definition.source != Source::Builtin);
+    let all = all.await?;
     let drafts: Vec<Draft> = all
         .into_iter()
         .map(|stored| {

@@ -37,6 +37,23 @@ pub(crate) fn in_database(settings: &Settings, database: Database) -> Arc<dyn St
     Arc::new(DatabaseStore::new(database, settings.beat.lease))
 }
 
+/// The store for who has a database anyway, whether its tables are there yet or not.
+pub(crate) fn beside(
+    settings: &Settings,
+    broker: &Arc<dyn Broker>,
+    database: &Database,
+) -> Arc<dyn Store> {
+    let at_the_broker = match settings.beat.store {
+        BeatStore::Broker => true,
+        BeatStore::Database => false,
+        _ => !is_set(settings),
+    };
+    match at_the_broker {
+        true => at_broker(Arc::clone(broker)),
+        false => in_database(settings, database.clone()),
+    }
+}
+
 /// The place as the settings and the database have it.
 pub(crate) async fn place(settings: &Settings) -> Result<Place, Failure> {
     match looked(settings).await? {

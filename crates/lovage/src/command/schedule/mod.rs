@@ -47,13 +47,15 @@ pub(crate) enum ScheduleCommand {
     Resume(change::NameArgs),
     /// Send the task of one now, or the runs of a time that has passed
     Run(change::RunArgs),
+    /// Send the runs of a time that has passed, each that was not sent before
+    Backfill(change::BackfillArgs),
     /// The next runs, of one that is kept or of one given by flags
     Preview(preview::PreviewArgs),
     /// What one has sent, the newest first
     History(show::HistoryArgs),
     /// Take schedules over: a file, Celery's beat_schedule, django-celery-beat, RedBeat
     Import(import::ImportArgs),
-    /// Write them all down, as schedule.toml or JSON
+    /// Write them all down but the platform's own, as schedule.toml or JSON
     Export(export::ExportArgs),
     /// Which beat leads, when it sent last and what is next; fails when none leads
     Leader(leader::LeaderArgs),
@@ -74,6 +76,7 @@ pub(crate) async fn run(
         ScheduleCommand::Pause(args) => change::pause(&args, settings, true).await,
         ScheduleCommand::Resume(args) => change::pause(&args, settings, false).await,
         ScheduleCommand::Run(args) => change::run_now(&args, settings, modules).await,
+        ScheduleCommand::Backfill(args) => change::fill(&args, settings, modules).await,
         ScheduleCommand::Preview(args) => preview::run(args, settings).await,
         ScheduleCommand::History(args) => show::history(&args, settings).await,
         ScheduleCommand::Import(args) => import::run(args, settings, modules).await,

@@ -1,11 +1,8 @@
 //! Looking: list, show, history.
 
 use clap::Args;
-use lovage_beat::{
-    Timing,
-    store::{self as beat_store, Stored, TickRecord},
-};
-use lovage_protocol::{State, TaskId};
+use lovage_beat::store::{self as beat_store, Stored, TickRecord};
+use lovage_protocol::{State, TaskId, TaskMeta};
 use lovage_settings::Settings;
 use serde_json::{Value, json};
 
@@ -104,24 +101,34 @@ pub(crate) async fn show(args: &ShowArgs, settings: &Settings) -> Result<u8, Fai
 pub(crate) async fn history(args: &HistoryArgs, settings: &Settings) -> Result<u8, Failure> {
     let connected = connect::once(settings, &[]).await?;
     let store = store_beside(settings, &connected).await?;
-    if store.stored(&args.name).await?.is_none() {
-        return Err(unknown(&args.name));
-    }
+    let stored = store.stored(&args.name).await?;
+    let stored = stored.ok_or_else(|| unknown(&args.name))?;
     let records = store.history(&args.name, args.limit).await?;
     let ids: Vec<TaskId> = records
         .iter()
         .map(|record| TaskId::from(record.task_id.to_string()))
         .collect();
-    let results = connected.results.load_many(&ids).await?;
-    let states = results
-        .into_iter()
-        .map(|meta| meta.map_or(State::Pending, |meta| meta.status));
-    let rows: Vec<(&TickRecord, State)> = records.iter().zip(states).collect();
+    let states: Vec<Option<State>> = if stored.definition.draft.is_keepers() {
+        // What a keeper does has no result.
+        vec![None; records.len()]
+    } else {
+        let results = connected.results.load_many(&ids).await?;
+        let state = |meta: Option<TaskMeta>| meta.map_or(State::Pending, |meta| meta.status);
+        results.into_iter().map(state).map(Some).collect()
+    };
+    let rows: Vec<(&TickRecord, Option<String>)> = records
+        .iter()
+        .zip(
+            states
+                .iter()
+                .map(|state| state.as_ref().map(State::to_string)),
+        )
+        .collect();
     if args.json {
         output::json(
             &rows
                 .iter()
-                .map(|(record, state)| tick(record, state))
+                .map(|(record, state)| tick(record, state.as_deref()))
                 .collect(),
         )?;
         return Ok(0);
@@ -132,7 +139,7 @@ pub(crate) async fn history(args: &HistoryArgs, settings: &Settings) -> Result<u
             utc(record.due),
             utc(record.sent),
             record.task_id.to_string(),
-            state.to_string(),
+            state.clone().unwrap_or_default(),
             cause(record),
             if record.left_out == 0 {
                 String::new()
@@ -145,12 +152,12 @@ pub(crate) async fn history(args: &HistoryArgs, settings: &Settings) -> Result<u
     Ok(0)
 }
 
-fn tick(record: &TickRecord, state: &State) -> Value {
+fn tick(record: &TickRecord, state: Option<&str>) -> Value {
     json!({
         "due": utc(record.due),
         "sent": utc(record.sent),
         "task_id": record.task_id,
-        "state": state.to_string(),
+        "state": state,
         "cause": cause(record),
         "left_out": record.left_out,
     })
@@ -183,32 +190,12 @@ pub(crate) fn describe(stored: &Stored, settings: &Settings) -> Value {
     told
 }
 
-fn timing(stored: &Stored, settings: &Settings) -> Option<Timing> {
-    stored.definition.draft.timing(&defaults(settings)).ok()
-}
-
 fn next(stored: &Stored, settings: &Settings) -> Option<String> {
-    if !stored.definition.runs() {
-        return None;
-    }
-    let timing = timing(stored, settings)?;
-    let next = timing.next(stored.definition.id, &stored.progress)?;
-    Some(utc(next.at))
+    stored.next(&defaults(settings)).map(|next| utc(next.at))
 }
 
-/// In one word.
 fn state(stored: &Stored, settings: &Settings) -> &'static str {
-    if stored.definition.paused {
-        "paused"
-    } else if !stored.definition.draft.enabled {
-        "disabled"
-    } else if timing(stored, settings).is_none() {
-        "refused"
-    } else if next(stored, settings).is_none() {
-        "ended"
-    } else {
-        "active"
-    }
+    stored.standing(&defaults(settings)).name()
 }
 
 /// When it runs, in a few words.
