@@ -1,6 +1,6 @@
 //! Log lines as JSON objects, with the ids by which a line is found: those of the task and of the trace it belongs to.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde_json::Value;
 use tracing::{Event, Subscriber};
