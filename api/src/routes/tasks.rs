@@ -390,8 +390,8 @@ fn describe(
 }
 
 fn queue_of(app: &App, name: &str) -> Option<String> {
-    let prepared = app.sender().client().prepare(&Outgoing::new(name)).ok()?;
-    match prepared.publish.destination {
+    let previewed = app.sender().client().preview(&Outgoing::new(name)).ok()?;
+    match previewed.publish.destination {
         Destination::Queue(queue) => Some(queue.as_str().to_owned()),
         _ => None,
     }

@@ -134,11 +134,11 @@ impl Checks<'_> {
     /// Refuses what cannot be written as a message, and a queue that the caller's key is not for.
     fn within_reach(&self, signature: &Signature) -> Result<(), Problem> {
         let call = outgoing(signature)?;
-        let prepared = self
+        let previewed = self
             .client
-            .prepare(&call)
+            .preview(&call)
             .map_err(|error| sender::problem(&error))?;
-        match &prepared.publish.destination {
+        match &previewed.publish.destination {
             Destination::Queue(queue) => self.caller.require_queue(queue.as_str()),
             Destination::Exchange { exchange, .. } | Destination::Fanout { exchange, .. } => {
                 self.caller.require_queue(exchange)

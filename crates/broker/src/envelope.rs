@@ -86,12 +86,18 @@ impl Entry {
     }
 }
 
-/// Cuts `, "<text>"` from the end. A quote inside the text has a backslash before it, so the first quote from the end
-/// with a comma and a space before it is the one that opens.
+/// Cuts `, "<text>"` from the end, with or without the space. A quote inside the text has a backslash before it, so the first quote
+/// from the end that a comma opens and that reads to the end as a text is the one.
 fn cut_string(text: &[u8]) -> Option<(&[u8], String)> {
-    let opening = text.windows(3).rposition(|window| window == b", \"")?;
-    let value = serde_json::from_slice(&text[opening + 2..]).ok()?;
-    Some((&text[..opening], value))
+    let commas = (0..text.len()).rev().filter(|at| text[*at] == b',');
+    commas.into_iter().find_map(|comma| {
+        let rest = &text[comma + 1..];
+        let quoted = rest.strip_prefix(b" ").unwrap_or(rest);
+        let value = quoted
+            .starts_with(b"\"")
+            .then(|| serde_json::from_slice(quoted).ok())?;
+        Some((&text[..comma], value?))
+    })
 }
 
 /// The end of an entry for messages of this queue; the beginning is `[` and the message.
@@ -123,6 +129,15 @@ mod tests {
         assert_eq!(
             (bound.exchange.as_str(), bound.routing_key.as_str()),
             ("ex", "rk")
+        );
+        let compact = Entry::split(&Bytes::from_static(b"[{\"a\":1},\"ex\",\"r, \"]")).unwrap();
+        assert_eq!(
+            (
+                &compact.message[..],
+                compact.exchange.as_str(),
+                compact.routing_key.as_str()
+            ),
+            (&b"{\"a\":1}"[..], "ex", "r, ")
         );
         for broken in ["", "[]", "[{}, 1, 2]", "[{}, \"a\"]"] {
             assert_eq!(Entry::split(&Bytes::from(broken)), None, "{broken}");

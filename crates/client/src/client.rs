@@ -274,6 +274,16 @@ impl Client {
         self.compose(call.clone())
     }
 
+    /// As [`prepare`](Self::prepare), of a message that will not be sent: where it would go, and whether it could. No span is begun for it.
+    ///
+    /// # Errors
+    /// When what is asked for cannot be sent.
+    pub fn preview(&self, call: &Outgoing) -> Result<Prepared, Error> {
+        let mut call = call.clone();
+        self.inner.layers.before(&mut call)?;
+        self.inner.composer.compose(call)
+    }
+
     fn compose(&self, mut call: Outgoing) -> Result<Prepared, Error> {
         self.inner.layers.before(&mut call)?;
         self.write(call)

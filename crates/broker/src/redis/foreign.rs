@@ -125,6 +125,10 @@ async fn put_back(shared: &Shared, tags: &[String], latest: f64) -> Result<u64, 
     for (tag, raw) in tags.iter().zip(entries).rev() {
         let Some(raw) = raw else { continue };
         let Some(entry) = Entry::split(&raw) else {
+            tracing::error!(
+                tag,
+                "what is held under this tag is no entry of kombu's, and cannot go back to a queue"
+            );
             continue;
         };
         let queues = queues(shared, &entry).await?;
