@@ -185,7 +185,7 @@ on_both! {
             }
             ended
         };
-        let ((), ended) = timeout(PATIENCE * 4, async { tokio::join!(writing, relaying) }).await.expect("it is relayed");
+        let ((), ended) = timeout(PATIENCE * 4, Box::pin(async { tokio::join!(writing, relaying) })).await.expect("it is relayed");
         assert!(ended > 20, "{ended} ended early");
         let mut sent = numbers(&stage.sent("q"));
         assert_eq!(sent.iter().collect::<HashSet<_>>().len(), sent.len(), "none twice");

@@ -171,7 +171,7 @@ fn a_retry_goes_on_in_the_trace_and_is_linked_to_the_attempt_before() {
     assert_eq!(first.error, None, "a retry is no error");
     follows(&again, first);
     follows(second, &again);
-    assert_eq!(second.links, [first.id.clone()]);
+    assert_eq!(second.links, std::slice::from_ref(&first.id));
     assert_eq!(second.attribute("celery.retries"), "1");
     assert_eq!(second.attribute("celery.state"), "SUCCESS");
 }

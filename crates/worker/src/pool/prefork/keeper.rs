@@ -188,7 +188,7 @@ fn is_worn(shared: &Shared, child: &Child, tasks: u32) -> bool {
 }
 
 /// Has one job done. False: the child is gone.
-async fn work(child: &mut Child, assignment: Assignment) -> bool {
+async fn work(child: &mut Child, assignment: Box<Assignment>) -> bool {
     let Assignment {
         job,
         raw,
@@ -198,7 +198,7 @@ async fn work(child: &mut Child, assignment: Assignment) -> bool {
         context,
         mut reply,
         mut signals,
-    } = assignment;
+    } = *assignment;
     child.connection.send(&Frame::Run {
         job,
         queue,

@@ -72,7 +72,7 @@ pub(crate) enum JobEnd {
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub(super) pid: u32,
-    pub(super) take: oneshot::Sender<Assignment>,
+    pub(super) take: oneshot::Sender<Box<Assignment>>,
 }
 
 impl Offer {
@@ -82,7 +82,7 @@ impl Offer {
     }
 
     /// Gives it a job; back when it has died meanwhile, and has not begun.
-    pub(crate) fn assign(self, assignment: Assignment) -> Result<(), Assignment> {
+    pub(crate) fn assign(self, assignment: Box<Assignment>) -> Result<(), Box<Assignment>> {
         self.take.send(assignment)
     }
 }
@@ -245,7 +245,7 @@ impl Prefork {
         let trace = Trace::current().parent().unwrap_or_default();
         let running = async move {
             let (reply, end) = oneshot::channel();
-            let mut assignment = Assignment {
+            let mut assignment = Box::new(Assignment {
                 job,
                 raw,
                 queue,
@@ -254,7 +254,7 @@ impl Prefork {
                 context,
                 reply,
                 signals,
-            };
+            });
             while let Err(back) = offer.assign(assignment) {
                 assignment = back;
                 offer = self.offer().await;
