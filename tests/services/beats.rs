@@ -191,10 +191,12 @@ fn leaders_die(scene: Scene, rounds: usize) -> Duration {
     let redis = &scene.redis;
     let mut longest = Duration::ZERO;
     for round in 0..rounds {
-        let before = scene.fence();
-        let mut at = None;
+        let (mut before, mut at) = (0, None);
         eventually("one of the three says that it leads", || {
-            at = beats.iter_mut().position(|one| leads(&mut one.beat));
+            before = scene.fence();
+            at = beats
+                .iter_mut()
+                .position(|one| leads(&mut one.beat, before));
             at.is_some()
         });
         let leading = &mut beats[at.unwrap()];
@@ -227,15 +229,16 @@ fn leaders_die(scene: Scene, rounds: usize) -> Duration {
     longest
 }
 
-/// The last thing it said of itself.
-fn leads(beat: &mut LovageBeat) -> bool {
+/// The last thing it said of itself, under this number: one that was cut off says so later than another has taken the lead.
+fn leads(beat: &mut LovageBeat, fence: u64) -> bool {
     let text = beat.log().text();
     let last = |needle: &str| {
         text.rfind(needle)
             .map_or(-1, |at| i64::try_from(at).unwrap())
     };
     let lost = ["standing by", "has taken the lead", "cannot reach"].map(last);
-    beat.process().is_running() && lost.into_iter().all(|lost| last("this beat leads") > lost)
+    let led = last(&format!("this beat leads fence={fence}\n"));
+    beat.process().is_running() && lost.into_iter().all(|lost| led > lost)
 }
 
 /// Promise 14: two beats fire twice, there; here one message per tick, whoever dies. `scripts/full` asks for 100 rounds.
