@@ -1,6 +1,6 @@
 //! What a process tells of itself while it works: log lines to standard error, spans to a collector, errors to a Sentry.
 //!
-//! [`start`] is called once by each role. Whatever it was not told to do costs nothing: no thread, no client, and in the way of
+//! [`start()`] is called once by each role. Whatever it was not told to do costs nothing: no thread, no client, and in the way of
 //! a task one look at a variable. The spans are those of Python's `opentelemetry-instrumentation-celery`, by the same names,
 //! kinds, attributes and message headers, so that a trace goes through workers of both languages (docs/tracing.md).
 //!
