@@ -1,4 +1,4 @@
-#![allow(unused_imports, reason = "a refused task uses nothing")]
+#![expect(unused_imports, reason = "a refused task uses nothing")]
 
 extern crate lovage_registry as lovage;
 
