@@ -4,7 +4,10 @@
 //! exactly, and is a row of its own: a gap. Writing the same records again is harmless (each names its place), so a keeper that dies
 //! anywhere in between leaves neither a gap nor a double.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use lovage_broker::{Broker, JournalEntry, Mark, Page};
@@ -26,6 +29,7 @@ use crate::{
     account::Account,
     duty::Work,
     ledger::{self, Entry},
+    pace::{Pace, Step},
 };
 
 /// Where gaps and marks of the journal are filed.
@@ -41,6 +45,8 @@ pub(crate) struct JournalReader {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) database: Database,
     pub(crate) redact: Arc<Redact>,
+    /// What the journal may hold, in bytes.
+    pub(crate) cap: u64,
 }
 
 /// What a page leads to.
@@ -49,6 +55,8 @@ struct Found {
     entries: Vec<Entry>,
     gaps: Vec<Gap>,
     mark: Option<Mark>,
+    /// Records that were ever written.
+    written: u64,
 }
 
 impl Work for JournalReader {
@@ -57,7 +65,9 @@ impl Work for JournalReader {
     /// Reads until told to stop.
     async fn run(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
         let mut position = journal_mark::load(self.database.reader(), SOURCE).await?;
+        let mut pace = Pace::new(self.cap);
         while !stop.is_cancelled() {
+            let began = Instant::now();
             let after = position.as_ref().map(|position| position.id.as_str());
             let mut page = self.broker.journal().read(after, ENOUGH).await?;
             if let (Some(found), Some(known)) = (&page, &position)
@@ -93,8 +103,22 @@ impl Work for JournalReader {
             }
             journal_mark::save(&transaction, SOURCE, &new).await?;
             commit(transaction).await?;
-            position = Some(new);
+            let read = position
+                .filter(|known| known.epoch == new.epoch)
+                .map_or(0, |known| known.records);
             self.broker.journal().forget(&mark).await?;
+            let rest = pace.after(Step {
+                began,
+                ended: Instant::now(),
+                written: found.written,
+                read: new.records,
+                records: new.records.saturating_sub(read),
+                weight: new.bytes / new.records.max(1),
+            });
+            position = Some(new);
+            if !rest.is_zero() {
+                stop.run_until_cancelled(tokio::time::sleep(rest)).await;
+            }
         }
         Ok(())
     }
@@ -102,7 +126,10 @@ impl Work for JournalReader {
 
 /// What a page says to a reader who has read up to `position`.
 fn digest(page: Page, position: Option<&Position>, redact: &Redact) -> Found {
-    let mut found = Found::default();
+    let mut found = Found {
+        written: page.written,
+        ..Found::default()
+    };
     let known = position.filter(|position| position.epoch == page.epoch);
     if let (Some(last), None, Some(first)) = (position, known, page.entries.first()) {
         // Nobody knows how much the one before still got.

@@ -93,6 +93,7 @@ impl Keeper {
             broker: Arc::clone(&self.broker),
             database: self.database.clone(),
             redact: Arc::clone(&redact),
+            cap: self.budget().bytes,
         };
         tasks.spawn(duty("keeper:journal").hold(reader, stop.clone()));
         let hearing = Hearing {

@@ -32,6 +32,7 @@ mod journal;
 mod keeper;
 mod ledger;
 pub mod outbox;
+mod pace;
 mod pruning;
 mod redaction;
 mod replay;

@@ -39,6 +39,8 @@ def ask(api, token, *words):
 
 
 def measure(redis, folder, url, client, quick):
+    from journal import wait_until_done
+    from measure import QUEUE
     client.flushall()
     worker, api = LovageWorker(redis, folder, url), Api(folder, url)
     worker.flags = ["-E"]
@@ -53,6 +55,9 @@ def measure(redis, folder, url, client, quick):
             out[name] = ask(api, token, *words)
             sent = out[name].get("requests") or out[name]["tasks"]
             out[name]["api_cpu_us"] = (processes.cpu_seconds(api.pid) - used) / sent * 1e6
+        # What is left of the batches would stand before the one task that is listened for.
+        client.delete(QUEUE)
+        wait_until_done(client)
         out["streams"] = ask(api, token, "streams", STREAMS)
         out["rss_mib"] = processes.memory_mib(api.pid)[0]
         progress(f"API: {out['singles']['per_second']:,.0f} sends/s at p99 {out['singles']['p99_ms']:.1f} ms, "

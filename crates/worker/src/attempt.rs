@@ -85,13 +85,6 @@ pub(crate) struct Job {
     pub(crate) token: Option<Token>,
 }
 
-impl Job {
-    /// Its parts; the box is given back here rather than at the end of the task.
-    fn open(self: Box<Self>) -> (Arc<Registered>, Arc<Message>, Body) {
-        (self.task, self.message, self.body)
-    }
-}
-
 /// Lives one message to its end; `told`: its reception was told already.
 pub(crate) async fn live(
     shared: Arc<Shared>,
@@ -221,46 +214,10 @@ async fn run(
             why,
         ));
     }
-    let tracked = rules.track_started
-        && policy::stores(&job.message, rules, &shared.settings.tasks, &State::Started);
-    if !delivery.started || !rules.acks_late || tracked {
-        let mut result = if tracked {
-            started_record(shared, &job, place.pid())
-        } else {
-            None
-        };
-        let elsewhere = result.take_if(|_| !shared.results_beside);
-        let start = Start {
-            tag: delivery.tag,
-            ack: !rules.acks_late,
-            result,
-            // From here on nobody else would tell.
-            record: (!rules.acks_late)
-                .then(|| {
-                    let queue = delivery.queue.as_str();
-                    shared.announcer.chronicle.started(&job.message, queue)
-                })
-                .flatten(),
-        };
-        if !shared.starter.start(start).await {
-            debug!(task.id = %job.message.headers.id, "the message went back before its task began");
-            return None;
-        }
-        // The broker may have been away for long.
-        if let Some(why) = not_to_run(shared, &job) {
-            let mut conclusion =
-                revoking::not_run(shared, delivery.clone(), &job.message, &job.body, why);
-            conclusion.finish.settle.take_if(|_| !rules.acks_late);
-            return Some(conclusion);
-        }
-        if let Some(elsewhere) = elsewhere
-            && let Err(error) = shared.results.write(&[elsewhere]).await
-        {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "STARTED was not stored"
-            );
-        }
+    if (!delivery.started || !rules.acks_late || is_tracked(shared, &job))
+        && let Err(instead) = begin(shared, delivery, &job, &place).await
+    {
+        return instead.map(|conclusion| *conclusion);
     }
     if let Some(token) = job.token.take() {
         token.spend();
@@ -281,6 +238,61 @@ async fn run(
         .within(attempt(shared, delivery, job, (place, slot), traced))
         .instrument(span)
         .await
+}
+
+fn is_tracked(shared: &Shared, job: &Job) -> bool {
+    let rules = &job.task.rules;
+    rules.track_started
+        && policy::stores(&job.message, rules, &shared.settings.tasks, &State::Started)
+}
+
+/// Has the broker note that a task begins, and stores STARTED where that is wanted. An error says how it ends instead; nothing:
+/// its message went back. By itself, so that the room for it is free again while the task runs.
+async fn begin(
+    shared: &Shared,
+    delivery: &Delivery,
+    job: &Job,
+    place: &Place,
+) -> Result<(), Option<Box<Conclusion>>> {
+    let rules = &job.task.rules;
+    let mut result = if is_tracked(shared, job) {
+        started_record(shared, job, place.pid())
+    } else {
+        None
+    };
+    let elsewhere = result.take_if(|_| !shared.results_beside);
+    let start = Start {
+        tag: delivery.tag,
+        ack: !rules.acks_late,
+        result,
+        // From here on nobody else would tell.
+        record: (!rules.acks_late)
+            .then(|| {
+                let queue = delivery.queue.as_str();
+                shared.announcer.chronicle.started(&job.message, queue)
+            })
+            .flatten(),
+    };
+    if !shared.starter.start(start).await {
+        debug!(task.id = %job.message.headers.id, "the message went back before its task began");
+        return Err(None);
+    }
+    // The broker may have been away for long.
+    if let Some(why) = not_to_run(shared, job) {
+        let mut conclusion =
+            revoking::not_run(shared, delivery.clone(), &job.message, &job.body, why);
+        conclusion.finish.settle.take_if(|_| !rules.acks_late);
+        return Err(Some(Box::new(conclusion)));
+    }
+    if let Some(elsewhere) = elsewhere
+        && let Err(error) = shared.results.write(&[elsewhere]).await
+    {
+        warn!(
+            error = &error as &dyn std::error::Error,
+            "STARTED was not stored"
+        );
+    }
+    Ok(())
 }
 
 /// The first task of the workflow, when that is another one.
@@ -310,17 +322,14 @@ async fn attempt(
     (place, slot): (Place, Slot),
     traced: Attempt,
 ) -> Option<Conclusion> {
-    let (task, message, body) = job.open();
+    let Opened {
+        task,
+        message,
+        context,
+        call,
+        kept,
+    } = open(shared, delivery, job);
     let rules = &task.rules;
-    let context = Context::new(
-        Arc::clone(&message),
-        delivery.queue.clone(),
-        Arc::clone(&shared.hostname),
-        Arc::clone(&shared.results),
-        shared.client.clone(),
-        in_chord(&body.embed),
-        Outlet::Events(shared.announcer.clone()),
-    );
     let began = machine::now();
     let _listed = shared.running.enter(
         delivery.tag,
@@ -335,7 +344,6 @@ async fn attempt(
     if let Some(tally) = &shared.tally {
         tally.started(&message, delivery.queue.as_str());
     }
-    let (call, kept) = call(shared, &message, body, &context);
     let is_measured = told || !task.layers.is_empty() || shared.tally.is_some();
     let begun = is_measured.then(Instant::now);
     let limits = policy::limits(&message, task.limits.get());
@@ -404,14 +412,38 @@ async fn attempt(
     Some(conclusion)
 }
 
-/// The call of a task, and what its end needs of the body. Only an extended result needs the arguments once more; else the
-/// copy is spared.
-fn call(
-    shared: &Shared,
-    message: &Arc<Message>,
-    body: Body,
-    context: &Context,
-) -> (Box<Call>, Arc<Body>) {
+/// A job taken apart for its run.
+struct Opened {
+    task: Arc<Registered>,
+    message: Arc<Message>,
+    context: Context,
+    call: Box<Call>,
+    /// What its end needs of the body.
+    kept: Arc<Body>,
+}
+
+/// Takes a job apart; its box and its body are given back here rather than at the end of the task. Only an extended result needs
+/// the arguments once more; else the copy is spared.
+#[expect(
+    clippy::boxed_local,
+    reason = "the box is what the job comes in, and is freed here"
+)]
+fn open(shared: &Shared, delivery: &Delivery, job: Box<Job>) -> Opened {
+    let Job {
+        task,
+        message,
+        body,
+        ..
+    } = *job;
+    let context = Context::new(
+        Arc::clone(&message),
+        delivery.queue.clone(),
+        Arc::clone(&shared.hostname),
+        Arc::clone(&shared.results),
+        shared.client.clone(),
+        in_chord(&body.embed),
+        Outlet::Events(shared.announcer.clone()),
+    );
     let Body {
         args,
         kwargs,
@@ -427,14 +459,20 @@ fn call(
         false if embed.is_empty() => Arc::clone(&shared.nothing),
         false => Arc::new(Body { embed, ..nothing() }),
     };
-    let call = Call {
-        message: Arc::clone(message),
+    let call = Box::new(Call {
+        message: Arc::clone(&message),
         args,
         kwargs,
         context: context.clone(),
         app: Arc::clone(&shared.app),
-    };
-    (Box::new(call), kept)
+    });
+    Opened {
+        task,
+        message,
+        context,
+        call,
+        kept,
+    }
 }
 
 /// A body without anything.

@@ -360,9 +360,14 @@ impl<'k> Batch<'k> {
         });
         let (node, records) = &self.records;
         if !records.is_empty() {
-            cmd.arg("N").arg(records.len()).arg(node);
-            for (item, record) in records {
-                cmd.arg(item).arg(&record[..]);
+            // Joined here: the server's Lua pays for each byte of a string that it puts together.
+            let lines: Vec<&[u8]> = records.iter().map(|(_, record)| &record[..]).collect();
+            cmd.arg("N")
+                .arg(records.len())
+                .arg(node)
+                .arg(lines.join(&b'\n'));
+            for (item, _) in records {
+                cmd.arg(item);
             }
         }
         cmd

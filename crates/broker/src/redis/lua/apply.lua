@@ -18,7 +18,7 @@
 --         I  item, key, life in seconds                  count a death
 --         K  item, key                                   forget the deaths
 --         G  item, root, id, tag, end or again, pause in ms        leave the gate, see gate.lua
---         N  item, record                                for the journal; before the first: the node, see journal.lua
+--         N  item                                        for the journal; before the first: the node, and a line for each
 --         C  database, item, group key, task id, member, score, life in s or '', claim in s, token, parts more,
 --            body
 -- Returns '<number>|<items that were not ours>|<items whose claim holds>', or 'ALIVE', or 'STALE'.
@@ -193,12 +193,16 @@ function sections.C(item, a)
   end
   select(home)
 end
-local records, node = nil, nil
+local records, lines, node = 0, nil, nil
 local function tell(count)
-  records, node = {}, ARGV[at]
-  for a = at + 1, at + 2 * count - 1, 2 do
-    if not (any_lost and lost[tonumber(ARGV[a])]) then records[#records + 1] = ARGV[a + 1] end
+  node, lines, records = ARGV[at], ARGV[at + 1], count
+  if not any_lost then return end
+  local kept, a = {}, at + 2
+  for line in string.gmatch(lines, '[^\n]+') do
+    if not lost[tonumber(ARGV[a])] then kept[#kept + 1] = line end
+    a = a + 1
   end
+  lines, records = table.concat(kept, '\n'), #kept
 end
 local letters = 0
 local function letter(item)
@@ -224,7 +228,7 @@ while at <= #ARGV do
     at = at + 2 + 3 * count
   elseif kind == 'N' then
     tell(count)
-    at = at + 1 + 2 * count
+    at = at + 2 + count
   else
     local act, step = sections[kind], width[kind]
     local where = kind == 'C' and 1 or 0
@@ -253,7 +257,7 @@ elseif remove and n > 0 then
   end
 end
 
-if records then write_journal(KEYS[8], KEYS[9], node, records) end
+if records > 0 then write_journal(KEYS[8], KEYS[9], node, lines, records) end
 
 local losses = {}
 if any_lost then

@@ -1,11 +1,10 @@
 -- Writes what became of tasks into the journal, while somebody keeps one. Nothing here stops a task: what cannot be written
 -- has been counted, so its reader finds so many missing.
 -- state: epoch, cap in bytes, records and bytes ever written, and low: of the bytes those that are gone already
-local function write_journal(stream, state, node, lines)
+local function write_journal(stream, state, node, text, count)
   local known = call('HMGET', state, 'cap', 'low')
-  if not known[1] or #lines == 0 then return end
-  local text = table.concat(lines, '\n')
-  local records = redis.pcall('HINCRBY', state, 'records', #lines)
+  if not known[1] then return end
+  local records = redis.pcall('HINCRBY', state, 'records', count)
   -- What an entry takes beside its text, in round numbers.
   local bytes = redis.pcall('HINCRBY', state, 'bytes', #text + 150)
   if type(bytes) == 'table' then return end
