@@ -216,7 +216,7 @@ async fn changes_are_noticed_while_it_runs() {
     // Run by hand, it is sent at once, beside its own runs.
     let record = run_now(&stage.store, &stage.client, "x").await.unwrap();
     assert_eq!(record.cause, Cause::Now);
-    let history = stage.store.history("x", 10).await.unwrap();
+    let history = stage.store.history("x", None, 10).await.unwrap();
     assert_eq!(history.len(), 3);
     assert_eq!(history[0], record);
     assert!(stage.store.remove("x").await.unwrap());

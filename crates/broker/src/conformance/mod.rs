@@ -95,7 +95,7 @@ macro_rules! conformance_suite {
             survey: { every_message_is_shown_wherever_it_is, a_chord_is_open_until_it_is_closed }
             timetable: {
                 one_leads_until_its_lease_is_over, a_tick_and_its_messages_are_one_step, who_leads_no_more_does_nothing,
-                changes_are_told_in_their_order
+                changes_are_told_in_their_order, a_past_is_told_span_by_span, what_is_made_up_for_is_one_step
             }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
             exchanges: {
