@@ -231,6 +231,7 @@ pub(crate) fn store(error: StoreError) -> Problem {
         StoreError::Database(error) => away(error),
         StoreError::Broker(error) => sender::broker_problem(&error),
         StoreError::Client(error) => sender::problem(&error),
+        StoreError::NoQueue { .. } => Problem::new(Code::Conflict, error.to_string()),
         StoreError::Slow { .. } => {
             Problem::new(Code::DatabaseAway, error.to_string()).retry_after(2)
         }
@@ -251,7 +252,7 @@ fn message(error: MessageError) -> Problem {
 pub(crate) fn by_hand(error: ByHandError) -> Problem {
     match error {
         ByHandError::Unknown(name) => missing(&name),
-        ByHandError::Changed(_) | ByHandError::Declared { .. } | ByHandError::Keepers(_) => {
+        ByHandError::Changed(_) | ByHandError::Declared { .. } | ByHandError::Silent(_) => {
             Problem::new(Code::Conflict, error.to_string())
         }
         ByHandError::TooMany { .. } => Problem::invalid(format!("until: {error}")),

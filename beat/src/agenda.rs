@@ -193,13 +193,13 @@ fn tick(
     now: DateTime<Utc>,
     client: &Client,
 ) -> Result<Tick, MessageError> {
-    let by_keeper = draft.is_keepers();
+    let silent = draft.is_silent();
     let mut messages = Vec::with_capacity(decision.send.len());
     let mut records = Vec::with_capacity(decision.send.len());
     for (place, run) in decision.send.iter().enumerate() {
         let task_id = task_id(item.id, run.at);
-        // The tick is all that a keeper looks for.
-        if !by_keeper {
+        // The tick is all that is looked for.
+        if !silent {
             messages.push(message::prepare(client, &draft, task_id, run.at)?);
         }
         records.push(TickRecord {

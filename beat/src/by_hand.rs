@@ -45,11 +45,11 @@ pub enum ByHandError {
         /// What can be done.
         remedy: &'static str,
     },
-    /// The keeper does it, whose runs are not made up for.
+    /// The platform does it without a worker, and makes up for no run of it.
     #[error(
-        "{0:?} is done by the keeper, and once does for all that was missed; right would be to run it now"
+        "{0:?} is done by the platform itself, and once does for all that was missed; right would be to run it now"
     )]
-    Keepers(String),
+    Silent(String),
     /// What is kept cannot run.
     #[error(transparent)]
     Draft(#[from] DraftFaults),
@@ -124,8 +124,8 @@ pub async fn run_now(
     let now = client.clock().now();
     let id = Uuid::new_v4();
     let draft = &stored.definition.draft;
-    // A keeper looks for what is remembered below.
-    if !draft.is_keepers() {
+    // Who does it looks for what is remembered below.
+    if !draft.is_silent() {
         client
             .publish(vec![message::prepare(client, draft, id, now)?])
             .await?;
@@ -156,8 +156,8 @@ pub async fn backfill(
 ) -> Result<Vec<TickRecord>, ByHandError> {
     let stored = find(store, name).await?;
     let definition = &stored.definition;
-    if definition.draft.is_keepers() {
-        return Err(ByHandError::Keepers(name.to_owned()));
+    if definition.draft.is_silent() {
+        return Err(ByHandError::Silent(name.to_owned()));
     }
     let timing = definition.draft.timing(defaults)?;
     let now = client.clock().now();
@@ -167,7 +167,7 @@ pub async fn backfill(
         false => now,
     };
     let until = until.min(decided);
-    let due = timing.upcoming(from).take_while(|run| run.at <= until);
+    let due = timing.between(&stored.progress, (from, until));
     let due: Vec<DateTime<Utc>> = due.take(MOST_RUNS + 1).map(|run| run.at).collect();
     if due.len() > MOST_RUNS {
         return Err(ByHandError::TooMany {
@@ -180,7 +180,7 @@ pub async fn backfill(
             .iter()
             .map(|due| made_up(client, &stored, *due, now))
             .collect::<Result<Vec<_>, _>>()?;
-        match store.make_up(&stored, client, runs).await? {
+        match store.make_up(&stored, client, runs, defaults).await? {
             Some(records) => sent.extend(records),
             None => return Err(ByHandError::Changed(name.to_owned())),
         }

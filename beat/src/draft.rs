@@ -142,8 +142,8 @@ impl Kind {
 }
 
 impl Draft {
-    /// Whether a keeper does it: its ticks have no message.
-    pub fn is_keepers(&self) -> bool {
+    /// Whether the platform does it without a worker: its ticks have no message.
+    pub fn is_silent(&self) -> bool {
         chore::ALL.contains(&self.task.as_str())
     }
 

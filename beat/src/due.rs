@@ -59,6 +59,9 @@ pub struct Progress {
     pub last_run: Option<DateTime<Utc>>,
     /// So many messages were sent.
     pub runs: u64,
+    /// Each run that was due after this and is decided was sent: what people need not make up for. Not every store keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gapless: Option<DateTime<Utc>>,
 }
 
 /// What is to be done now.
@@ -95,6 +98,17 @@ impl Progress {
             decided,
             last_run: None,
             runs: 0,
+            gapless: Some(decided),
+        }
+    }
+
+    /// Of a time that was made up for: every run from the first instant to the last was sent.
+    pub(crate) fn filled((first, last): (DateTime<Utc>, DateTime<Utc>)) -> Self {
+        Self {
+            decided: last,
+            last_run: Some(last),
+            runs: 0,
+            gapless: Some(just_before(first)),
         }
     }
 
@@ -103,8 +117,10 @@ impl Progress {
     pub fn resumed(self, schedule: &Schedule, now: DateTime<Utc>) -> Self {
         let fresh = Self::new(schedule, now);
         let already = matches!(schedule, Schedule::Clocked(at) if self.last_run == Some(*at));
+        let decided = if already { now } else { fresh.decided };
         Self {
-            decided: if already { now } else { fresh.decided },
+            decided,
+            gapless: Some(decided),
             ..self
         }
     }
@@ -135,11 +151,17 @@ impl Timing {
             .max_runs
             .map_or(u64::MAX, |most| most.saturating_sub(progress.runs));
         let send: Vec<Run> = due
-            .into_iter()
+            .iter()
+            .copied()
             .filter(in_time)
             .take(usize::try_from(rest).unwrap_or(usize::MAX))
             .collect();
         let sent = u64::try_from(send.len()).unwrap_or(u64::MAX);
+        if sent < seen {
+            progress.gapless = after_gaps(&due, &send).or(progress.gapless);
+        } else if sent > 0 {
+            progress.gapless = progress.gapless.or(Some(progress.decided));
+        }
         progress.runs = progress.runs.saturating_add(sent);
         progress.last_run = send.last().map(|run| run.at).or(progress.last_run);
         progress.decided = last_due.unwrap_or(progress.decided);
@@ -161,6 +183,33 @@ impl Timing {
             run,
             at: self.send_at(schedule, run),
         })
+    }
+
+    /// The runs after an instant and up to another that lie in the row on which the schedule stands: an interval counts from one
+    /// of its runs, in both directions.
+    pub fn between(
+        &self,
+        progress: &Progress,
+        (after, until): (DateTime<Utc>, DateTime<Utc>),
+    ) -> impl Iterator<Item = Run> {
+        let first = self.in_row(progress.decided, after).unwrap_or(after);
+        self.upcoming(first)
+            .skip_while(move |run| run.at <= after)
+            .take_while(move |run| run.at <= until)
+    }
+
+    /// The last instant of an interval's row that is not after another, if it can be counted.
+    fn in_row(&self, one: DateTime<Utc>, not_after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let Schedule::Interval(interval) = &self.schedule else {
+            return None;
+        };
+        if interval.is_relative() {
+            return None;
+        }
+        let one = self.base(one);
+        let every = i64::try_from(interval.every().as_nanos()).ok()?;
+        let steps = (not_after - one).num_nanoseconds()?.div_euclid(every);
+        one.checked_add_signed(TimeDelta::nanoseconds(steps.checked_mul(every)?))
     }
 
     /// The runs after an instant, as they would be due without any jitter.
@@ -276,6 +325,14 @@ impl Timing {
         }
         (due, seen)
     }
+}
+
+/// From when on everything that was due was sent, when not all of it was.
+fn after_gaps(due: &VecDeque<Run>, sent: &[Run]) -> Option<DateTime<Utc>> {
+    let last = due.back()?;
+    let together = due.iter().rev().zip(sent.iter().rev());
+    let row = together.take_while(|(due, sent)| due == sent).last();
+    Some(row.map_or(last.at, |(first, _)| just_before(first.at)))
 }
 
 fn just_before(at: DateTime<Utc>) -> DateTime<Utc> {

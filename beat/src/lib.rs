@@ -20,6 +20,7 @@
 //! | `agenda`, `service` | the leader's loop |
 //! | `standing` | how a schedule that is kept stands |
 //! | `by_hand` | what people do: run now, backfill, pause |
+//! | `chore` | when the beat that leads has something to do itself |
 //! | `presence` | answering a ping, as Celery's beat does |
 //!
 //! ```
@@ -38,6 +39,7 @@
 mod agenda;
 mod by_hand;
 mod check;
+mod chore;
 mod declared;
 mod draft;
 mod due;
@@ -53,6 +55,7 @@ pub mod store;
 
 pub use by_hand::{ByHandError, MOST_RUNS, backfill, may_become, may_go, run_now, set_paused};
 pub use check::{Defaults, DraftFaults, FieldFault, instant, zone};
+pub use chore::Ticks;
 pub use declared::{
     Agreed, DeclaredError, added, agree, changed, check_all, parse_file, read_file,
 };

@@ -34,11 +34,11 @@ impl Roster {
     /// What does not fit, each with its field.
     pub fn check(&self, draft: &Draft) -> Result<(), DraftFaults> {
         let mut faults = DraftFaults::of(draft);
-        if draft.is_keepers() && draft.name != draft.task {
+        if draft.is_silent() && draft.name != draft.task {
             faults.push(
                 "task",
                 format!(
-                    "{} is a keeper's, by the schedule of that name; right would be a task of a worker",
+                    "{} is done by the platform itself, by the schedule of that name; right would be a task of a worker",
                     draft.task
                 ),
             );

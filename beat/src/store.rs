@@ -2,6 +2,7 @@
 
 mod at_broker;
 mod in_database;
+mod sent;
 
 use std::fmt;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    check::Defaults,
     draft::{Draft, Kind},
     due::Progress,
 };
@@ -234,6 +236,14 @@ pub enum StoreError {
     /// A message cannot be sent.
     #[error(transparent)]
     Client(#[from] lovage_client::Error),
+    /// What is to be its queue is none.
+    #[error(
+        "the broker has another kind of key where a queue of the schedule {name:?} is to be; nothing was sent"
+    )]
+    NoQueue {
+        /// Its name.
+        name: String,
+    },
     /// What is kept cannot be read.
     #[error("the schedule {name:?} cannot be read as it is kept")]
     Unreadable {
@@ -280,20 +290,27 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Remembers what was sent beside a schedule's ticks, the oldest first.
     async fn remember(&self, name: &str, records: &[TickRecord]) -> Result<(), StoreError>;
 
-    /// Sends runs of a time that has passed, the oldest first, and remembers them, except those that are known to have been sent
-    /// before; gives those that it sends. `None`: the schedule is another meanwhile. Asked again it sends nothing.
+    /// Sends runs of a time that has passed, all that there are from the first of them to the last, the oldest first, and remembers
+    /// them, except those that are known to have been sent before; gives those that it sends. `None`: the schedule is another
+    /// meanwhile. Asked again it sends nothing.
     async fn make_up(
         &self,
         stored: &Stored,
         client: &Client,
         runs: Vec<(Prepared, TickRecord)>,
+        defaults: &Defaults,
     ) -> Result<Option<Vec<TickRecord>>, StoreError>;
 
     /// A page of schedules, by name.
     async fn page(&self, wanted: &Wanted) -> Result<Vec<Stored>, StoreError>;
 
-    /// What is remembered of a schedule's ticks, the newest first.
-    async fn history(&self, name: &str, most: usize) -> Result<Vec<TickRecord>, StoreError>;
+    /// What is remembered of a schedule's ticks, the newest first; of a page, those that come after the tick with this task id.
+    async fn history(
+        &self,
+        name: &str,
+        after: Option<Uuid>,
+        most: usize,
+    ) -> Result<Vec<TickRecord>, StoreError>;
 }
 
 /// Every schedule, by name.

@@ -13,7 +13,8 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lovage_beat::{
-    Beat, BeatOptions, BrokerStore, Defaults, Draft, Roster, WithUnit, added, run_now, set_paused,
+    Beat, BeatOptions, BrokerStore, Defaults, Draft, Roster, Ticks, WithUnit, added, run_now,
+    set_paused,
     store::{Cause, Save, Source, Store},
 };
 use lovage_broker::MemoryBroker;
@@ -216,7 +217,7 @@ async fn changes_are_noticed_while_it_runs() {
     // Run by hand, it is sent at once, beside its own runs.
     let record = run_now(&stage.store, &stage.client, "x").await.unwrap();
     assert_eq!(record.cause, Cause::Now);
-    let history = stage.store.history("x", 10).await.unwrap();
+    let history = stage.store.history("x", None, 10).await.unwrap();
     assert_eq!(history.len(), 3);
     assert_eq!(history[0], record);
     assert!(stage.store.remove("x").await.unwrap());
@@ -241,6 +242,54 @@ async fn a_schedule_whose_task_is_gone_is_refused_and_the_others_run() {
     let sent = stage.sent();
     assert_eq!(sent.keys().collect::<Vec<_>>(), ["x"]);
     beat.stop().await;
+}
+
+/// What the platform does itself has ticks and no message: the beat that leads is told of each, and nobody else.
+#[tokio::test(start_paused = true)]
+async fn the_beat_that_leads_is_told_of_the_ticks_of_a_chore() {
+    let stage = Stage::at("2026-11-26T10:00:00Z");
+    let mut chore = every("lovage.reap", 10, "once");
+    chore.task = "lovage.reap".to_owned();
+    stage.add(chore).await;
+    // One that was before anybody looked is not made up for.
+    run_now(&stage.store, &stage.client, "lovage.reap")
+        .await
+        .unwrap();
+    let watched = |beat: &Running| {
+        let (told, count) = watch::channel(0);
+        let store = Arc::new(stage.store.clone());
+        let mut ticks = Ticks::new(store, "lovage.reap", beat.status.clone());
+        let watching = tokio::spawn(async move {
+            loop {
+                ticks.next().await;
+                told.send_modify(|count| *count += 1);
+            }
+        });
+        (count, watching)
+    };
+    let one = stage.beat("one@test");
+    let (count, watching) = watched(&one);
+    stage.look().await;
+    let other = stage.beat("other@test");
+    let (standby, standing_by) = watched(&other);
+    stage.look().await;
+    assert_eq!((*count.borrow(), *standby.borrow()), (0, 0));
+    stage.move_to("2026-11-26T10:10:00Z").await;
+    assert_eq!((*count.borrow(), *standby.borrow()), (1, 0));
+    run_now(&stage.store, &stage.client, "lovage.reap")
+        .await
+        .unwrap();
+    stage.look().await;
+    assert_eq!((*count.borrow(), *standby.borrow()), (2, 0));
+    one.stop().await;
+    stage.look().await;
+    assert!(other.status.borrow().leads);
+    stage.move_to("2026-11-26T10:20:00Z").await;
+    assert_eq!((*count.borrow(), *standby.borrow()), (2, 1));
+    assert_eq!(stage.sent(), BTreeMap::new());
+    other.stop().await;
+    watching.abort();
+    standing_by.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use lovage_database::{
     },
     testing::{number, on_both},
 };
-use lovage_keeper::outbox::{Error, LEASE, Parts, relay_now, run};
+use lovage_keeper::outbox::{Error, LEASE, Parts, Swept, relay_now, run, sweep};
 use lovage_protocol::{TaskId, TaskName};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -266,6 +266,32 @@ on_both! {
         relaying.await.unwrap();
         assert_eq!(numbers(&stage.sent("q")), (0..50).collect::<Vec<_>>());
         assert_eq!(number(database.reader(), "SELECT count(*) FROM outbox").await, 0);
+    }
+
+    async fn a_sweep_sends_what_nobody_relays_and_tells_what_stays(database: Database) {
+        let stage = Stage::on(&database);
+        let parts = stage.parts("sweep").await;
+        let patience = Duration::from_secs(10);
+        assert_eq!(sweep(&parts, patience).await.unwrap(), Swept::default());
+        let mut bad = ready(0);
+        bad.queue = None;
+        enqueue_many(database.writer(), [bad, ready(1), ready(2)]).await.unwrap();
+        let swept = sweep(&parts, patience).await.unwrap();
+        assert_eq!(swept, Swept { sent: 2, waiting: 0, refused: 1 });
+        assert_eq!(numbers(&stage.sent("q")), [1, 2]);
+        // Somebody else relays: it is theirs, but what waits for too long is told.
+        let other = Lease::take(&database, LEASE, "other", Duration::from_secs(60)).await.unwrap();
+        assert!(other.is_some(), "the sweep holds nothing");
+        enqueue(database.writer(), ready(3)).await.unwrap();
+        let young = sweep(&parts, patience).await.unwrap();
+        assert_eq!(young, Swept { sent: 0, waiting: 0, refused: 1 });
+        let old = sweep(&parts, Duration::ZERO).await.unwrap();
+        assert_eq!(old, Swept { sent: 0, waiting: 1, refused: 1 });
+        assert_eq!(stage.sent("q").len(), 2);
+        // The process that relayed is gone, and its lease is over.
+        other.unwrap().release(&database).await.unwrap();
+        assert_eq!(sweep(&parts, patience).await.unwrap().sent, 1);
+        assert_eq!(numbers(&stage.sent("q")), [1, 2, 3]);
     }
 
     async fn a_relay_that_is_stopped_gives_its_lease_up(database: Database) {

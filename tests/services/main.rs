@@ -8,6 +8,7 @@ mod bad_messages;
 mod beats;
 mod children;
 mod chords;
+mod chores;
 mod commands;
 mod concurrency;
 mod connections;

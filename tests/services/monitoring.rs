@@ -132,8 +132,14 @@ fn beats_tell_who_leads_and_how_late_they_are() {
     let (mut leader, first) = Role::start("beat", &variables);
     first.wait_until_ready();
     first.wait_for_line("lovage_beat_leads 1");
-    first.wait_for_line("lovage_beat_schedules 1");
+    // It, and the reaping of the dead.
+    first.wait_for_line("lovage_beat_schedules 2");
     first.wait_for_line("lovage_beat_tick_lag_seconds_bucket{le=\"0.3\"} 1");
+    let (_, told) = first.ready();
+    let detail = told["parts"][1]["detail"].as_str().unwrap().to_owned();
+    for words in ["leads 2 schedules", " s ago), next due: 2"] {
+        assert!(detail.contains(words), "{words:?}: {detail}");
+    }
     let (_standby, second) = Role::start("beat", &variables);
     second.wait_until_ready();
     let (_, told) = second.ready();

@@ -211,6 +211,20 @@ fn a_schedule_can_be_added_changed_paused_run_and_removed() {
         .map(|tick| tick["cause"].as_str().unwrap())
         .collect();
     assert_eq!(causes, ["backfill", "backfill", "backfill", "now"]);
+    // Page by page, each begins where the last one ended.
+    let mut pages = Vec::new();
+    let mut words = vec!["schedule", "history", "nightly", "--limit", "3", "--json"];
+    for _ in 0..2 {
+        let page = lovage_json(&redis, &words);
+        pages.extend(page.as_array().unwrap().clone());
+        let last = pages.last().unwrap()["task_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        words.extend(["--after", last.leak()]);
+        words.drain(6..words.len() - 2);
+    }
+    assert_eq!(json!(pages), history);
     let exported = lovage(&redis, &["schedule", "export"]);
     assert!(String::from_utf8_lossy(&exported.stdout).contains("crontab = \"0 3 * * *\""));
     assert!(
@@ -254,6 +268,8 @@ fn declared_schedules_follow_their_file() {
     assert!(beat.stop().success());
     let _beat = LovageBeat::with(&redis, &["--schedule-file", &path], &[]);
     eventually("it is gone", || {
-        lovage_json(&redis, &["schedule", "list", "--json"]) == json!([])
+        let listed = lovage_json(&redis, &["schedule", "list", "--json"]);
+        let listed = listed.as_array().unwrap();
+        listed.iter().all(|one| one["source"] == "builtin")
     });
 }

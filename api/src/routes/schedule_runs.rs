@@ -13,6 +13,7 @@ use poem_openapi::{
     payload::Json,
 };
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::{
     app::App,
@@ -137,7 +138,8 @@ impl ScheduleRunsApi {
     /// Send the runs of a time that has passed
     ///
     /// Each with the id that it has as a run of its time, and only what was not sent before: asked again, nothing is sent twice.
-    /// At most 10,000. They go through the outbox, and need a beat or a keeper. What a beat has not decided yet of a schedule that
+    /// At most 10,000. What was sent before is known as long as ticks are kept; where schedules are kept at the broker, by the last 500
+    /// spans of time of which every run was sent. They go through the outbox, and need a beat or a keeper. What a beat has not decided yet of a schedule that
     /// runs is its own to send.
     #[oai(
         path = "/schedules/:name/backfill",
@@ -245,7 +247,8 @@ impl ScheduleRunsApi {
 
     /// See what a schedule has sent
     ///
-    /// The newest first: what was due, what was sent by hand, and the states of its tasks.
+    /// The newest first: what was due, what was sent by hand, and the states of its tasks. What is sent while somebody turns pages
+    /// moves nothing on them.
     #[oai(
         path = "/schedules/:name/ticks",
         method = "get",
@@ -258,6 +261,9 @@ impl ScheduleRunsApi {
         /// Its name.
         #[oai(validator(min_length = 1, max_length = 200))]
         name: Path<String>,
+        /// What the page before gave as `next`.
+        #[oai(validator(max_length = 200))]
+        cursor: Query<Option<String>>,
         /// So many at most.
         #[oai(
             default = "usual_page",
@@ -267,9 +273,19 @@ impl ScheduleRunsApi {
     ) -> Result<HistoryResponse, Problem> {
         let schedules = app.schedules();
         let found = schedules.find(&caller, &name.0).await?;
-        let records = schedules.store().history(&name.0, limit.0).await;
-        let records = records.map_err(scheduling::store)?;
-        let states = if found.definition.draft.is_keepers() {
+        let after: Option<Uuid> = cursor
+            .0
+            .map(|cursor| cursor.parse())
+            .transpose()
+            .map_err(|_| Problem::invalid("the cursor is none that this API has given"))?;
+        let store = schedules.store();
+        let records = store.history(&name.0, after, limit.0 + 1).await;
+        let mut records = records.map_err(scheduling::store)?;
+        let more = records.len() > limit.0;
+        records.truncate(limit.0);
+        let next = records.last().filter(|_| more);
+        let next = next.map(|last| last.task_id.to_string());
+        let states = if found.definition.draft.is_silent() {
             vec![None; records.len()]
         } else {
             states(app.0, &records).await?
@@ -278,6 +294,7 @@ impl ScheduleRunsApi {
         let ticks = ticks.map(|(record, state)| TickShown::of(record, state));
         Ok(HistoryResponse::Ok(Json(TickList {
             ticks: ticks.collect(),
+            next,
         })))
     }
 }

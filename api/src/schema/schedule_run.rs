@@ -121,7 +121,7 @@ pub(crate) struct TickShown {
     pub(crate) cause: TickCause,
     /// So many runs before it were due and left out.
     pub(crate) left_out: u64,
-    /// The state of its task as the result store has it, or else as it is recorded; null for what a keeper does itself.
+    /// The state of its task as the result store has it, or else as it is recorded; null for what the platform does without a worker.
     pub(crate) state: Option<String>,
 }
 
@@ -148,6 +148,8 @@ impl TickShown {
 pub(crate) struct TickList {
     /// One for each message.
     pub(crate) ticks: Vec<TickShown>,
+    /// Gets the next page; null on the last.
+    pub(crate) next: Option<String>,
 }
 
 /// What is sent now.

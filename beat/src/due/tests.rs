@@ -43,6 +43,7 @@ fn since(text: &str) -> Progress {
         decided: at(text),
         last_run: None,
         runs: 0,
+        gapless: None,
     }
 }
 
@@ -144,6 +145,85 @@ fn missed_runs_are_sent_once_or_left_out_or_all_sent() {
     hourly.deadline = Some(Duration::from_secs(2 * 3600));
     let in_time = decide(&hourly, &progress, now);
     assert_eq!(sent(&in_time), ["26T14:00:00", "26T15:00:00"]);
+}
+
+#[test]
+fn since_when_nothing_was_left_out_is_known() {
+    let mut hourly = crontab("0 * * * *");
+    let gapless = |timing: &Timing, progress: &Progress, now: &str| {
+        let progress = decide(timing, progress, now).progress;
+        (
+            progress,
+            progress
+                .gapless
+                .unwrap()
+                .format("%dT%H:%M:%S%.6f")
+                .to_string(),
+        )
+    };
+    // What was before the first tick of this version is not known.
+    let unknown = since("2026-11-26T10:00:00Z");
+    assert_eq!(
+        decide(&hourly, &unknown, "2026-11-26T10:59:00Z").progress,
+        unknown
+    );
+    let (first, known) = gapless(&hourly, &unknown, "2026-11-26T11:00:00Z");
+    assert_eq!(known, "26T10:00:00.000000");
+    let (second, known) = gapless(&hourly, &first, "2026-11-26T12:00:00Z");
+    assert_eq!(known, "26T10:00:00.000000");
+    // Of what was missed the last is sent.
+    let (_, known) = gapless(&hourly, &second, "2026-11-26T15:00:00Z");
+    assert_eq!(known, "26T14:59:59.999999");
+    hourly.missed = Missed::All(2);
+    let (_, known) = gapless(&hourly, &second, "2026-11-26T15:00:00Z");
+    assert_eq!(known, "26T13:59:59.999999");
+    hourly.missed = Missed::All(3);
+    let (_, known) = gapless(&hourly, &second, "2026-11-26T15:00:00Z");
+    assert_eq!(known, "26T10:00:00.000000");
+    hourly.missed = Missed::Skip;
+    let (_, known) = gapless(&hourly, &second, "2026-11-26T15:30:00Z");
+    assert_eq!(known, "26T15:00:00.000000", "none of them is sent");
+    let resumed = second.resumed(&hourly.schedule, at("2026-11-27T00:00:00Z"));
+    assert_eq!(resumed.gapless, Some(at("2026-11-27T00:00:00Z")));
+}
+
+#[test]
+fn a_time_that_has_passed_has_the_runs_of_its_row() {
+    let times = |timing: &Timing, stands: &str, from: &str, until: &str| {
+        let range = (at(from), at(until));
+        let stands = since(stands);
+        let runs = timing.between(&stands, range);
+        let runs = runs.map(|run| run.at.format("%H:%M:%S%.f").to_string());
+        runs.collect::<Vec<_>>()
+    };
+    // On both sides of where it stands.
+    let stands = "2026-11-26T10:00:07.0000007Z";
+    let (from, until) = ("2026-11-26T09:00:00Z", "2026-11-26T11:05:00Z");
+    assert_eq!(
+        times(&every("40m"), stands, from, until),
+        [
+            "09:20:07.000000700",
+            "10:00:07.000000700",
+            "10:40:07.000000700"
+        ]
+    );
+    // After the first instant, and up to the last.
+    let (from, until) = ("2026-11-26T09:20:00Z", "2026-11-26T10:00:00Z");
+    let stands = "2026-11-26T10:00:00Z";
+    assert_eq!(times(&every("40m"), stands, from, until), ["10:00:00"]);
+    let mut bounded = every("40m");
+    bounded.starts = Some(at("2026-11-26T09:50:00Z"));
+    let (from, until) = ("2026-11-26T08:00:00Z", "2026-11-26T11:00:00Z");
+    let before = "2026-11-20T00:00:00Z";
+    assert_eq!(
+        times(&bounded, before, from, until),
+        ["09:50:00", "10:30:00"]
+    );
+    let hourly = crontab("0 * * * *");
+    assert_eq!(
+        times(&hourly, stands, from, until),
+        ["09:00:00", "10:00:00", "11:00:00"]
+    );
 }
 
 #[test]

@@ -1,18 +1,22 @@
 //! The form without a database: everything at the broker, a tick and its messages in one step of it.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use lovage_broker::{
-    Broker,
-    timetable::{self, Candidate, Kept, Leadership, Put, Ticked},
+    Broker, Publish,
+    timetable::{self, Candidate, Kept, Leadership, MadeUp, MakeUp, Past, Put, Span, Ticked},
 };
 use lovage_client::{Client, Prepared};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::{News, Save, Store, StoreError, Stored, Tick, TickRecord, Wanted};
+use super::{
+    Definition, News, Save, Store, StoreError, Stored, Tick, TickRecord, Wanted, sent::Sent,
+};
+use crate::{check::Defaults, due::Progress};
 
 /// So many schedules are read in one step.
 const PORTION: usize = 500;
@@ -33,6 +37,32 @@ impl BrokerStore {
     /// On a broker.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
         Self { broker }
+    }
+
+    /// What is known to have been sent of a schedule in a time: by its ticks and by what people made up for.
+    async fn sent(
+        &self,
+        now: &Stored,
+        past: &Past,
+        time: (DateTime<Utc>, DateTime<Utc>),
+        defaults: &Defaults,
+    ) -> Result<Sent, StoreError> {
+        let Definition { draft, .. } = &now.definition;
+        let mut sent = Sent::default();
+        for span in &past.spans {
+            // What an older version has written says nothing.
+            let (Ok(then), Ok(progress)) = (
+                read::<Definition>(&draft.name, &span.definition),
+                read::<Progress>(&draft.name, &span.progress),
+            ) else {
+                continue;
+            };
+            sent.add_span(&then.draft, &progress, draft, time, defaults);
+        }
+        sent.add_span(draft, &now.progress, draft, time, defaults);
+        let records = self.history(&draft.name, None, timetable::HISTORY).await?;
+        sent.add(&records);
+        Ok(sent)
     }
 }
 
@@ -79,6 +109,7 @@ fn written_tick(tick: &Tick) -> Result<timetable::Tick, StoreError> {
             .map(|one| one.publish.clone())
             .collect(),
         records: records.collect::<Result<_, _>>()?,
+        breaks: tick.before.gapless.is_some() && tick.before.gapless != tick.after.gapless,
     })
 }
 
@@ -158,30 +189,59 @@ impl Store for BrokerStore {
         Ok(self.broker.timetable().remember(name, &records).await?)
     }
 
-    /// Here no more is known than the last records that are kept. They are written after the messages: whoever dies in between
-    /// sends again when asked again.
+    /// The messages, what is remembered of them and the span of time that they fill are one step, which is refused when anything was
+    /// sent since it was looked what had been.
     async fn make_up(
         &self,
         stored: &Stored,
         client: &Client,
         runs: Vec<(Prepared, TickRecord)>,
+        defaults: &Defaults,
     ) -> Result<Option<Vec<TickRecord>>, StoreError> {
+        let (Some((_, first)), Some((_, last))) = (runs.first(), runs.last()) else {
+            return Ok(Some(Vec::new()));
+        };
         let name = &stored.definition.draft.name;
-        let now = self.stored(name).await?;
-        if now.is_none_or(|now| now.version != stored.version) {
-            return Ok(None);
+        let time = (first.due, last.due);
+        let span = Span {
+            definition: written(name, &stored.definition)?,
+            progress: written(name, &Progress::filled(time))?,
+        };
+        loop {
+            let now = self.stored(name).await?;
+            let Some(now) = now.filter(|now| now.version == stored.version) else {
+                return Ok(None);
+            };
+            let past = self.broker.timetable().past(name).await?;
+            let sent = self.sent(&now, &past, time, defaults).await?;
+            let fresh = runs.iter().filter(|(_, record)| !sent.has(record));
+            let (publishes, records): (Vec<Publish>, Vec<TickRecord>) = fresh
+                .map(|(message, record)| (message.publish.clone(), record.clone()))
+                .unzip();
+            if records.is_empty() {
+                return Ok(Some(records));
+            }
+            client.declare(&publishes).await?;
+            let noted = records.iter().map(|record| written(name, record));
+            let make_up = MakeUp {
+                name: name.clone(),
+                version: stored.version,
+                number: past.number,
+                span: span.clone(),
+                publishes,
+                records: noted.collect::<Result<_, _>>()?,
+            };
+            match self.broker.timetable().make_up(&make_up).await? {
+                MadeUp::Done => {
+                    client.tell_sent(&make_up.publishes).await;
+                    return Ok(Some(records));
+                }
+                MadeUp::Changed => return Ok(None),
+                MadeUp::Refused => return Err(StoreError::NoQueue { name: name.clone() }),
+                // Somebody makes up for something at the same time, or beat leaves runs out.
+                MadeUp::Outdated => {}
+            }
         }
-        let before = self.history(name, timetable::HISTORY).await?;
-        let before: HashSet<Uuid> = before.into_iter().map(|record| record.task_id).collect();
-        let fresh = runs
-            .into_iter()
-            .filter(|(_, record)| !before.contains(&record.task_id));
-        let (messages, records): (Vec<Prepared>, Vec<TickRecord>) = fresh.unzip();
-        if !records.is_empty() {
-            client.publish(messages).await?;
-            self.remember(name, &records).await?;
-        }
-        Ok(Some(records))
     }
 
     async fn page(&self, wanted: &Wanted) -> Result<Vec<Stored>, StoreError> {
@@ -190,8 +250,23 @@ impl Store for BrokerStore {
         Ok(found)
     }
 
-    async fn history(&self, name: &str, most: usize) -> Result<Vec<TickRecord>, StoreError> {
-        let records = self.broker.timetable().history(name, most).await?;
-        records.iter().map(|record| read(name, record)).collect()
+    async fn history(
+        &self,
+        name: &str,
+        after: Option<Uuid>,
+        most: usize,
+    ) -> Result<Vec<TickRecord>, StoreError> {
+        // They are few.
+        let asked = after.map_or(most, |_| timetable::HISTORY);
+        let records = self.broker.timetable().history(name, asked).await?;
+        let records = records.iter().map(|record| read(name, record));
+        let mut records: Vec<TickRecord> = records.collect::<Result<_, _>>()?;
+        if let Some(after) = after {
+            let at = records.iter().position(|record| record.task_id == after);
+            // What came after one that is forgotten is forgotten too.
+            records.drain(..at.map_or(records.len(), |at| at + 1));
+        }
+        records.truncate(most);
+        Ok(records)
     }
 }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 pub use lovage_database::store::schedule::LEASE;
 
 use super::{Cause, Definition, News, Save, Store, StoreError, Stored, Tick, TickRecord, Wanted};
-use crate::due::Progress;
+use crate::{check::Defaults, due::Progress};
 
 /// So many schedules are read in one step.
 const PORTION: u64 = 500;
@@ -124,6 +124,8 @@ fn stored(row: schedule::Schedule) -> Result<Stored, StoreError> {
             decided: progress.decided,
             last_run: progress.last_due,
             runs: count(progress.runs),
+            // Every tick is a row here.
+            gapless: None,
         },
     })
 }
@@ -330,6 +332,7 @@ impl Store for DatabaseStore {
         stored: &Stored,
         _client: &Client,
         runs: Vec<(Prepared, TickRecord)>,
+        _defaults: &Defaults,
     ) -> Result<Option<Vec<TickRecord>>, StoreError> {
         let definition = &stored.definition;
         let task = &definition.draft.task;
@@ -374,9 +377,15 @@ impl Store for DatabaseStore {
         self.in_time(rows).await?.into_iter().map(stored).collect()
     }
 
-    async fn history(&self, name: &str, most: usize) -> Result<Vec<TickRecord>, StoreError> {
+    async fn history(
+        &self,
+        name: &str,
+        after: Option<Uuid>,
+        most: usize,
+    ) -> Result<Vec<TickRecord>, StoreError> {
         let most = u64::try_from(most).unwrap_or(u64::MAX);
-        let records = schedule_tick::history(&self.database, name, most);
+        let after = after.map(|id| id.to_string());
+        let records = schedule_tick::history(&self.database, name, after.as_deref(), most);
         Ok(self
             .in_time(records)
             .await?

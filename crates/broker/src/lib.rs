@@ -10,6 +10,7 @@
 //! | `transport` | the seam: traits and plain data |
 //! | `admission` | what a delivery needs before it runs, as plain data |
 //! | `relay` | what is published once by any number of relays, as plain data |
+//! | `reaping` | giving back what the dead held, as plain data |
 //! | `revocation` | the seam of what is not to be run |
 //! | [`pause`] | the seam of queues that nobody takes from |
 //! | `journal` | the seam of what became of tasks, for whoever keeps a history |
@@ -54,6 +55,7 @@ mod journal;
 mod memory;
 pub mod pause;
 mod priority;
+mod reaping;
 mod redis;
 #[cfg(feature = "testing")]
 pub mod redis_server;
@@ -77,6 +79,7 @@ pub use self::{
     journal::{Budget, Journal, JournalEntry, Mark, Page},
     memory::{Contents, Held, MemoryBroker, MemoryResults},
     pause::Pauses,
+    reaping::{Reaped, Reaping},
     redis::{Choice, RedisBroker, Servers},
     relay::{Relay, Relayed},
     revocation::{Recorded, Revocations, Revoke, Target},

@@ -13,6 +13,8 @@ use crate::{Error, Publish};
 
 /// So many records of ticks are kept of each entry.
 pub const HISTORY: usize = 200;
+/// So many spans of its past are kept of each entry.
+pub const PAST: usize = 500;
 
 /// Somebody who would lead.
 #[derive(Debug, Clone)]
@@ -90,6 +92,57 @@ pub struct Tick {
     pub publishes: Vec<Publish>,
     /// What is remembered of it, the oldest first.
     pub records: Vec<Bytes>,
+    /// The entry as it was before joins its past: runs were left out.
+    pub breaks: bool,
+}
+
+/// What was of an entry, span by span. A span is the entry as it once was; what that says of what was sent is its keeper's
+/// business. An entry's span ends when it is given another progress, and with a tick that says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// So many spans there have been, those included that are kept no more.
+    pub number: u64,
+    /// Those that are kept, the oldest first.
+    pub spans: Vec<Span>,
+}
+
+/// An entry as it once was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// What it was.
+    pub definition: Bytes,
+    /// What had become of it.
+    pub progress: Bytes,
+}
+
+/// What is sent of a time that has passed.
+#[derive(Debug, Clone)]
+pub struct MakeUp {
+    /// The entry.
+    pub name: String,
+    /// Its version, as the sender knows it.
+    pub version: u64,
+    /// [`Past::number`], as the sender knows it.
+    pub number: u64,
+    /// What joins its past with this.
+    pub span: Span,
+    /// What is sent.
+    pub publishes: Vec<Publish>,
+    /// What is remembered of it, the oldest first.
+    pub records: Vec<Bytes>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MadeUp {
+    /// It was sent.
+    Done,
+    /// The entry is not of this version: nothing happened.
+    Changed,
+    /// Its past is longer than the sender knew: nothing happened.
+    Outdated,
+    /// A queue of it is no queue at the broker: nothing happened.
+    Refused,
 }
 
 /// What came of a tick.
@@ -136,6 +189,12 @@ pub trait Timetable: Send + Sync {
         fence: u64,
         ticks: &[Tick],
     ) -> Result<Option<Vec<Ticked>>, Error>;
+
+    /// What was of an entry.
+    async fn past(&self, name: &str) -> Result<Past, Error>;
+
+    /// Sends what was due in a time that has passed, whole or not at all. Asked again after a lost answer nothing happens twice.
+    async fn make_up(&self, make_up: &MakeUp) -> Result<MadeUp, Error>;
 
     /// Remembers what was sent beside an entry's ticks, the oldest first.
     async fn remember(&self, name: &str, records: &[Bytes]) -> Result<(), Error>;

@@ -13,8 +13,8 @@ use lovage_protocol::{NodeName, QueueName, TaskId};
 use lovage_settings::ExchangeType;
 
 use crate::{
-    Admit, Admitted, Ask, Delayed, Entry, Error, Journal, Leave, Line, Pauses, Relay, Relayed,
-    Revocations, Survey, Timetable,
+    Admit, Admitted, Ask, Delayed, Entry, Error, Journal, Leave, Line, Pauses, Reaped, Reaping,
+    Relay, Relayed, Revocations, Survey, Timetable,
 };
 
 /// One broker: where messages are published, and from where consumers take them.
@@ -66,6 +66,10 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// Drops every waiting message of the queue and tells how many there were.
     async fn purge(&self, queue: &QueueName) -> Result<u64, Error>;
+
+    /// Gives back what the dead held: one pass of what every consumer does all the time, for somebody who takes nothing. Takes
+    /// as long as a lease when somebody seems dead, and no time else. Any number may do it beside each other and beside consumers.
+    async fn reap(&self, reaping: &Reaping) -> Result<Reaped, Error>;
 
     /// Live workers of ours, from their leases, with the task names each registered.
     async fn peers(&self) -> Result<Vec<Peer>, Error>;

@@ -34,6 +34,7 @@
 //! | `errback` | error callbacks that are called here |
 //! | `builtin` | Celery's own tasks |
 //! | `records`, `obituary` | the stored result of each state, and of a task that its workers died of |
+//! | `reaping` | how messages of the dead are given back by somebody who runs no tasks |
 //! | `revoked`, `revoking` | what is not to be run: the copy in memory, and how it is learnt and applied |
 //! | `commit` | starts and ends in batches |
 //! | `module`, `catalogue`, `rules` | which tasks there are, and what holds for each |
@@ -80,6 +81,7 @@ mod pool;
 mod presence;
 mod rate;
 mod raw;
+mod reaping;
 mod records;
 mod retrying;
 mod revoked;
@@ -112,6 +114,7 @@ pub use pool::{
 pub use presence::{Conf, Presence};
 pub use rate::{RateLimits, RateRefused};
 pub use raw::{RawCall, RawTask};
+pub use reaping::reaping;
 pub use shutdown::Shutdown;
 pub use soft_limit::SoftLimit;
 pub use tally::TaskMetrics;

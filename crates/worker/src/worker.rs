@@ -33,7 +33,7 @@ use crate::{
         threads::Abandoned,
     },
     presence::{Presence, Showing},
-    revoking,
+    reaping, revoking,
     running::Running,
     shutdown::Shutdown,
     tally::Tally,
@@ -267,12 +267,7 @@ impl Worker {
         options.exclusive.clone_from(&exclusive);
         options.tasks = self.catalogue.names();
         options.lease = settings.worker.lease;
-        // Without requeue on loss, as Celery's default has it, the first death of a started task is its failure.
-        options.max_deaths = if settings.tasks.reject_on_worker_lost {
-            settings.worker.max_deaths
-        } else {
-            0
-        };
+        options.max_deaths = reaping::max_deaths(&settings);
         let chords_beside = results
             .place()
             .is_some_and(|place| broker.shares_server_with(&place));

@@ -15,11 +15,15 @@ mod relay;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use chrono::Utc;
 use lovage_broker::Broker;
 use lovage_client::Composer;
 use lovage_database::{
     Database,
-    store::{lease::Lease, outbox::Listener},
+    store::{
+        lease::Lease,
+        outbox::{self, Listener},
+    },
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -166,6 +170,40 @@ pub async fn relay_now(parts: &Parts) -> Result<Option<u64>, Error> {
     };
     relay.release().await?;
     relayed
+}
+
+/// What a sweep of the outbox found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// So many messages were sent by it.
+    pub sent: u64,
+    /// So many wait although another process relays, the oldest of them for longer than a message should.
+    pub waiting: u64,
+    /// So many were put aside, and wait for somebody to mend them.
+    pub refused: u64,
+}
+
+/// Sends what waits when no process relays; when one does, looks whether messages wait for longer than `patience` all the same.
+/// Safe beside any relay: it takes its lease or leaves the outbox alone. So `parts` must have a holder of their own.
+///
+/// # Errors
+/// [`Error`].
+pub async fn sweep(parts: &Parts, patience: Duration) -> Result<Swept, Error> {
+    let mut swept = Swept::default();
+    match relay_now(parts).await {
+        Ok(Some(sent)) => swept.sent = sent,
+        // It took over from us, and goes on.
+        Ok(None) | Err(Error::Superseded { .. }) => {
+            let depth = outbox::depth(parts.database.reader()).await?;
+            let since = depth.oldest.map(|oldest| Utc::now() - oldest);
+            if since.is_some_and(|since| since.to_std().is_ok_and(|since| since > patience)) {
+                swept.waiting = depth.waiting;
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    swept.refused = outbox::refused_count(parts.database.reader()).await?;
+    Ok(swept)
 }
 
 /// The causes of an error in one line, as the log and the `error` column have it.

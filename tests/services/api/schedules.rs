@@ -189,7 +189,7 @@ fn what_is_wrong_with_a_schedule_is_told_with_its_field() {
     refused(json!({"expires": "0s", "jitter": "soon"}), &["jitter: "]);
     refused(
         json!({"task": "lovage.prune", "unchecked": true}),
-        &["task: ", "keeper"],
+        &["task: ", "the platform itself"],
     );
     let unknown = json!({"name": "x", "definition": {"task": "demo.add", "evry": "5m"}});
     let unknown = caller.post(BASE, &unknown);
@@ -349,8 +349,21 @@ fn a_time_that_has_passed_is_made_up_for_once() {
         ];
         assert_eq!(told, expected);
         assert_eq!(ticks["ticks"][0]["task_id"], json!(id));
-        let one = caller.get(&format!("{path}/ticks?limit=1")).json();
-        assert_eq!(one["ticks"].as_array().unwrap().len(), 1);
+        assert_eq!(ticks["next"], Value::Null);
+        // Page by page, also while more is sent.
+        let (mut pages, mut query) = (Vec::new(), "limit=3".to_owned());
+        loop {
+            let page = caller.get(&format!("{path}/ticks?{query}")).json();
+            pages.extend(page["ticks"].as_array().unwrap().clone());
+            let Some(next) = page["next"].as_str() else {
+                break;
+            };
+            query = format!("limit=3&cursor={next}");
+            run("two");
+        }
+        assert_eq!(json!(pages), ticks["ticks"]);
+        let refused = caller.get(&format!("{path}/ticks?cursor=7"));
+        assert_eq!(refused.status, 422, "{}", refused.text);
     });
 }
 

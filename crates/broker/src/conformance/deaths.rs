@@ -9,7 +9,7 @@ use super::{
     Stage,
     stage::{end, fetch, fetch_all, finds_nothing, ids, queue},
 };
-use crate::{Finished, Settle};
+use crate::{Finished, Reaped, Reaping, Settle};
 
 /// Nothing is lost, and the order is kept.
 pub async fn the_dead_workers_messages_come_back_in_order(stage: impl Stage) {
@@ -184,6 +184,39 @@ pub async fn a_message_that_kills_is_given_up(stage: impl Stage) {
 fn keeper_obituary(stage: &impl Stage) -> Option<crate::Obituary> {
     let write = stage.write("killer", "FAILURE");
     Some(Arc::new(move |_, _| vec![write.clone()]))
+}
+
+/// Where no consumer is left, somebody who takes nothing gives back what the dead held.
+pub async fn a_bystander_gives_back_what_the_dead_held(stage: impl Stage) {
+    let broker = stage.broker();
+    let options = stage.options("bystander", &[]);
+    let mut reaping = Reaping::new(options.node);
+    reaping.lease = options.lease;
+    let reap = async || broker.reap(&reaping).await.expect("the broker answers");
+    assert_eq!(reap().await, Reaped::default(), "there is nobody");
+    stage.publish("q", &["1", "2", "3"]).await;
+    let living = stage.consumer("living", &["q"]).await;
+    assert_eq!(ids(&fetch(&*living, 1, 1).await), ["1"]);
+    assert_eq!(reap().await, Reaped::default(), "nobody is dead");
+    living.close().await.expect("the broker answers");
+    // Nobody is left who looks after the dead.
+    let consumer = stage.consumer("w", &["q"]).await;
+    assert_eq!(ids(&fetch_all(&*consumer, 2, 1).await), ["1", "2"]);
+    stage.kill(consumer, "w").await;
+    let reaped = reap().await;
+    let found = Reaped {
+        workers: 1,
+        messages: 2,
+        ..Reaped::default()
+    };
+    // In memory the first look of anybody gives them back.
+    assert!([found, Reaped::default()].contains(&reaped), "{reaped:?}");
+    let depth = broker.depth(&[queue("q")]).await;
+    assert_eq!(depth.expect("the broker answers"), [3]);
+    assert_eq!(reap().await, Reaped::default(), "asked again");
+    let last = stage.consumer("last", &["q"]).await;
+    let taken = fetch_all(&*last, 3, 0).await;
+    assert_eq!(ids(&taken), ["1", "2", "3"]);
 }
 
 /// One good run and all is forgiven.

@@ -56,7 +56,8 @@ macro_rules! conformance_suite {
             relaying: { what_is_handed_over_twice_is_published_once, who_was_taken_over_publishes_nothing }
             deaths: {
                 the_dead_workers_messages_come_back_in_order, only_started_messages_count_deaths,
-                a_message_that_kills_is_given_up, the_death_of_one_process_counts_while_its_worker_lives, success_forgets_deaths, a_suspect_is_told_apart
+                a_message_that_kills_is_given_up, the_death_of_one_process_counts_while_its_worker_lives, success_forgets_deaths, a_suspect_is_told_apart,
+                a_bystander_gives_back_what_the_dead_held
             }
             chords: {
                 the_last_part_claims_and_closes, a_part_counts_once, added_parts_are_waited_for_once, a_failed_chord_keeps_its_members,
@@ -94,7 +95,7 @@ macro_rules! conformance_suite {
             survey: { every_message_is_shown_wherever_it_is, a_chord_is_open_until_it_is_closed }
             timetable: {
                 one_leads_until_its_lease_is_over, a_tick_and_its_messages_are_one_step, who_leads_no_more_does_nothing,
-                changes_are_told_in_their_order
+                changes_are_told_in_their_order, a_past_is_told_span_by_span, what_is_made_up_for_is_one_step
             }
             fanout: { a_broadcast_reaches_who_listens, a_request_gathers_its_replies }
             exchanges: {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Broker,
-    timetable::{Candidate, Kept, Leadership, Put, Tick, Ticked},
+    timetable::{Candidate, Kept, Leadership, MadeUp, MakeUp, PAST, Past, Put, Span, Tick, Ticked},
 };
 
 fn candidate(owner: &str, lease: Duration) -> Candidate {
@@ -51,7 +51,20 @@ fn tick(name: &str, version: u64, steps: (&str, &str), id: &str) -> Tick {
         after: Bytes::from(steps.1.to_owned()),
         publishes: vec![message("ticks", id, 0)],
         records: vec![Bytes::from(id.to_owned())],
+        breaks: false,
     }
+}
+
+fn span(definition: &str, progress: &str) -> Span {
+    Span {
+        definition: Bytes::from(definition.to_owned()),
+        progress: Bytes::from(progress.to_owned()),
+    }
+}
+
+async fn past(broker: &dyn Broker, name: &str) -> Past {
+    let past = broker.timetable().past(name).await;
+    past.expect("the broker answers")
 }
 
 async fn send(broker: &dyn Broker, owner: &str, fence: u64, ticks: &[Tick]) -> Option<Vec<Ticked>> {
@@ -160,6 +173,83 @@ pub async fn a_tick_and_its_messages_are_one_step(stage: impl Stage) {
     let third = tick("x", changed, ("2", "3"), "id-5");
     assert_eq!(send(&*broker, "a", fence, &[third]).await, done);
     assert_eq!(sent(&*broker).await, 3);
+}
+
+/// A span ends with another progress and with a tick that says so; the rest of an entry's changes are none of its past.
+pub async fn a_past_is_told_span_by_span(stage: impl Stage) {
+    let broker = stage.broker();
+    let timetable = broker.timetable();
+    let fence = lead(&*broker, "a", 60_000).await.fence;
+    let fence = fence.expect("nobody else leads");
+    let version = put(&*broker, "x", None, "first").await.expect("it is new");
+    let mut one = tick("x", version, ("0", "1"), "id-1");
+    send(&*broker, "a", fence, std::slice::from_ref(&one)).await;
+    assert_eq!(past(&*broker, "x").await, Past::default());
+    (one.before, one.after, one.breaks) = ("1".into(), "3".into(), true);
+    send(&*broker, "a", fence, std::slice::from_ref(&one)).await;
+    // Asked again after a lost answer.
+    send(&*broker, "a", fence, std::slice::from_ref(&one)).await;
+    let version = put(&*broker, "x", Some(version), "second").await;
+    let other = Put {
+        name: "x".to_owned(),
+        version,
+        definition: "third".into(),
+        progress: Some("9".into()),
+    };
+    let version = timetable.put(&other).await.expect("the broker answers");
+    assert!(version.is_some());
+    let expected = Past {
+        number: 2,
+        spans: vec![span("first", "1"), span("second", "3")],
+    };
+    assert_eq!(past(&*broker, "x").await, expected);
+    assert!(timetable.remove("x").await.expect("the broker answers"));
+    assert_eq!(past(&*broker, "x").await, Past::default());
+}
+
+/// What is made up for is sent in one step with its span, once, and only by who knows the whole past.
+pub async fn what_is_made_up_for_is_one_step(stage: impl Stage) {
+    let broker = stage.broker();
+    let version = put(&*broker, "x", None, "first").await.expect("it is new");
+    let mut make_up = MakeUp {
+        name: "x".to_owned(),
+        version,
+        number: 0,
+        span: span("first", "old"),
+        publishes: vec![message("ticks", "id-1", 0), message("ticks", "id-2", 0)],
+        records: vec!["id-1".into(), "id-2".into()],
+    };
+    let ask = async |make_up: &MakeUp| {
+        let made = broker.timetable().make_up(make_up).await;
+        made.expect("the broker answers")
+    };
+    assert_eq!(ask(&make_up).await, MadeUp::Done);
+    assert_eq!(ask(&make_up).await, MadeUp::Done, "after a lost answer");
+    assert_eq!(sent(&*broker).await, 2);
+    let history = broker.timetable().history("x", 9).await;
+    assert_eq!(history.expect("the broker answers"), ["id-2", "id-1"]);
+    let known = past(&*broker, "x").await;
+    assert_eq!((known.number, known.spans), (1, vec![span("first", "old")]));
+    // Somebody else who does the same at the same time.
+    make_up.span = span("first", "older");
+    assert_eq!(ask(&make_up).await, MadeUp::Outdated);
+    make_up.version += 7;
+    assert_eq!(ask(&make_up).await, MadeUp::Changed);
+    assert_eq!(sent(&*broker).await, 2);
+    // Of very many spans the last ones are kept, and all are counted.
+    make_up.version = version;
+    make_up.publishes.clear();
+    for number in 1..=u64::try_from(PAST).expect("it is small") {
+        make_up.number = number;
+        make_up.span = span("first", &number.to_string());
+        assert_eq!(ask(&make_up).await, MadeUp::Done);
+    }
+    let known = past(&*broker, "x").await;
+    assert_eq!(
+        (known.number, known.spans.len()),
+        (make_up.number + 1, PAST)
+    );
+    assert_eq!(known.spans[0], span("first", "1"));
 }
 
 /// A leader that slept for too long sends nothing when it wakes up.

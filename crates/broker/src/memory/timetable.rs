@@ -8,7 +8,10 @@ use bytes::Bytes;
 use super::MemoryBroker;
 use crate::{
     Error,
-    timetable::{Candidate, Changes, HISTORY, Kept, Leadership, Put, Tick, Ticked, Timetable},
+    timetable::{
+        Candidate, Changes, HISTORY, Kept, Leadership, MadeUp, MakeUp, PAST, Past, Put, Span, Tick,
+        Ticked, Timetable,
+    },
 };
 
 /// Everything of the timetable.
@@ -17,6 +20,7 @@ pub(super) struct Entries {
     kept: BTreeMap<String, Kept>,
     removed: BTreeMap<String, u64>,
     history: BTreeMap<String, VecDeque<Bytes>>,
+    past: BTreeMap<String, Past>,
     edition: u64,
     fence: u64,
     leader: Option<Leader>,
@@ -39,6 +43,30 @@ impl Entries {
     fn next_edition(&mut self) -> u64 {
         self.edition += 1;
         self.edition
+    }
+
+    fn lengthen(&mut self, name: &str, span: Span) {
+        let past = self.past.entry(name.to_owned()).or_default();
+        past.number += 1;
+        past.spans.push(span);
+        let surplus = past.spans.len().saturating_sub(PAST);
+        past.spans.drain(..surplus);
+    }
+
+    fn remember(&mut self, name: &str, records: &[Bytes]) {
+        let history = self.history.entry(name.to_owned()).or_default();
+        for record in records {
+            history.push_front(record.clone());
+        }
+        history.truncate(HISTORY);
+    }
+}
+
+/// The entry as it is now.
+fn span(kept: &Kept) -> Span {
+    Span {
+        definition: kept.definition.clone(),
+        progress: kept.progress.clone(),
     }
 }
 
@@ -131,8 +159,12 @@ impl Timetable for MemoryBroker {
         if current.map(|kept| kept.version) != put.version {
             return Ok(None);
         }
+        let ended = current.filter(|_| put.progress.is_some()).map(span);
         let before = current.map(|kept| kept.progress.clone());
         let progress = put.progress.clone().or(before).unwrap_or_default();
+        if let Some(ended) = ended {
+            entries.lengthen(&put.name, ended);
+        }
         let version = entries.next_edition();
         entries.removed.remove(&put.name);
         let kept = Kept {
@@ -152,6 +184,7 @@ impl Timetable for MemoryBroker {
             return Ok(false);
         }
         entries.history.remove(name);
+        entries.past.remove(name);
         let edition = entries.next_edition();
         entries.removed.insert(name.to_owned(), edition);
         Ok(true)
@@ -189,12 +222,12 @@ impl Timetable for MemoryBroker {
                 ticked.push(Ticked::Changed);
                 continue;
             }
+            let ended = tick.breaks.then(|| span(kept));
             kept.progress = tick.after.clone();
-            let history = entries.history.entry(tick.name.clone()).or_default();
-            for record in &tick.records {
-                history.push_front(record.clone());
+            if let Some(ended) = ended {
+                entries.lengthen(&tick.name, ended);
             }
-            history.truncate(HISTORY);
+            entries.remember(&tick.name, &tick.records);
             for publish in &tick.publishes {
                 state.publish(publish);
                 self.inner.tell_listeners(publish);
@@ -206,13 +239,40 @@ impl Timetable for MemoryBroker {
         Ok(Some(ticked))
     }
 
-    async fn remember(&self, name: &str, records: &[Bytes]) -> Result<(), Error> {
+    async fn past(&self, name: &str) -> Result<Past, Error> {
+        let state = self.inner.lock();
+        Ok(state.timetable.past.get(name).cloned().unwrap_or_default())
+    }
+
+    async fn make_up(&self, make_up: &MakeUp) -> Result<MadeUp, Error> {
+        let MakeUp { name, span, .. } = make_up;
         let mut state = self.inner.lock();
-        let history = state.timetable.history.entry(name.to_owned()).or_default();
-        for record in records {
-            history.push_front(record.clone());
+        let entries = &mut state.timetable;
+        let kept = entries.kept.get(name);
+        if kept.is_none_or(|kept| kept.version != make_up.version) {
+            return Ok(MadeUp::Changed);
         }
-        history.truncate(HISTORY);
+        let past = entries.past.get(name);
+        let number = past.map_or(0, |past| past.number);
+        if number == make_up.number + 1 && past.and_then(|past| past.spans.last()) == Some(span) {
+            return Ok(MadeUp::Done);
+        }
+        if number != make_up.number {
+            return Ok(MadeUp::Outdated);
+        }
+        entries.lengthen(name, span.clone());
+        entries.remember(name, &make_up.records);
+        for publish in &make_up.publishes {
+            state.publish(publish);
+            self.inner.tell_listeners(publish);
+        }
+        drop(state);
+        self.inner.arrived.notify_waiters();
+        Ok(MadeUp::Done)
+    }
+
+    async fn remember(&self, name: &str, records: &[Bytes]) -> Result<(), Error> {
+        self.inner.lock().timetable.remember(name, records);
         Ok(())
     }
 

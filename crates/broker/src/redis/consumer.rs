@@ -35,6 +35,8 @@ use crate::{
 
 /// How long a close tries when the broker has not been heard of for a lease.
 const LAST_ATTEMPT: Duration = Duration::from_secs(1);
+/// No lease is shorter.
+const SHORTEST_LEASE: Duration = Duration::from_millis(30);
 
 /// What the parts of one consumer share.
 #[derive(Debug)]
@@ -52,11 +54,36 @@ pub(crate) struct Shared {
     pub(crate) delayed: Notify,
     /// A journal is kept, as was last heard.
     pub(crate) journals: Arc<AtomicBool>,
+    /// Messages that cost too many deaths are given up here: their results can be stored.
+    pub(crate) buries: bool,
     hurry: Mutex<Option<Keeper>>,
     closed: CancellationToken,
 }
 
 impl Shared {
+    /// Of somebody who takes nothing and has no lease: enough to give back what others held.
+    pub(crate) fn of_a_bystander(core: &Arc<Core>, options: ConsumerOptions) -> Self {
+        let id = Uuid::new_v4().simple().to_string();
+        let lease = options.lease.max(SHORTEST_LEASE);
+        let (queues, estate) = (names(&[]), Estate::default());
+        let node = options.node.as_str();
+        let holder = Holder::new(core, &id, node, &[], queues, lease, estate);
+        Self {
+            core: Arc::clone(core),
+            options,
+            holder: Arc::new(holder),
+            held: Arc::new(Held::default()),
+            link: Link::new(&core.servers, "settle"),
+            upkeep: Link::new(&core.servers, "upkeep"),
+            pulse: Arc::new(Pulse::new(lease)),
+            delayed: Notify::new(),
+            journals: Arc::new(AtomicBool::new(false)),
+            buries: false,
+            hurry: Mutex::new(None),
+            closed: CancellationToken::new(),
+        }
+    }
+
     /// The delivery tag of a sequence number.
     pub(crate) fn tag(&self, number: u64) -> String {
         format!("{}:{number}", self.holder.id)
@@ -89,7 +116,7 @@ impl RedisConsumer {
         consumed.extend(options.exclusive.iter().map(|own| own.queue.clone()));
         let rotation = Rotation::new(consumed, core.options.queue_order_strategy);
         let id = Uuid::new_v4().simple().to_string();
-        let lease = options.lease.max(Duration::from_millis(30));
+        let lease = options.lease.max(SHORTEST_LEASE);
         let queues = names(rotation.queues());
         let holder = Arc::new(Holder::new(
             &core,
@@ -115,6 +142,7 @@ impl RedisConsumer {
             pulse: Arc::clone(&keeper.pulse),
             delayed: Notify::new(),
             journals,
+            buries: true,
             hurry: Mutex::new(Some(keeper)),
             closed: CancellationToken::new(),
             core,

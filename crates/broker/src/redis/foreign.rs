@@ -16,7 +16,7 @@ use super::{
     scripts::{self, RELEASE_LOCK, RESTORE_FOREIGN},
 };
 use crate::{
-    Error,
+    Error, Reaped,
     envelope::{self, Entry},
 };
 
@@ -32,7 +32,12 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     /// Sweeps when it is time. `workers` are those of ours, dead or alive, whose tags the reaper looks after.
-    pub(crate) async fn look(&mut self, shared: &Shared, workers: &[String]) -> Result<(), Error> {
+    pub(crate) async fn look(
+        &mut self,
+        shared: &Shared,
+        workers: &[String],
+        reaped: &mut Reaped,
+    ) -> Result<(), Error> {
         if self.last.is_some_and(|last| last.elapsed() < EVERY) {
             return Ok(());
         }
@@ -65,11 +70,13 @@ impl Sweep {
             .upkeep
             .send(Request::Script(&RELEASE_LOCK, &release), Patience::Bounded)
             .await?;
-        done
+        reaped.abandoned += done?;
+        Ok(())
     }
 }
 
-async fn sweep(shared: &Shared, workers: &[String]) -> Result<(), Error> {
+/// Sweeps, and tells how many there were.
+async fn sweep(shared: &Shared, workers: &[String]) -> Result<u64, Error> {
     let keys = &shared.core.keys;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -106,7 +113,7 @@ async fn sweep(shared: &Shared, workers: &[String]) -> Result<(), Error> {
             "messages held past the visibility time-out by other workers are back in their queues"
         );
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Puts back what of these is still held and overdue, and tells how many there were.

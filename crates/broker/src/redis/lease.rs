@@ -116,7 +116,7 @@ struct State {
 }
 
 impl Pulse {
-    fn new(lease: Duration) -> Self {
+    pub(crate) fn new(lease: Duration) -> Self {
         let now = Instant::now();
         Self {
             lease,
@@ -151,7 +151,7 @@ impl Pulse {
 
     /// Notes a renewal. Between two that are at most half a lease apart no server was away for so long that the lease of
     /// another, renewed every third of it, could have run out. A lost connection alone is no absence.
-    fn record(&self) {
+    pub(crate) fn record(&self) {
         let now = Instant::now();
         let mut state = self.state();
         if now.duration_since(state.last) > self.lease / 2 {

@@ -8,6 +8,7 @@ mod apply;
 mod ask;
 mod batch;
 mod bindings;
+mod bystander;
 mod chord;
 mod consumer;
 mod delayed;
@@ -58,8 +59,8 @@ use self::{
 };
 use crate::{
     Ask, Binding, Broadcast, Broker, ChordClose, Consumer, ConsumerOptions, DeadLetters, Delayed,
-    Entry, Error, Journal, Line, Pauses, Peer, Publish, Relay, Relayed, ResultPlace, Revocations,
-    Survey, Timetable, binding::Member,
+    Entry, Error, Journal, Line, Pauses, Peer, Publish, Reaped, Reaping, Relay, Relayed,
+    ResultPlace, Revocations, Survey, Timetable, binding::Member,
 };
 
 pub use self::servers::{Choice, Servers};
@@ -244,6 +245,10 @@ impl Broker for RedisBroker {
 
     async fn purge(&self, queue: &QueueName) -> Result<u64, Error> {
         publish::purge(&self.core, queue).await
+    }
+
+    async fn reap(&self, reaping: &Reaping) -> Result<Reaped, Error> {
+        bystander::reap(&self.core, reaping).await
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, Error> {

@@ -24,28 +24,36 @@ use super::{
     restore::{self, Restore},
     scripts::{self, BURY, RELEASE_LOCK},
 };
-use crate::Error;
+use crate::{Error, Reaped};
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The longest pause between two looks.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A second look this much later makes a suspect dead.
 const SECOND_LOOK: Duration = Duration::from_millis(800);
 /// How long the lock of one dead worker is held at most. It only saves work; one who dies with it holds the others up for
 /// so long.
 const LOCK: Duration = Duration::from_secs(3);
 
+/// What is known from one look to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    suspects: Suspects,
+    server: Server,
+    pub(crate) sweep: foreign::Sweep,
+    search: orphans::Search,
+    /// What was given back so far.
+    pub(crate) reaped: Reaped,
+}
+
 /// Runs until it is aborted.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut suspects = Suspects::default();
-    let mut server = Server::default();
-    let mut sweep = foreign::Sweep::default();
-    let mut search = orphans::Search::default();
+    let mut watch = Watch::default();
     // Looks of many workers spread themselves.
     let pause = LOOK_EVERY.min(shared.holder.lease / 4);
     tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
     loop {
-        if let Err(error) = look(&shared, &mut suspects, &mut server, &mut sweep, &mut search).await
-        {
-            suspects.clear();
+        if let Err(error) = look(&shared, &mut watch).await {
+            watch.suspects.clear();
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "dead workers cannot be looked for now"
@@ -55,13 +63,18 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn look(
+/// Looks once. Gives the workers that are known, and of how many of them it is not known yet whether they are dead.
+pub(crate) async fn look(
     shared: &Shared,
-    suspects: &mut Suspects,
-    server: &mut Server,
-    sweep: &mut foreign::Sweep,
-    search: &mut orphans::Search,
-) -> Result<(), Error> {
+    watch: &mut Watch,
+) -> Result<(Vec<String>, usize), Error> {
+    let Watch {
+        suspects,
+        server,
+        sweep,
+        search,
+        reaped,
+    } = watch;
     let keys = &shared.core.keys;
     let began = Instant::now();
     let mut ask = redis::cmd("ZRANGE");
@@ -81,13 +94,14 @@ async fn look(
         pipeline.cmd("INFO").arg("server");
     }
     let mut answers = Vec::new();
+    let mut observed = true;
     if !pipeline.is_empty() {
         let answer = shared.upkeep.attempt(Request::Many(&pipeline)).await;
         let answer = match answer.map_err(|failure| shared.upkeep.classify(failure)) {
             Err(Error::Refused { .. }) if !server.is_silent => {
                 // Not allowed; EXISTS will say if that was not it.
                 server.is_silent = true;
-                return Ok(());
+                return Ok((workers, 1));
             }
             answer => answer?,
         };
@@ -102,13 +116,9 @@ async fn look(
             }
             since
         };
-        if began.elapsed() > shared.holder.lease / 3
-            || since.elapsed() < shared.holder.lease
-            || !shared.pulse.observed_a_lease()
-        {
-            suspects.clear();
-            return Ok(());
-        }
+        observed = began.elapsed() <= shared.holder.lease / 3
+            && since.elapsed() >= shared.holder.lease
+            && shared.pulse.observed_a_lease();
     }
     let missing = workers
         .iter()
@@ -119,15 +129,24 @@ async fn look(
         .filter(|id| **id != shared.holder.id)
         .cloned()
         .collect();
+    let mut unsure = missing.len();
+    if !observed {
+        suspects.clear();
+        return Ok((workers, unsure));
+    }
+    // Those are asked for anew each time.
+    reaped.left = 0;
     for dead in suspects.look(
         missing,
         Instant::now(),
         SECOND_LOOK.min(shared.holder.lease / 3),
     ) {
-        reap(shared, &dead).await?;
+        unsure -= 1;
+        reap(shared, &dead, reaped).await?;
     }
     search.look(shared).await?;
-    sweep.look(shared, &workers).await
+    sweep.look(shared, &workers, reaped).await?;
+    Ok((workers, unsure))
 }
 
 /// The run of the server that is looked at: a restart or a fail-over begins another.
@@ -180,7 +199,7 @@ impl Suspects {
     }
 }
 
-async fn reap(shared: &Shared, worker: &str) -> Result<(), Error> {
+async fn reap(shared: &Shared, worker: &str, reaped: &mut Reaped) -> Result<(), Error> {
     let keys = &shared.core.keys;
     let (lock, token) = (
         keys.reaper_lock(worker),
@@ -200,7 +219,7 @@ async fn reap(shared: &Shared, worker: &str) -> Result<(), Error> {
     {
         return Ok(());
     }
-    let done = reap_locked(shared, worker).await;
+    let done = reap_locked(shared, worker, reaped).await;
     let mut release = scripts::call(&RELEASE_LOCK, &[&lock]);
     release.arg(&token);
     // When this fails the lock runs out by itself.
@@ -211,7 +230,7 @@ async fn reap(shared: &Shared, worker: &str) -> Result<(), Error> {
     done
 }
 
-async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
+async fn reap_locked(shared: &Shared, worker: &str, reaped: &mut Reaped) -> Result<(), Error> {
     let keys = &shared.core.keys;
     let lease = keys.lease(worker);
     let tags = held_by(shared, worker).await?;
@@ -228,7 +247,8 @@ async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
         .await
         {
             Ok(Some(back)) => {
-                count += chunk.len() - back.lost.len() - back.given_up;
+                count += chunk.len() - back.lost.len() - back.given_up - back.left;
+                left += back.left;
             }
             Ok(None) => return Ok(()),
             Err(error) if error.is_transient() => return Err(error),
@@ -245,7 +265,10 @@ async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
                     )
                     .await
                     {
-                        Ok(Some(back)) => count += 1 - back.lost.len() - back.given_up,
+                        Ok(Some(back)) => {
+                            count += 1 - back.lost.len() - back.given_up - back.left;
+                            left += back.left;
+                        }
                         Ok(None) => return Ok(()),
                         Err(error) => {
                             left += 1;
@@ -268,7 +291,10 @@ async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
             "a worker died, its messages are back in their queues"
         );
     }
+    reaped.messages += number(count);
+    reaped.left += number(left);
     if left == 0 {
+        reaped.workers += 1;
         let record = keys.worker(worker);
         let estate = estate_of(shared, &record).await?;
         let mut buried: Vec<&str> = vec![&lease, &keys.workers, &record];
@@ -285,6 +311,10 @@ async fn reap_locked(shared: &Shared, worker: &str) -> Result<(), Error> {
             .await?;
     }
     Ok(())
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// The queues that were the worker's own.

@@ -83,6 +83,8 @@ pub(crate) struct Back {
     pub(crate) lost: Vec<usize>,
     /// So many are dead letters now, and in no queue.
     pub(crate) given_up: usize,
+    /// So many are as they were: to give them up is not ours.
+    pub(crate) left: usize,
 }
 
 /// Puts one chunk (ascending) back, unless the key `guard` exists, which gives `None`.
@@ -104,6 +106,7 @@ pub(crate) async fn chunk_back(
             return Ok(None);
         };
         whole.given_up += back.given_up;
+        whole.left += back.left;
         let lost = back.lost.into_iter();
         whole.lost.extend(lost.map(|position| before + position));
         before += portion.len();
@@ -180,7 +183,7 @@ async fn portion_back(
     let deaths = deaths(shared, link, &rows, patience).await?;
     let mut batch = Batch::new(keys, shared.core.servers.database());
     // The oldest last: it then lies at the very head. The positions of the answer count in the same order.
-    let mut given_up = Vec::new();
+    let (mut given_up, mut left) = (Vec::new(), 0);
     for (position, ((restore, entry), deaths)) in rows.iter().zip(deaths).rev().enumerate() {
         let (queue, message) = match entry {
             Row::Held { queue, message } => (queue, message),
@@ -193,12 +196,17 @@ async fn portion_back(
                 continue;
             }
         };
+        let buried = restore.started && deaths > shared.options.max_deaths;
+        if buried && !shared.buries {
+            batch.unfenced();
+            left += 1;
+            continue;
+        }
         let item = batch.fenced(restore.tag.clone());
         if restore.started {
             batch.count_death(item, keys.deaths(&envelope::identity(message)), DEATHS_LIFE);
         }
         let owner = envelope::identity(message);
-        let buried = restore.started && deaths > shared.options.max_deaths;
         let leave = match buried {
             true => Leave::End { owner },
             false => Leave::Again {
@@ -237,6 +245,7 @@ async fn portion_back(
     Ok(match apply::run(link, script, &call, patience).await? {
         Outcome::Applied(Applied { lost, .. }) => Some(Back {
             given_up: given_up.iter().filter(|at| !lost.contains(at)).count(),
+            left,
             lost,
         }),
         Outcome::Refused => None,

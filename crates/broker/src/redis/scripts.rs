@@ -167,12 +167,28 @@ pub(crate) static STEP_DOWN: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Makes ticks of the timetable happen.
-pub(crate) static TICK: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("lua/tick.lua")));
+pub(crate) static TICK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/schedule_past.lua"),
+        include_str!("lua/tick.lua")
+    ))
+});
 
 /// Makes or changes an entry of the timetable.
-pub(crate) static SCHEDULE_PUT: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("lua/schedule_put.lua")));
+pub(crate) static SCHEDULE_PUT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/schedule_past.lua"),
+        include_str!("lua/schedule_put.lua")
+    ))
+});
+
+/// Sends what was due in a time that has passed.
+pub(crate) static SCHEDULE_MAKE_UP: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("lua/schedule_past.lua"),
+        include_str!("lua/schedule_make_up.lua")
+    ))
+});
 
 /// Removes an entry of the timetable.
 pub(crate) static SCHEDULE_REMOVE: LazyLock<Script> =

@@ -8,11 +8,16 @@ use super::{
     RedisBroker,
     link::{Patience, Request},
     publish, reply,
-    scripts::{self, LEAD, SCHEDULE_CHANGES, SCHEDULE_PUT, SCHEDULE_REMOVE, TICK},
+    scripts::{
+        self, LEAD, SCHEDULE_CHANGES, SCHEDULE_MAKE_UP, SCHEDULE_PUT, SCHEDULE_REMOVE, TICK,
+    },
 };
 use crate::{
-    Error,
-    timetable::{Candidate, Changes, HISTORY, Kept, Leadership, Put, Tick, Ticked, Timetable},
+    Error, Publish,
+    timetable::{
+        Candidate, Changes, HISTORY, Kept, Leadership, MadeUp, MakeUp, PAST, Past, Put, Span, Tick,
+        Ticked, Timetable,
+    },
 };
 
 /// So many ticks in one script: others wait meanwhile.
@@ -30,11 +35,16 @@ struct TimetableKeys {
     changes: String,
     removed: String,
     history: String,
+    past: String,
 }
 
 impl TimetableKeys {
     fn history(&self, name: &str) -> String {
         format!("{}{name}", self.history)
+    }
+
+    fn past(&self, name: &str) -> String {
+        format!("{}{name}", self.past)
     }
 
     fn all(&self) -> [&str; 5] {
@@ -65,6 +75,7 @@ impl RedisBroker {
             changes: named(":changes"),
             removed: named(":removed"),
             history: named(":history:"),
+            past: named(":past:"),
         }
     }
 
@@ -73,24 +84,32 @@ impl RedisBroker {
         self.core.link.send(request, Patience::Bounded).await
     }
 
+    /// The lists that messages go into.
+    async fn pushes(&self, publishes: &[Publish]) -> Result<Vec<publish::Pushed>, Error> {
+        let core = &self.core;
+        let mut pushes = Vec::with_capacity(publishes.len());
+        for one in publishes {
+            pushes.extend(publish::resolve(core, &core.link, Patience::Bounded, one).await?);
+        }
+        Ok(pushes)
+    }
+
     async fn tick_call(&self, owner: &str, fence: u64, ticks: &[Tick]) -> Result<Cmd, Error> {
         let keys = self.timetable_keys();
         let mut cmd = scripts::call(
             &TICK,
             &[&keys.leader, &keys.schedules, &keys.progress, &keys.changes],
         );
-        cmd.arg(owner).arg(fence).arg(HISTORY);
+        cmd.arg(owner).arg(fence).arg(HISTORY).arg(PAST);
         for tick in ticks {
-            let mut pushes = Vec::with_capacity(tick.publishes.len());
-            for one in &tick.publishes {
-                let core = &self.core;
-                pushes.extend(publish::resolve(core, &core.link, Patience::Bounded, one).await?);
-            }
+            let pushes = self.pushes(&tick.publishes).await?;
+            let past = tick.breaks.then(|| keys.past(&tick.name));
             cmd.arg(&tick.name)
                 .arg(tick.version)
                 .arg(&tick.before[..])
                 .arg(&tick.after[..])
-                .arg(keys.history(&tick.name));
+                .arg(keys.history(&tick.name))
+                .arg(past.unwrap_or_default());
             cmd.arg(tick.records.len());
             for record in &tick.records {
                 cmd.arg(&record[..]);
@@ -181,10 +200,14 @@ impl Timetable for RedisBroker {
 
     async fn put(&self, put: &Put) -> Result<Option<u64>, Error> {
         let keys = self.timetable_keys();
-        let mut cmd = scripts::call(&SCHEDULE_PUT, &keys.all());
+        let past = keys.past(&put.name);
+        let mut all = keys.all().to_vec();
+        all.push(&past);
+        let mut cmd = scripts::call(&SCHEDULE_PUT, &all);
         let version = put.version.map_or_else(String::new, |it| it.to_string());
         cmd.arg(&put.name).arg(version).arg(&put.definition[..]);
-        cmd.arg(put.progress.as_deref().unwrap_or_default());
+        cmd.arg(put.progress.as_deref().unwrap_or_default())
+            .arg(PAST);
         let answer = self.ask_timetable(&SCHEDULE_PUT, &cmd).await?;
         let version = reply::integer(&answer).ok_or(misunderstood("the put script"))?;
         Ok((version > 0).then_some(version))
@@ -192,9 +215,9 @@ impl Timetable for RedisBroker {
 
     async fn remove(&self, name: &str) -> Result<bool, Error> {
         let keys = self.timetable_keys();
-        let history = keys.history(name);
+        let (history, past) = (keys.history(name), keys.past(name));
         let mut all = keys.all().to_vec();
-        all.push(&history);
+        all.extend([history.as_str(), past.as_str()]);
         let mut cmd = scripts::call(&SCHEDULE_REMOVE, &all);
         cmd.arg(name).arg(REMOVED);
         let answer = self.ask_timetable(&SCHEDULE_REMOVE, &cmd).await?;
@@ -226,6 +249,42 @@ impl Timetable for RedisBroker {
             ticked.extend(answers.ok_or(misunderstood("the tick script"))?);
         }
         Ok(Some(ticked))
+    }
+
+    async fn past(&self, name: &str) -> Result<Past, Error> {
+        let mut cmd = redis::cmd("LRANGE");
+        cmd.arg(self.timetable_keys().past(name)).arg(0).arg(-1);
+        let parts = self.core.ask(&cmd).await.map(reply::bytes_list)?;
+        read_past(&parts).ok_or(misunderstood("the past of a schedule"))
+    }
+
+    async fn make_up(&self, make_up: &MakeUp) -> Result<MadeUp, Error> {
+        let keys = self.timetable_keys();
+        let (past, history) = (keys.past(&make_up.name), keys.history(&make_up.name));
+        let all = [&keys.schedules, &keys.changes, &past, &history].map(String::as_str);
+        let mut cmd = scripts::call(&SCHEDULE_MAKE_UP, &all);
+        cmd.arg(&make_up.name)
+            .arg(make_up.version)
+            .arg(make_up.number)
+            .arg(HISTORY)
+            .arg(PAST)
+            .arg(&make_up.span.definition[..])
+            .arg(&make_up.span.progress[..])
+            .arg(make_up.records.len());
+        for record in &make_up.records {
+            cmd.arg(&record[..]);
+        }
+        for (list, payload) in self.pushes(&make_up.publishes).await? {
+            cmd.arg(list).arg(&payload[..]);
+        }
+        let answer = self.ask_timetable(&SCHEDULE_MAKE_UP, &cmd).await?;
+        match reply::text(answer).as_deref() {
+            Some("done") => Ok(MadeUp::Done),
+            Some("changed") => Ok(MadeUp::Changed),
+            Some("outdated") => Ok(MadeUp::Outdated),
+            Some("refused") => Ok(MadeUp::Refused),
+            _ => Err(misunderstood("the make up script")),
+        }
     }
 
     async fn remember(&self, name: &str, records: &[Bytes]) -> Result<(), Error> {
@@ -266,6 +325,21 @@ fn read_leadership(answer: &[String]) -> Option<Leadership> {
         about: about.clone(),
         edition: edition.parse().ok()?,
     })
+}
+
+fn read_past(parts: &[Bytes]) -> Option<Past> {
+    let mut past = Past::default();
+    for part in parts.chunks(3) {
+        let [number, definition, progress] = part else {
+            return None;
+        };
+        past.number = std::str::from_utf8(number).ok()?.parse().ok()?;
+        past.spans.push(Span {
+            definition: definition.clone(),
+            progress: progress.clone(),
+        });
+    }
+    Some(past)
 }
 
 fn read_changes(answer: Value) -> Option<Changes> {

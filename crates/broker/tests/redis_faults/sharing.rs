@@ -7,9 +7,10 @@ use std::{
 };
 
 use lovage_broker::{
-    Broker, ChordClose, ChordPart, Destination, Finish, Finished, RedisBroker, Settle, Want,
-    redis_server::RedisServer,
+    Broker, ChordClose, ChordPart, Destination, Finish, Finished, Reaped, Reaping, RedisBroker,
+    Settle, Want, redis_server::RedisServer,
 };
+use lovage_protocol::NodeName;
 
 use super::{LEASE, ask, consumer, end, envelope, fetch, id, ids, message, queue};
 
@@ -89,6 +90,50 @@ async fn python_sees_ordinary_entries_and_nothing_is_left_behind() {
     consumer.close().await.unwrap();
     let keys: Vec<String> = ask(&server, &["KEYS", "*"]);
     assert_eq!(keys, ["q"]);
+}
+
+/// Where Python workers are left alone, a bystander's pass gives them what dead workers of ours and of theirs held. What cost too
+/// many deaths stays recorded until a worker of ours comes, who can store its results.
+#[tokio::test]
+async fn a_bystander_serves_python_workers_and_gives_nobody_up() {
+    let server = RedisServer::start().unwrap();
+    let mut settings = server.settings();
+    settings.options.visibility_timeout = Duration::from_secs(60);
+    let broker = RedisBroker::connect(&settings).await.unwrap();
+    let messages = ["started", "waiting"].map(|id| message("q", id));
+    broker.publish(&messages).await.unwrap();
+    let dead = consumer(&broker, "dead", &["q"], LEASE).await;
+    assert_eq!(ids(&fetch(&*dead, 2, 1).await), ["started", "waiting"]);
+    drop(dead);
+    let peers = broker.peers().await.unwrap();
+    let _: i64 = ask(&server, &["DEL", &format!("lovage:lease:{}", peers[0].id)]);
+    // And one that a Python worker took an hour ago.
+    let raw = String::from_utf8(envelope("python").to_vec()).unwrap();
+    let entry = format!("[{raw}, \"\", \"q\"]");
+    let _: i64 = ask(&server, &["HSET", "unacked", "theirs", &entry]);
+    let _: i64 = ask(&server, &["ZADD", "unacked_index", "1000", "theirs"]);
+
+    let mut reaping = Reaping::new(NodeName::parse("beat@test").unwrap());
+    (reaping.lease, reaping.max_deaths) = (LEASE, 0);
+    let reaped = broker.reap(&reaping).await.unwrap();
+    let expected = Reaped {
+        workers: 0,
+        messages: 1,
+        abandoned: 1,
+        left: 1,
+    };
+    assert_eq!(reaped, expected);
+    assert_eq!(broker.depth(&[queue("q")]).await.unwrap(), [2]);
+    assert_eq!(broker.dead_letters().count().await.unwrap(), 0);
+    let _living = consumer(&broker, "living", &[], LEASE).await;
+    let began = Instant::now();
+    while broker.depth(&[queue("q")]).await.unwrap() != [3] {
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "a worker does it"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A `BRPOP` beside our waiters: each message goes to one of the two, promptly, and nothing spins.

@@ -1,7 +1,7 @@
-//! Chores: what a keeper does by the platform's own schedules.
+//! Chores: what the platform does itself by schedules of its own.
 //!
-//! Their ticks have no message: no worker need know the database. Whoever has the duty looks for new ticks, and goes by a clock of
-//! its own where no beat leads.
+//! Their ticks have no message: no worker need know the database. A keeper's are looked for by who has the duty, who goes by a clock
+//! of its own where no beat leads. A beat's are looked for by the beat that leads.
 
 use sea_orm::{FromQueryResult, Statement};
 
@@ -15,8 +15,12 @@ use crate::{
 pub const PRUNE: &str = "lovage.prune";
 /// Tells operators by mail of what failed for good.
 pub const DIGEST: &str = "lovage.digest";
+/// A beat gives back what dead workers held.
+pub const REAP: &str = "lovage.reap";
+/// A beat sends what waits in the outbox and nobody relays.
+pub const OUTBOX: &str = "lovage.outbox";
 /// All of them.
-pub const ALL: [&str; 2] = [PRUNE, DIGEST];
+pub const ALL: [&str; 4] = [PRUNE, DIGEST, REAP, OUTBOX];
 
 /// Where the schedule of a chore stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromQueryResult)]

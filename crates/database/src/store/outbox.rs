@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use lovage_protocol::{TaskId, TaskName};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, ConnectionTrait, EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
     sea_query::Expr,
     sqlx::postgres::PgListener,
 };
@@ -246,6 +247,18 @@ pub async fn refused(database: &impl ConnectionTrait, most: u64) -> Result<Vec<W
         .await
         .map_err(while_doing("reading what the outbox put aside"))?;
     Ok(rows.into_iter().map(Waiting::from).collect())
+}
+
+/// How many messages were put aside.
+///
+/// # Errors
+/// [`Error::Query`].
+pub async fn refused_count(database: &impl ConnectionTrait) -> Result<u64, Error> {
+    Entity::find()
+        .filter(Column::RefusedAt.is_not_null())
+        .count(database)
+        .await
+        .map_err(while_doing("counting what the outbox put aside"))
 }
 
 /// What waits to be sent.

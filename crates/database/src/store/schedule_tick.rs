@@ -297,16 +297,31 @@ pub async fn remember(database: &Database, name: &str, records: &[Record]) -> Re
     Ok(())
 }
 
-/// The last `most` messages of the schedule of this name, the newest first.
+/// The last `most` messages of the schedule of this name, the newest first; with `after`, of those that were sent before the one with
+/// this task id.
 ///
 /// # Errors
 /// [`Error::Query`].
-pub async fn history(database: &Database, name: &str, most: u64) -> Result<Vec<Record>, Error> {
+pub async fn history(
+    database: &Database,
+    name: &str,
+    after: Option<&str>,
+    most: u64,
+) -> Result<Vec<Record>, Error> {
     let Some(schedule) = super::schedule::find(database.reader(), name).await? else {
         return Ok(Vec::new());
     };
-    let rows = Entity::find()
-        .filter(Column::ScheduleId.eq(schedule.definition.id))
+    let mut rows = Entity::find().filter(Column::ScheduleId.eq(schedule.definition.id));
+    if let Some(after) = after {
+        let last = rows.clone().filter(Column::TaskId.eq(after));
+        let last = last.one(database.reader()).await;
+        let Some(last) = last.map_err(while_doing("finding a tick"))? else {
+            // What came before one that was pruned was pruned too.
+            return Ok(Vec::new());
+        };
+        rows = rows.filter(Column::Id.lt(last.id));
+    }
+    let rows = rows
         .order_by(Column::Id, Order::Desc)
         .limit(most)
         .all(database.reader())

@@ -1,5 +1,8 @@
 //! `lovage beat`: sends periodic tasks until it is told to stop.
 
+mod celery_args;
+mod own;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,12 +18,14 @@ use lovage_beat::{
 use lovage_client::{ClientOptions, Composer};
 use lovage_database::Database;
 use lovage_keeper::outbox;
+use lovage_protocol::NodeName;
 use lovage_registry::TaskSpec;
 use lovage_settings::{Settings, parse_level};
-use lovage_worker::{Catalogue, Module};
+use lovage_worker::{Catalogue, Module, reaping};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::{celery_args::CeleryArgs, own::OwnChores};
 use crate::{
     command::schedule::{
         chores::{chores, of_the_database},
@@ -29,7 +34,7 @@ use crate::{
     },
     connect::{self, Connected},
     failure::{Failure, chain},
-    monitor, nodename, output,
+    monitor, nodename,
     pidfile::PidFile,
     signals::{Signals, Voice},
 };
@@ -70,38 +75,6 @@ pub(crate) struct BeatArgs {
     json: bool,
     #[command(flatten)]
     celery: CeleryArgs,
-}
-
-/// Flags of Celery's that have no effect here, so that a start script may keep them.
-#[derive(Debug, Args)]
-struct CeleryArgs {
-    #[arg(short = 'S', long, hide = true, value_name = "CLASS")]
-    scheduler: Option<String>,
-    #[arg(short = 's', long, hide = true, value_name = "FILE")]
-    schedule: Option<String>,
-    #[arg(long, hide = true, value_name = "SECONDS")]
-    max_interval: Option<String>,
-}
-
-impl CeleryArgs {
-    fn hint(&self) {
-        let given = [
-            ("-S", self.scheduler.is_some(), "there is one scheduler"),
-            (
-                "-s",
-                self.schedule.is_some(),
-                "each tick is kept as it is sent",
-            ),
-            (
-                "--max-interval",
-                self.max_interval.is_some(),
-                "changes are looked for each second",
-            ),
-        ];
-        for (flag, _, why) in given.iter().filter(|(_, given, _)| *given) {
-            output::hint(format_args!("{flag} has no effect: {why}"));
-        }
-    }
 }
 
 /// Runs the command.
@@ -221,8 +194,8 @@ impl Plan {
                 Place::Broker => {
                     let store = kept::at_broker(Arc::clone(&connected.broker));
                     let moved = kept::until_migrated(&self.settings);
-                    let beating =
-                        self.beat(store, &self.declared, &connected, &watch, turn.clone());
+                    let stop = turn.clone();
+                    let beating = self.beat(store, None, &self.declared, &connected, &watch, stop);
                     tokio::pin!(beating);
                     tokio::select! {
                         ended = &mut beating => ended?,
@@ -238,7 +211,11 @@ impl Plan {
                     let parts = relay_parts(&self.settings, database, &connected);
                     let relaying = outbox::run(parts.clone(), turn.clone());
                     let declared = self.with_chores_of_the_database();
-                    let beating = self.beat(store, &declared, &connected, &watch, turn);
+                    let swept = Some(outbox::Parts {
+                        holder: uuid::Uuid::new_v4().simple().to_string(),
+                        ..parts.clone()
+                    });
+                    let beating = self.beat(store, swept, &declared, &connected, &watch, turn);
                     let (ended, ()) = tokio::join!(beating, relaying);
                     // The last tick's message need not wait for another relay.
                     let last = tokio::time::timeout(PAUSE, outbox::relay_now(&parts));
@@ -258,6 +235,7 @@ impl Plan {
     async fn beat(
         &self,
         store: Arc<dyn Store>,
+        outbox: Option<outbox::Parts>,
         declared: &[(Source, Vec<Draft>)],
         connected: &Connected,
         watch: &monitor::BeatProbe,
@@ -270,25 +248,35 @@ impl Plan {
             },
             () = stop.cancelled() => return Ok(()),
         }
-        let node = node();
+        let node = node()?;
         let options = BeatOptions {
-            node: node.clone(),
+            node: node.to_string(),
             lease: self.settings.beat.lease,
             defaults: defaults(&self.settings),
             roster: Roster::new(self.specs.iter().cloned()),
         };
-        let beat = Beat::new(store, connected.client.clone(), options);
+        let beat = Beat::new(Arc::clone(&store), connected.client.clone(), options);
         watch.watch(
             &beat,
             Arc::clone(&connected.broker),
             self.settings.beat.lease,
         );
         info!("{node} ready.");
-        if self.settings.beat.remote_control {
-            let pings = answer_pings(Arc::clone(&connected.broker), &node, stop.clone());
-            tokio::join!(beat.run(stop), pings);
-        } else {
-            beat.run(stop).await;
+        let pings = async {
+            if self.settings.beat.remote_control {
+                let broker = Arc::clone(&connected.broker);
+                answer_pings(broker, node.as_str(), stop.clone()).await;
+            }
+        };
+        let chores = OwnChores {
+            broker: Arc::clone(&connected.broker),
+            reaping: reaping(node.clone(), &self.settings),
+            outbox,
+        };
+        let chores = chores.run(&store, beat.status());
+        tokio::select! {
+            _ = async { tokio::join!(beat.run(stop.clone()), pings) } => {}
+            () = chores => {}
         }
         Ok(())
     }
@@ -386,9 +374,10 @@ fn refused(error: &DeclaredError) -> Failure {
 }
 
 /// As Celery names its beat.
-fn node() -> String {
+fn node() -> Result<NodeName, Failure> {
     let host = hostname::get().map(|name| name.to_string_lossy().into_owned());
     let host = host.unwrap_or_else(|_| "localhost".to_owned());
     nodename::node_name(Some("celerybeat@%h"), &host)
-        .map_or_else(|_| format!("celerybeat@{host}"), |node| node.to_string())
+        .or_else(|_| nodename::node_name(Some("celerybeat@%h"), "localhost"))
+        .map_err(Failure::settings)
 }

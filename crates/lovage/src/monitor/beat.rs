@@ -73,8 +73,12 @@ impl Watched {
         if !status.leads {
             return Part::good("lead").telling(format!("stands by for {}", status.leader));
         }
+        let age = status.last_tick.map(|last| chrono::Utc::now() - last);
+        let age = age.map_or_else(String::new, |age| {
+            format!(" ({} s ago)", age.num_seconds().max(0))
+        });
         let told = format!(
-            "leads {} schedules; last sent: {}, next due: {}",
+            "leads {} schedules; last sent: {}{age}, next due: {}",
             status.schedules,
             at(status.last_tick),
             at(status.next_due)

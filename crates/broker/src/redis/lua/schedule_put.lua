@@ -1,6 +1,6 @@
 -- Makes or changes an entry.
--- KEYS: schedules, progress, changes, removed, edition
--- ARGV: name, version or '', definition, progress or ''
+-- KEYS: schedules, progress, changes, removed, edition, its past
+-- ARGV: name, version or '', definition, progress or '', most spans
 -- Returns the new version, or 0 when it is not as the change says.
 local name = ARGV[1]
 local version = redis.call('ZSCORE', KEYS[3], name)
@@ -14,6 +14,7 @@ if ARGV[2] == '' then
 elseif not current or tonumber(version) ~= tonumber(ARGV[2]) then
   return 0
 end
+if ARGV[4] ~= '' then lengthen(KEYS[6], ARGV[5], current, redis.call('HGET', KEYS[2], name)) end
 local edition = redis.call('INCR', KEYS[5])
 redis.call('HSET', KEYS[1], name, ARGV[3])
 redis.call('ZADD', KEYS[3], edition, name)

@@ -1,12 +1,13 @@
 -- Makes ticks happen, each whole or not at all.
 -- KEYS: leader, schedules, progress, changes
--- ARGV: owner, fence, length of the history, then of each tick: name, version, progress before, progress after, history,
---   number of records, these, number of messages, these as list and payload
+-- ARGV: owner, fence, length of the history, most spans, then of each tick: name, version, progress before, progress after,
+--   history, past or '' when no span ends, number of records, these, number of messages, these as list and payload
 -- Returns 'FENCED', or of each tick: done, changed, refused.
 local leader = redis.call('HMGET', KEYS[1], 'owner', 'fence')
 if leader[1] ~= ARGV[1] or leader[2] ~= ARGV[2] then return 'FENCED' end
 local keep = tonumber(ARGV[3])
-local at = 4
+local most = ARGV[4]
+local at = 5
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -14,7 +15,7 @@ end
 
 local answers = {}
 while ARGV[at] do
-  local name, version, before, after, history = take(), take(), take(), take(), take()
+  local name, version, before, after, history, past = take(), take(), take(), take(), take(), take()
   local records, lists, payloads = {}, {}, {}
   for i = 1, tonumber(take()) do records[i] = take() end
   local refused = false
@@ -35,6 +36,7 @@ while ARGV[at] do
   elseif refused then
     answer = 'refused'
   else
+    if past ~= '' then lengthen(past, most, redis.call('HGET', KEYS[2], name), before) end
     redis.call('HSET', KEYS[3], name, after)
     for i, list in ipairs(lists) do redis.call('LPUSH', list, payloads[i]) end
     for _, record in ipairs(records) do redis.call('LPUSH', history, record) end

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lovage_beat::{Draft, WithUnit};
-use lovage_database::store::chore::{DIGEST, PRUNE};
+use lovage_database::store::chore::{DIGEST, OUTBOX, PRUNE, REAP};
 use lovage_settings::{ResultUrl, Settings};
 
 /// As Celery's beat has it: a cleanup that nobody has run by the afternoon is tomorrow's.
@@ -13,6 +13,10 @@ const CLEANUP_EXPIRES: Duration = Duration::from_secs(12 * 60 * 60);
 const PRUNE_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How often is looked for what is to be told; mails themselves are as far apart as the settings say.
 const DIGEST_EVERY: Duration = Duration::from_secs(60);
+/// Workers give back within a lease what their fellows held; this is for where none is left.
+const REAP_EVERY: Duration = Duration::from_secs(30);
+/// A relay sends within moments; this is for where none does.
+const OUTBOX_EVERY: Duration = Duration::from_secs(60);
 
 /// What these settings ask for, for any place.
 pub(crate) fn chores(settings: &Settings) -> Vec<Draft> {
@@ -27,22 +31,29 @@ pub(crate) fn chores(settings: &Settings) -> Vec<Draft> {
         cleanup.unchecked = true;
         chores.push(cleanup);
     }
+    let about = "the beat that leads gives back what dead workers held";
+    chores.push(silent(REAP, REAP_EVERY, about));
     chores
 }
 
-/// Those of the database that schedules are kept in: their ticks are what its keeper looks for.
+/// Those of the database that schedules are kept in: their ticks are what its keeper looks for, and the beat that leads.
 pub(crate) fn of_the_database(settings: &Settings) -> Vec<Draft> {
-    let mut chores = vec![by_keeper(PRUNE, PRUNE_EVERY, "a keeper removes old rows")];
+    let sweep = "the beat that leads sends what waits in the outbox and nobody relays";
+    let mut chores = vec![
+        silent(PRUNE, PRUNE_EVERY, "a keeper removes old rows"),
+        silent(OUTBOX, OUTBOX_EVERY, sweep),
+    ];
     if !settings.mail.operators.is_empty() {
         let every = DIGEST_EVERY.min(settings.mail.digest_every);
         let every = every.max(Duration::from_secs(1));
         let about = "a keeper tells operators by mail of tasks that failed for good";
-        chores.push(by_keeper(DIGEST, every, about));
+        chores.push(silent(DIGEST, every, about));
     }
     chores
 }
 
-fn by_keeper(name: &str, every: Duration, about: &str) -> Draft {
+/// One whose ticks have no message.
+fn silent(name: &str, every: Duration, about: &str) -> Draft {
     let mut chore = Draft::new(name, name);
     chore.every = Some(WithUnit(every));
     chore.description = Some(about.to_owned());
@@ -57,7 +68,7 @@ mod tests {
     use super::{chores, of_the_database};
 
     #[test]
-    fn results_in_a_database_are_cleaned_up() {
+    fn dead_workers_are_reaped_and_results_in_a_database_are_cleaned_up() {
         let check = |pairs: &[(&str, &str)], expected: &[&str]| {
             let pairs = pairs
                 .iter()
@@ -68,13 +79,17 @@ mod tests {
             assert_eq!(names, expected);
         };
         let database = ("CELERY_RESULT_BACKEND", "db+sqlite:///results.db");
-        check(&[database], &["celery.backend_cleanup"]);
-        check(&[database, ("CELERY_RESULT_EXPIRES", "0")], &[]);
-        check(&[("CELERY_RESULT_BACKEND", "redis://localhost/0")], &[]);
+        check(&[database], &["celery.backend_cleanup", "lovage.reap"]);
+        check(
+            &[database, ("CELERY_RESULT_EXPIRES", "0")],
+            &["lovage.reap"],
+        );
+        let redis = ("CELERY_RESULT_BACKEND", "redis://localhost/0");
+        check(&[redis], &["lovage.reap"]);
     }
 
     #[test]
-    fn a_keeper_prunes_and_tells_operators_where_there_are_any() {
+    fn in_a_database_there_is_pruning_the_outbox_and_news_for_operators_where_there_are_any() {
         let check = |pairs: &[(&str, &str)], expected: &[(&str, &str)]| {
             let pairs = pairs
                 .iter()
@@ -91,11 +106,12 @@ mod tests {
                 .collect();
             assert_eq!(found, expected);
         };
-        check(&[], &[("lovage.prune", "15m")]);
+        let usual = [("lovage.prune", "15m"), ("lovage.outbox", "1m")];
+        check(&[], &usual);
         let operators = ("LOVAGE_MAIL_OPERATORS", "ada@example.org");
         check(
             &[operators, ("LOVAGE_MAIL_DIGEST_EVERY", "10s")],
-            &[("lovage.prune", "15m"), ("lovage.digest", "10s")],
+            &[usual[0], usual[1], ("lovage.digest", "10s")],
         );
     }
 }

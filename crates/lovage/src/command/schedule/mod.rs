@@ -48,6 +48,9 @@ pub(crate) enum ScheduleCommand {
     /// Send the task of one now, or the runs of a time that has passed
     Run(change::RunArgs),
     /// Send the runs of a time that has passed, each that was not sent before
+    ///
+    /// Asked again it sends nothing. What was sent is known as long as ticks are kept (LOVAGE_KEEP_TASKS); where schedules are kept at
+    /// the broker, by the last 500 spans of time of which every run was sent, which is the whole past of most schedules.
     Backfill(change::BackfillArgs),
     /// The next runs, of one that is kept or of one given by flags
     Preview(preview::PreviewArgs),

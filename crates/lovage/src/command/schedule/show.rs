@@ -5,6 +5,7 @@ use lovage_beat::store::{self as beat_store, Stored, TickRecord};
 use lovage_protocol::{State, TaskId, TaskMeta};
 use lovage_settings::Settings;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::{
     command::{
@@ -40,9 +41,12 @@ pub(crate) struct ShowArgs {
 pub(crate) struct HistoryArgs {
     /// Its name
     name: String,
-    /// At most so many; 200 are kept
+    /// At most so many; at the broker 200 are kept, in a database those of LOVAGE_KEEP_TASKS
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
+    /// Those that were sent before the one with this task id, as the last page ended
+    #[arg(long, value_name = "TASK_ID")]
+    after: Option<Uuid>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -103,13 +107,19 @@ pub(crate) async fn history(args: &HistoryArgs, settings: &Settings) -> Result<u
     let store = store_beside(settings, &connected).await?;
     let stored = store.stored(&args.name).await?;
     let stored = stored.ok_or_else(|| unknown(&args.name))?;
-    let records = store.history(&args.name, args.limit).await?;
+    let most = args.limit.saturating_add(1);
+    let mut records = store.history(&args.name, args.after, most).await?;
+    let more = records.len() > args.limit;
+    records.truncate(args.limit);
+    if let Some(last) = records.last().filter(|_| more) {
+        output::hint(format_args!("there are more: --after {}", last.task_id));
+    }
     let ids: Vec<TaskId> = records
         .iter()
         .map(|record| TaskId::from(record.task_id.to_string()))
         .collect();
-    let states: Vec<Option<State>> = if stored.definition.draft.is_keepers() {
-        // What a keeper does has no result.
+    let states: Vec<Option<State>> = if stored.definition.draft.is_silent() {
+        // What the platform does without a worker has no result.
         vec![None; records.len()]
     } else {
         let results = connected.results.load_many(&ids).await?;
