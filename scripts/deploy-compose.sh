@@ -43,6 +43,12 @@ secret() {
     [[ -s "$secrets/$1" ]] || (umask 022 && printf '%s' "$2" >"$secrets/$1")
 }
 
+# Secrets that only whoever deploys can have: the roles are told of those that are there.
+use_given_secrets() {
+    [[ ! -s "$secrets/sentry_dsn" ]] || export SENTRY_DSN_FILE=/run/secrets/sentry_dsn
+    [[ ! -s "$secrets/mail_password" ]] || export MAIL_PASSWORD_FILE=/run/secrets/mail_password
+}
+
 make_secrets() {
     mkdir -p "$secrets"
     chmod 700 "$secrets"
@@ -54,6 +60,10 @@ make_secrets() {
     secret admin_password "$(random 12)"
     secret flower_auth "operator:$(random 12)"
     secret grafana_password "$(random 12)"
+    # Nobody can make these up; empty, they are not used.
+    local name
+    for name in sentry_dsn mail_password; do [[ -e "$secrets/$name" ]] || secret "$name" ''; done
+    use_given_secrets
     if [[ ! -s "$secrets/tls_certificate" ]]; then
         note "no certificate in compose/secrets: one is made that no browser trusts; put tls_certificate and tls_key there"
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj "/CN=${LOVAGE_HOST:-localhost}" \
@@ -67,6 +77,8 @@ check() {
     have openssl || fault "openssl is missing (Debian: apt-get install openssl)"
     if have docker && ! docker info >/dev/null 2>&1; then fault "the Docker engine does not answer, or this user may not ask it"; fi
     [[ -n "${LOVAGE_ADMIN_EMAIL:-}" ]] || fault "LOVAGE_ADMIN_EMAIL is not set: put the first administrator's e-mail address into compose/.env"
+    [[ -z "${SENTRY_DSN:-}" ]] || fault "SENTRY_DSN holds a key: put it into the file compose/secrets/sentry_dsn, and out of compose/.env"
+    [[ -z "${MAIL_PASSWORD:-}" ]] || fault "MAIL_PASSWORD is a secret: put it into the file compose/secrets/mail_password, and out of compose/.env"
     # A worker without tasks refuses to start, and that would be told much later.
     if [[ $source == build && "${LOVAGE_DEMO_TASKS:-0}" =~ ^(0|false|no|off|)$ && -z "${MAIL_SERVER:-}" ]]; then
         fault "the stock program has no tasks: set MAIL_SERVER or LOVAGE_DEMO_TASKS=1 in compose/.env, or LOVAGE_IMAGE to a program of your own (and say --pull or --as-is)"

@@ -5,6 +5,7 @@ mod builtins;
 mod canvas;
 mod canvas_results;
 mod chords;
+mod compose_files;
 mod controls;
 mod documentation;
 mod endings;

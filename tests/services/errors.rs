@@ -1,12 +1,24 @@
 //! Failures and errors, as Sentry gets them.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use lovage_database::{
+    Kind,
+    store::outbox::{Outgoing, enqueue},
+    testing::TestDatabase,
+};
 use lovage_integration_tests::child::Child;
 use lovage_integration_tests::lovage_worker::lovage_at;
 use lovage_integration_tests::sentry_stub::SentryStub;
-use lovage_integration_tests::{LovageWorker, RedisServer, TaskMessage, eventually};
+use lovage_integration_tests::{
+    ApiServer, KeeperProcess, LovageWorker, RedisServer, Role, TaskMessage, eventually,
+};
+use lovage_protocol::{TaskId, TaskName};
+use redis::Commands;
 use serde_json::{Value, json};
 
 fn worker(redis: &RedisServer, sentry: &SentryStub, more: &[(&str, &str)]) -> LovageWorker {
@@ -151,4 +163,71 @@ fn a_beat_tells_of_its_errors() {
 #[test]
 fn an_api_tells_of_its_errors() {
     tells_of_its_errors("api", &[("LOVAGE_API_BIND", "127.0.0.1:0")]);
+}
+
+#[tokio::test]
+async fn a_keeper_tells_of_a_message_that_it_cannot_send() {
+    let (redis, sentry) = (RedisServer::start(), SentryStub::start());
+    let test = TestDatabase::new(Kind::Sqlite).await;
+    // As a program that writes to the table by itself may do.
+    let mut wrong = Outgoing::call(TaskId::from("4711"), TaskName::from("shop.order"));
+    wrong.args = "no list".to_owned();
+    enqueue(test.database.writer(), wrong).await.unwrap();
+    let dsn = sentry.dsn();
+    let told = [("SENTRY_DSN", dsn.as_str())];
+    let mut keeper = KeeperProcess::with(&redis.url(), &test.url(), &told);
+    let event = sentry.wait_for("the message", |event| {
+        event["message"] == "a message of the outbox cannot be sent and was put aside"
+    });
+    assert_eq!(event["extra"]["task.id"], "4711", "{event}");
+    assert_eq!(event["extra"]["task.name"], "shop.order", "{event}");
+    let logger = event["logger"].as_str().unwrap();
+    assert!(logger.starts_with("lovage_keeper"), "{event}");
+    keeper.stop();
+    assert_eq!(sentry.events().len(), 1, "{:#?}", sentry.events());
+}
+
+#[test]
+fn a_beat_tells_of_a_schedule_that_it_cannot_send() {
+    let (redis, sentry) = (RedisServer::start(), SentryStub::start());
+    // Somebody's key, where the queue is to be.
+    let _: () = redis.connection().set("celery", "no list").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("schedule.toml");
+    let schedule = "[[schedule]]\nname = \"often\"\ntask = \"demo.noop\"\nevery = \"1s\"\n";
+    fs::write(&file, schedule).unwrap();
+    let (broker, dsn, file) = (redis.url(), sentry.dsn(), file.display().to_string());
+    let variables = [
+        ("CELERY_BROKER_URL", broker.as_str()),
+        ("LOVAGE_DEMO_TASKS", "1"),
+        ("LOVAGE_SCHEDULE_FILE", &file),
+        ("SENTRY_DSN", &dsn),
+    ];
+    let (_beat, _) = Role::start("beat", &variables);
+    let event = sentry.wait_for("the schedule", |event| {
+        event["extra"]["schedule"] == "often"
+    });
+    let said = event["message"].as_str().unwrap();
+    assert!(said.contains("another kind of key"), "{event}");
+}
+
+#[test]
+fn an_api_tells_of_a_request_that_it_could_not_answer() {
+    let (redis, sentry) = (RedisServer::start(), SentryStub::start());
+    let api = ApiServer::with(&redis, &[("SENTRY_DSN", &sentry.dsn())]);
+    let admin = api.admin();
+    let file = api.database().trim_start_matches("sqlite://");
+    let gone = Command::new("sqlite3")
+        .args([file, "ALTER TABLE task_run RENAME TO lost"])
+        .status();
+    assert!(gone.expect("sqlite3 is there").success());
+    let answer = admin.get("/api/v1/task-runs");
+    assert_eq!(answer.status, 500, "{}", answer.text);
+    let event = sentry.wait_for("the request", |event| {
+        event["message"] == "a request failed"
+    });
+    let cause = event["extra"]["error"].as_str().unwrap();
+    assert!(cause.contains("task_run"), "{event}");
+    // Why stays here: whoever asked is told an id to ask for.
+    assert!(!answer.text.contains("task_run"), "{}", answer.text);
 }
