@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     hash::Hash,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -58,16 +58,24 @@ pub(crate) struct Accounts {
     pub(super) post: Post,
     pub(super) by_address: Throttle,
     pub(super) by_email: Throttle,
-    people: Memory<(Uuid, Uuid), Person>,
-    keys: Memory<String, Option<(ApiKey, Account)>>,
+    people: Memory<(Uuid, Uuid), Arc<Person>>,
+    keys: Memory<String, Option<Arc<Program>>>,
     used: Mutex<HashSet<Uuid>>,
 }
 
 /// What is remembered of a person with a session.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Person {
     account: Option<Account>,
     session_goes_on: bool,
+}
+
+/// What is remembered of a key. Its patterns are compiled once, which takes longer than anything else about a request.
+#[derive(Debug)]
+struct Program {
+    key: ApiKey,
+    owner: Account,
+    reach: Key,
 }
 
 impl fmt::Debug for Accounts {
@@ -109,25 +117,25 @@ impl Accounts {
             Some(person) => person,
             None => {
                 let reader = self.database.reader();
-                let person = Person {
+                let person = Arc::new(Person {
                     account: account::by_id(reader, claims.sub).await.map_err(away)?,
                     session_goes_on: session::goes_on(reader, claims.family)
                         .await
                         .map_err(away)?,
-                };
-                self.people.keep(place, person.clone());
+                });
+                self.people.keep(place, Arc::clone(&person));
                 person
             }
         };
         let gone = || Problem::new(Code::Unauthenticated, "the session has ended; log in again");
-        let account = person.account.ok_or_else(gone)?;
+        let account = person.account.as_ref().ok_or_else(gone)?;
         if !account.enabled || !person.session_goes_on || account.version != claims.version {
             return Err(gone());
         }
         Ok(Identity {
             user: account.id,
-            role: role(&account)?,
-            email: account.email,
+            role: role(account)?,
+            email: account.email.clone(),
             session: Some(claims.family),
             key: None,
         })
@@ -144,7 +152,8 @@ impl Accounts {
                 found
             }
         };
-        let (key, owner) = found.ok_or_else(no)?;
+        let found = found.ok_or_else(no)?;
+        let Program { key, owner, reach } = &*found;
         let expired = key.expires_at.is_some_and(|at| at <= Utc::now());
         if !self.signing.keys.verifies(whole, &key.hmac)
             || expired
@@ -159,10 +168,10 @@ impl Accounts {
             .insert(key.id);
         Ok(Identity {
             user: owner.id,
-            role: role(&owner)?,
-            email: owner.email,
+            role: role(owner)?,
+            email: owner.email.clone(),
             session: None,
-            key: Some(key_of(&key)?),
+            key: Some(reach.clone()),
         })
     }
 
@@ -223,7 +232,7 @@ impl Accounts {
         good.as_ref().map(key_of).transpose()
     }
 
-    async fn look_up(&self, prefix: &str) -> Result<Option<(ApiKey, Account)>, Problem> {
+    async fn look_up(&self, prefix: &str) -> Result<Option<Arc<Program>>, Problem> {
         let reader = self.database.reader();
         let Some(key) = api_key::by_prefix(reader, prefix).await.map_err(away)? else {
             return Ok(None);
@@ -232,7 +241,11 @@ impl Accounts {
             Some(user) => account::by_id(reader, user).await.map_err(away)?,
             None => None,
         };
-        Ok(owner.map(|owner| (key, owner)))
+        let Some(owner) = owner else {
+            return Ok(None);
+        };
+        let reach = key_of(&key)?;
+        Ok(Some(Arc::new(Program { key, owner, reach })))
     }
 
     /// Forgets what is remembered: something was changed.

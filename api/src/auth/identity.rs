@@ -1,5 +1,7 @@
 //! Who is asking, and how far it reaches.
 
+use std::sync::Arc;
+
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use uuid::Uuid;
 
@@ -36,10 +38,13 @@ pub struct Key {
     pub queues: Reach,
 }
 
-/// Names that match one of several patterns, in which `*` stands for any text.
+/// Names that match one of several patterns, in which `*` stands for any text. Cloning shares it.
 #[derive(Debug, Clone)]
-pub struct Reach {
-    patterns: Vec<String>,
+pub struct Reach(Arc<Patterns>);
+
+#[derive(Debug)]
+struct Patterns {
+    texts: Vec<String>,
     set: GlobSet,
 }
 
@@ -48,23 +53,24 @@ impl Reach {
     ///
     /// # Errors
     /// The pattern that is none.
-    pub fn new(patterns: Vec<String>) -> Result<Self, String> {
+    pub fn new(texts: Vec<String>) -> Result<Self, String> {
         let mut set = GlobSetBuilder::new();
-        for pattern in &patterns {
+        for pattern in &texts {
             set.add(Glob::new(pattern).map_err(|error| error.to_string())?);
         }
         let set = set.build().map_err(|error| error.to_string())?;
-        Ok(Self { patterns, set })
+        Ok(Self(Arc::new(Patterns { texts, set })))
     }
 
     /// Whether there is anything that it does not cover.
     pub fn is_limited(&self) -> bool {
-        !self.patterns.is_empty() && !self.patterns.iter().any(|pattern| pattern == "*")
+        let texts = &self.0.texts;
+        !texts.is_empty() && !texts.iter().any(|pattern| pattern == "*")
     }
 
     /// Whether a name is within reach.
     pub fn covers(&self, name: &str) -> bool {
-        self.patterns.is_empty() || self.set.is_match(name)
+        self.0.texts.is_empty() || self.0.set.is_match(name)
     }
 }
 

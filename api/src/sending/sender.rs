@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lovage_client::{AsyncResult, Client, Error, canvas::Plan};
+use lovage_client::{AsyncResult, Client, Composed, Error, canvas::Plan};
 use lovage_protocol::{TaskId, TaskMeta, Value};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     schema::{step::Step, task::CallBody},
     sending::{
         registered::Registered,
-        signature::{Before, Checks, outgoing},
+        signature::{Before, Checks},
     },
 };
 
@@ -44,10 +44,9 @@ impl Sender {
     /// # Errors
     /// When it cannot be, is out of the caller's reach, or the broker does not take it.
     pub(crate) async fn one(&self, caller: &Identity, call: &CallBody) -> Result<TaskId, Problem> {
-        let signature = self.checks(caller).call(call, Before::Nothing)?;
-        let mut call = outgoing(&signature)?;
-        let id = call.id.get_or_insert_with(TaskId::new).clone();
-        let handle = self.client.send_outgoing::<Value>(call).await;
+        let composed = self.checks(caller).message(call)?;
+        let id = composed.id().clone();
+        let handle = self.client.send_composed::<Value>(composed).await;
         let handle = handle.map_err(|error| match error {
             Error::Unanswered { .. } => Problem::new(
                 Code::BrokerAway,
@@ -77,12 +76,8 @@ impl Sender {
         let mut outcomes = Vec::with_capacity(calls.len());
         let mut good = Vec::with_capacity(calls.len());
         for (index, call) in calls.into_iter().enumerate() {
-            let prepared = call.and_then(|call| {
-                let signature = checks.call(&call, Before::Nothing)?;
-                let prepared = self.client.prepare(&outgoing(&signature)?);
-                prepared.map_err(|error| problem(&error))
-            });
-            outcomes.push(match prepared {
+            let composed = call.and_then(|call| checks.message(&call));
+            outcomes.push(match composed.map(Composed::into_prepared) {
                 Ok(prepared) => {
                     let id = prepared.id.clone();
                     good.push((index, prepared));
@@ -166,6 +161,12 @@ pub(crate) fn problem(error: &Error) -> Problem {
             Problem::new(Code::ResultsAway, "the result store does not answer").retry_after(RETRY)
         }
         other => Problem::internal(other),
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        problem(&error)
     }
 }
 

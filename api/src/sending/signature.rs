@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use lovage_broker::Destination;
 use lovage_client::{
-    Client, Outgoing, canvas,
+    Client, Composed, Outgoing, canvas,
     signature::{self, Follow},
 };
 use lovage_protocol::{Map, Signature, Value};
@@ -13,7 +13,7 @@ use crate::{
     plain,
     problem::Problem,
     schema::{step::Step, task::CallBody},
-    sending::{registered::Registered, sender},
+    sending::registered::Registered,
 };
 
 /// What is asked, by whom, and with what it is checked.
@@ -62,8 +62,24 @@ impl Checks<'_> {
         steps.iter().map(|step| self.step(step, before)).collect()
     }
 
-    /// One task with its callbacks.
+    /// One task with its callbacks, as a part of something larger.
     pub(super) fn call(&self, call: &CallBody, before: Before) -> Result<Signature, Problem> {
+        let signature = self.signature(call, before)?;
+        let previewed = self.client.preview(&outgoing(&signature)?)?;
+        self.within_reach(&previewed.publish.destination)?;
+        Ok(signature)
+    }
+
+    /// One task with its callbacks, as the message that is sent. It is written once, after its queue was looked at.
+    pub(super) fn message(&self, call: &CallBody) -> Result<Composed, Problem> {
+        let signature = self.signature(call, Before::Nothing)?;
+        let call = signature::into_outgoing(signature, Follow::default())?;
+        self.client
+            .compose_call(call, |destination| self.within_reach(destination))
+    }
+
+    /// One task with its callbacks; where it goes itself is not looked at.
+    fn signature(&self, call: &CallBody, before: Before) -> Result<Signature, Problem> {
         let immutable = call.immutable.unwrap_or_default();
         let args = call.args.iter().flatten().map(plain::value);
         let args: Vec<Value> = args.collect::<Result<_, _>>()?;
@@ -80,7 +96,6 @@ impl Checks<'_> {
         let mut signature = Signature::new(call.task.as_str(), args, kwargs);
         signature.immutable = immutable;
         signature.options = self.options(call)?;
-        self.within_reach(&signature)?;
         Ok(signature)
     }
 
@@ -131,14 +146,9 @@ impl Checks<'_> {
         Ok(options)
     }
 
-    /// Refuses what cannot be written as a message, and a queue that the caller's key is not for.
-    fn within_reach(&self, signature: &Signature) -> Result<(), Problem> {
-        let call = outgoing(signature)?;
-        let previewed = self
-            .client
-            .preview(&call)
-            .map_err(|error| sender::problem(&error))?;
-        match &previewed.publish.destination {
+    /// Refuses a queue that the caller's key is not for.
+    fn within_reach(&self, destination: &Destination) -> Result<(), Problem> {
+        match destination {
             Destination::Queue(queue) => self.caller.require_queue(queue.as_str()),
             Destination::Exchange { exchange, .. } | Destination::Fanout { exchange, .. } => {
                 self.caller.require_queue(exchange)
@@ -151,8 +161,8 @@ impl Checks<'_> {
 }
 
 /// The call behind the signature of one task.
-pub(super) fn outgoing(signature: &Signature) -> Result<Outgoing, Problem> {
-    signature::outgoing(signature, Follow::default()).map_err(|error| sender::problem(&error))
+fn outgoing(signature: &Signature) -> Result<Outgoing, Problem> {
+    Ok(signature::outgoing(signature, Follow::default())?)
 }
 
 fn moment(at: DateTime<Utc>) -> Value {

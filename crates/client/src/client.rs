@@ -1,5 +1,9 @@
 //! The client: what it is made of and what it sends.
 
+mod composed;
+
+pub use composed::Composed;
+
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use celery::task::{Signature as RustySignature, Task};
@@ -13,6 +17,7 @@ use lovage_telemetry::{Publishing, Trace};
 
 use crate::{
     AsyncResult, Composer, Error, Outgoing, Prepared, PublishLayer, PublishPolicy, SendBuilder,
+    composer::Routed,
     context::Sending,
     layer::PublishLayers,
     publisher::Publisher,
@@ -219,53 +224,6 @@ impl Client {
         Ok(handles)
     }
 
-    /// Sends one call. What its task declares (unique, debounce, limits) is decided in the same step; about calls sent by other
-    /// ways it is decided when a worker gets them. A duplicate of a task whose duplicates join is not sent: the handle is that of the first.
-    ///
-    /// # Errors
-    /// [`Error::Duplicate`] when it is the duplicate of another, and as the call's own [`SendBuilder`].
-    pub async fn send_outgoing<R>(&self, mut call: Outgoing) -> Result<AsyncResult<R>, Error> {
-        let sending = Sending::current();
-        if let Some(sending) = &sending {
-            sending.apply(&mut call);
-        }
-        let (prepared, entry) = self.compose_gated(call)?;
-        let handle = self.handle_of(&prepared);
-        let outcome = match entry {
-            None => {
-                let batch = std::slice::from_ref(&prepared.publish);
-                self.inner.publisher.publish(batch).await
-            }
-            Some((task, entry)) => {
-                let join = entry.demand.claim.as_ref().is_some_and(|claim| claim.join);
-                let sent = self
-                    .inner
-                    .publisher
-                    .publish_gated(&prepared.publish, &entry);
-                match sent.await {
-                    Ok(None) => Ok(()),
-                    Ok(Some(of)) if join => return Ok(self.handle(of)),
-                    Ok(Some(of)) => Err(Error::Duplicate {
-                        task: task.as_str().to_owned(),
-                        of: of.into(),
-                    }),
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        let told = outcome.as_ref().copied();
-        self.inner
-            .layers
-            .after(std::slice::from_ref(&prepared), told);
-        outcome?;
-        self.tell_sent(std::slice::from_ref(&prepared.publish))
-            .await;
-        if let Some(sending) = &sending {
-            sending.record(&prepared.id);
-        }
-        Ok(handle)
-    }
-
     /// Writes a message without sending it. The task that runs here, if one does, is not looked at.
     ///
     /// # Errors
@@ -290,33 +248,24 @@ impl Client {
     }
 
     /// Writes a message, in the span of its sending where that is traced.
-    fn write(&self, mut call: Outgoing) -> Result<Prepared, Error> {
-        let composer = &self.inner.composer;
-        if !Trace::is_on() {
-            return composer.compose(call);
-        }
-        let id = call.id.get_or_insert_with(TaskId::new);
-        let span = Publishing::begin(call.task.as_str(), id.as_str(), &mut call.headers);
-        let prepared = composer.compose(call)?;
-        if let Destination::Queue(queue) = &prepared.publish.destination {
-            span.to_queue(queue.as_str());
-        }
-        Ok(Prepared { span, ..prepared })
+    fn write(&self, call: Outgoing) -> Result<Prepared, Error> {
+        self.seal(self.inner.composer.route(call)?)
     }
 
-    /// As [`Client::compose`], with what the call asks for as it is sent, and its task's name.
-    fn compose_gated(
-        &self,
-        mut call: Outgoing,
-    ) -> Result<(Prepared, Option<(TaskName, Entry)>), Error> {
-        self.inner.layers.before(&mut call)?;
+    /// The same of a call of which it is known where it goes.
+    fn seal(&self, mut routed: Routed) -> Result<Prepared, Error> {
         let composer = &self.inner.composer;
-        let Some(demand) = composer.demand_of(&call.task) else {
-            return Ok((self.write(call)?, None));
-        };
-        let prepared = self.write(call.clone())?;
-        let entry = demand.entry(&call, &prepared);
-        Ok((prepared, entry.map(|entry| (call.task, entry))))
+        if !Trace::is_on() {
+            return composer.write(routed);
+        }
+        let call = &mut routed.outgoing;
+        let id = call.id.get_or_insert_with(TaskId::new);
+        let span = Publishing::begin(call.task.as_str(), id.as_str(), &mut call.headers);
+        if let Destination::Queue(queue) = routed.destination() {
+            span.to_queue(queue.as_str());
+        }
+        let prepared = composer.write(routed)?;
+        Ok(Prepared { span, ..prepared })
     }
 
     /// Sends messages prepared before, in their order, and notes them as children of the task that runs here.

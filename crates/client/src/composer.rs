@@ -118,12 +118,35 @@ impl Composer {
     ///
     /// # Errors
     /// When what is asked for cannot be sent: see [`Error::Invalid`].
-    pub fn compose(&self, mut outgoing: Outgoing) -> Result<Prepared, Error> {
+    pub fn compose(&self, outgoing: Outgoing) -> Result<Prepared, Error> {
+        self.write(self.route(outgoing)?)
+    }
+
+    /// Finds out where a call goes, by what it says, its task says, and the routes say.
+    ///
+    /// # Errors
+    /// When that is nowhere.
+    pub(crate) fn route(&self, mut outgoing: Outgoing) -> Result<Routed, Error> {
         if let Some(own) = self.own.get(&outgoing.task) {
             fill(&mut outgoing, own);
         }
-        let task = outgoing.task.clone();
-        self.write(outgoing, self.clock.now())
+        let (address, priority) = self
+            .address(&outgoing)
+            .map_err(|problem| Error::invalid(&outgoing.task, problem))?;
+        Ok(Routed {
+            outgoing,
+            address,
+            priority,
+        })
+    }
+
+    /// Writes the message of a call of which it is known where it goes.
+    ///
+    /// # Errors
+    /// As [`Composer::compose`].
+    pub(crate) fn write(&self, routed: Routed) -> Result<Prepared, Error> {
+        let task = routed.outgoing.task.clone();
+        self.message(routed, self.clock.now())
             .map_err(|problem| Error::invalid(task, problem))
     }
 
@@ -146,8 +169,12 @@ impl Composer {
         self.own.get(task)?.demand.as_ref()
     }
 
-    fn write(&self, outgoing: Outgoing, now: DateTime<Utc>) -> Result<Prepared, String> {
-        let (address, routed_priority) = self.address(&outgoing)?;
+    fn message(&self, routed: Routed, now: DateTime<Utc>) -> Result<Prepared, String> {
+        let Routed {
+            outgoing,
+            address,
+            priority: routed_priority,
+        } = routed;
         let priority = outgoing
             .priority
             .or(routed_priority)
@@ -276,6 +303,21 @@ impl Composer {
         now: DateTime<Utc>,
     ) -> Result<(DateTime<Utc>, String), String> {
         moment.resolve(now, self.naive_zone)
+    }
+}
+
+/// A call of which it is known where it goes.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    pub(crate) outgoing: Outgoing,
+    address: Address,
+    /// The priority that its route gives it.
+    priority: Option<i64>,
+}
+
+impl Routed {
+    pub(crate) fn destination(&self) -> &Destination {
+        &self.address.0
     }
 }
 

@@ -66,7 +66,7 @@ mod sent;
 pub mod signature;
 
 pub use builder::SendBuilder;
-pub use client::{Client, ClientOptions, DemandOf, OwnOptions};
+pub use client::{Client, ClientOptions, Composed, DemandOf, OwnOptions};
 pub use composer::Composer;
 pub use error::Error;
 pub use layer::PublishLayer;

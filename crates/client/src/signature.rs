@@ -62,13 +62,34 @@ pub fn publish_of(
 /// # Errors
 /// As [`publish_of`].
 pub fn outgoing(signature: &Signature, follow: Follow) -> Result<Outgoing, Error> {
+    let (args, kwargs) = (signature.args.clone(), signature.kwargs.clone());
+    call_of(signature, args, kwargs, follow)
+}
+
+/// As [`outgoing`], of a signature that nobody needs any more.
+///
+/// # Errors
+/// As [`publish_of`].
+pub fn into_outgoing(mut signature: Signature, follow: Follow) -> Result<Outgoing, Error> {
+    let args = std::mem::take(&mut signature.args);
+    let kwargs = std::mem::take(&mut signature.kwargs);
+    call_of(&signature, args, kwargs, follow)
+}
+
+/// The call of a signature with these arguments of it.
+fn call_of(
+    signature: &Signature,
+    args: Vec<Value>,
+    kwargs: Map,
+    follow: Follow,
+) -> Result<Outgoing, Error> {
     let invalid = |problem: String| Error::invalid(&signature.task, problem);
     if let Some(kind) = &signature.subtask_type {
         return Err(invalid(format!("a {kind} is no single task")));
     }
     let mut call = Outgoing::new(signature.task.clone());
-    call.args.clone_from(&signature.args);
-    call.kwargs.clone_from(&signature.kwargs);
+    call.args = args;
+    call.kwargs = kwargs;
     if let Some(first) = follow.prepend
         && !signature.immutable
     {
@@ -82,7 +103,7 @@ pub fn outgoing(signature: &Signature, follow: Follow) -> Result<Outgoing, Error
     .map_err(invalid)?;
 
     if call.route_name.is_none() {
-        call.route_name = inner_task(signature);
+        call.route_name = inner_task(&call);
     }
     if let Some(parent_id) = follow.parent_id {
         call.parent_id = Some(parent_id);
@@ -106,7 +127,7 @@ pub fn outgoing(signature: &Signature, follow: Follow) -> Result<Outgoing, Error
 
 /// A task that runs another one goes where that one would (`celery/canvas.py`, `_basemap`). Celery's own workers forget it when
 /// such a task is a later step of a chain.
-fn inner_task(of: &Signature) -> Option<TaskName> {
+fn inner_task(of: &Outgoing) -> Option<TaskName> {
     if !["celery.map", "celery.starmap"].contains(&of.task.as_str()) {
         return None;
     }
