@@ -6,16 +6,17 @@ use lovage_registry::TaskSpec;
 use poem::{
     EndpointExt, Route, Server as PoemServer,
     endpoint::BoxEndpoint,
-    http::{HeaderName, Method, header},
-    listener::TcpAcceptor,
-    middleware::Cors,
+    http::uri::Scheme,
+    listener::{Acceptor, TcpAcceptor},
+    web::{LocalAddr, RemoteAddr},
 };
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    document::{self as openapi, pages, paths::Paths},
-    edge::{Edge, REQUEST_ID},
+    document::{self as openapi, bodies::Bodies, pages, paths::Paths},
+    edge::{Crossing, Edge},
     operating, routes,
     sending::registered::{BadSchema, Registered},
 };
@@ -70,6 +71,24 @@ impl Listening {
     }
 }
 
+/// Takes connections on which nothing waits for more to send: an event of a stream goes out when it happens.
+struct Prompt(TcpAcceptor);
+
+impl Acceptor for Prompt {
+    type Io = TcpStream;
+
+    fn local_addr(&self) -> Vec<LocalAddr> {
+        self.0.local_addr()
+    }
+
+    async fn accept(&mut self) -> std::io::Result<(Self::Io, LocalAddr, RemoteAddr, Scheme)> {
+        let accepted = self.0.accept().await?;
+        // One that refuses has gone already, which whoever reads from it will find.
+        let _ = accepted.0.set_nodelay(true);
+        Ok(accepted)
+    }
+}
+
 /// The whole API.
 #[derive(Debug)]
 pub struct Server {
@@ -102,7 +121,7 @@ impl Server {
         };
         let listening = tokio::spawn(Arc::clone(&self.app).listen());
         let operating = tokio::spawn(operating::operate(Arc::clone(&self.app)));
-        let served = PoemServer::new_with_acceptor(acceptor)
+        let served = PoemServer::new_with_acceptor(Prompt(acceptor))
             .name("lovage api")
             .run_with_graceful_shutdown(endpoint, stopped, Some(drain))
             .await;
@@ -129,6 +148,7 @@ fn endpoint(app: &Arc<App>) -> BoxEndpoint<'static> {
     let static_part = service.spec();
     let document = openapi::document(&static_part, app.registered());
     let paths = Arc::new(Paths::of(&document));
+    let bodies = Arc::new(Bodies::of(&document));
     let page = |html: String| pages::showing(&html, &static_part, &document);
     let (swagger, redoc) = (page(service.swagger_ui_html()), page(service.redoc_html()));
     let text = openapi::text(&document);
@@ -141,35 +161,11 @@ fn endpoint(app: &Arc<App>) -> BoxEndpoint<'static> {
     let edged = routes.with(Edge {
         app: Arc::clone(app),
         paths,
+        bodies,
     });
-    let origins = &app.settings().http.cors_origins;
+    let origins = app.settings().http.cors_origins.clone();
     if origins.is_empty() {
         return edged.boxed();
     }
-    edged.with(cors(origins)).boxed()
-}
-
-/// What pages of other origins may do: everything that a token allows, but without cookies, which there are none of.
-fn cors(origins: &[String]) -> Cors {
-    let headers = [
-        header::AUTHORIZATION,
-        header::CONTENT_TYPE,
-        header::IF_MATCH,
-        HeaderName::from_static("idempotency-key"),
-        HeaderName::from_static("last-event-id"),
-        HeaderName::from_static(REQUEST_ID),
-    ];
-    let methods = [
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-    ];
-    Cors::new()
-        .allow_origins(origins)
-        .allow_methods(methods)
-        .allow_headers(headers)
-        .expose_headers([HeaderName::from_static(REQUEST_ID), header::ETAG])
-        .allow_credentials(false)
+    edged.with(Crossing { origins }).boxed()
 }

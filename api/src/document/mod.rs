@@ -4,11 +4,16 @@
 //! |---|---|
 //! | `modern` | what 3.1 writes otherwise than 3.0 |
 //! | `answers` | which problems an operation cannot answer with |
+//! | `closed` | that nothing else may be sent |
 //! | `typed` | the operations of registered tasks |
 //! | `paths` | which paths have which methods |
+//! | `bodies`, `fault` | what is wrong with a body that was refused, in words |
 //! | `pages` | Swagger UI and Redoc |
 
 mod answers;
+pub(crate) mod bodies;
+mod closed;
+mod fault;
 mod modern;
 pub(crate) mod pages;
 pub(crate) mod paths;
@@ -30,6 +35,7 @@ pub(crate) fn document(static_part: &str, registered: &Registered) -> Value {
         answers::strike(path, method, operation);
     });
     one_scheme(&mut document);
+    closed::close(&mut document);
     typed::merge(&mut document, registered);
     document
 }

@@ -1,10 +1,12 @@
 //! What every request passes through, from the outside in: its id and log span, headers, limits, errors as problems.
 
+mod crossing;
 mod refusal;
 mod size;
 
 use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use lovage_telemetry::Served;
 use poem::{
     Endpoint, IntoResponse, Middleware, Request, Response, Result,
@@ -13,7 +15,11 @@ use poem::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{app::App, document::paths::Paths};
+pub(crate) use self::crossing::Crossing;
+use crate::{
+    app::App,
+    document::{bodies::Bodies, paths::Paths},
+};
 
 /// The header that carries a request's id, both ways.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -39,6 +45,7 @@ const SECURITY: [(HeaderName, &str); 5] = [
 pub(crate) struct Edge {
     pub(crate) app: Arc<App>,
     pub(crate) paths: Arc<Paths>,
+    pub(crate) bodies: Arc<Bodies>,
 }
 
 impl<E: Endpoint> Middleware<E> for Edge {
@@ -71,10 +78,17 @@ impl<E: Endpoint> Endpoint for Edged<E> {
         let span = tracing::info_span!("request", request.id = id, http.method = %method, http.path = path);
         request.set_data(RequestId(id.clone()));
         request.set_data(Arc::clone(&self.edge.app));
+        request.set_data(Arc::clone(&self.edge.bodies));
         let parent = request.header("traceparent");
         let served = Served::begin(method.as_str(), &route, parent);
         let began = Instant::now();
-        let answer = self.answer(request, &id, &path);
+        let asked = Asked {
+            id: &id,
+            path: &path,
+            route: &route,
+            method: &method,
+        };
+        let answer = self.answer(request, asked);
         let mut response = served.trace().within(answer).instrument(span.clone()).await;
         let elapsed = began.elapsed();
         let status = response.status();
@@ -95,18 +109,34 @@ impl<E: Endpoint> Endpoint for Edged<E> {
     }
 }
 
+/// What a request is about.
+struct Asked<'r> {
+    id: &'r str,
+    path: &'r str,
+    route: &'r str,
+    method: &'r Method,
+}
+
 impl<E: Endpoint> Edged<E> {
-    async fn answer(&self, request: Request, id: &str, path: &str) -> Response {
+    async fn answer(&self, request: Request, asked: Asked<'_>) -> Response {
         let limit = self.edge.app.settings().http.max_body;
+        let mut body = Bytes::new();
         let answered = match size::limited(request, limit).await {
-            Ok(request) => self.inner.call(request).await,
+            Ok((request, bytes)) => {
+                body = bytes;
+                self.inner.call(request).await
+            }
             Err(problem) => Err(problem.into()),
         };
         match answered {
             Ok(response) => response.into_response(),
             Err(error) => {
-                let allowed = self.edge.paths.allowed(path);
-                refusal::response(error, id, allowed.as_deref())
+                let fault = || {
+                    let bodies = &self.edge.bodies;
+                    bodies.fault(asked.method.as_str(), asked.route, &body)
+                };
+                let allowed = self.edge.paths.allowed(asked.path);
+                refusal::response(error, asked.id, allowed.as_deref(), fault)
             }
         }
     }

@@ -13,12 +13,18 @@ use poem_openapi::error::{
 
 use crate::problem::{Code, Problem};
 
-/// The response to a request that ended in an error. `allowed` are the methods that its path has.
-pub(crate) fn response(error: Error, request_id: &str, allowed: Option<&str>) -> Response {
+/// The response to a request that ended in an error. `allowed` are the methods that its path has, and `fault` looks for what is
+/// wrong with its body.
+pub(crate) fn response(
+    error: Error,
+    request_id: &str,
+    allowed: Option<&str>,
+    fault: impl FnOnce() -> Option<String>,
+) -> Response {
     if error.is_from_response() {
         return error.into_response();
     }
-    let problem = problem(&error);
+    let problem = problem(&error, fault);
     let mut response = problem.response(request_id);
     if problem.code() == Code::MethodNotAllowed
         && let Some(allowed) = allowed.and_then(|methods| HeaderValue::from_str(methods).ok())
@@ -28,7 +34,7 @@ pub(crate) fn response(error: Error, request_id: &str, allowed: Option<&str>) ->
     response
 }
 
-fn problem(error: &Error) -> Problem {
+fn problem(error: &Error, fault: impl FnOnce() -> Option<String>) -> Problem {
     if let Some(problem) = error.downcast_ref::<Problem>() {
         return problem.clone();
     }
@@ -42,7 +48,7 @@ fn problem(error: &Error) -> Problem {
         );
     }
     if let Some(error) = error.downcast_ref::<ParseRequestPayloadError>() {
-        return body_problem(&error.reason);
+        return body_problem(&error.reason, fault);
     }
     if let Some(error) = error.downcast_ref::<ParseParamError>() {
         return Problem::invalid(format!("the parameter {}: {}", error.name, error.reason));
@@ -85,8 +91,8 @@ fn problem(error: &Error) -> Problem {
     }
 }
 
-/// A body that is no JSON cannot be read; one that is JSON can be read and is wrong.
-fn body_problem(reason: &str) -> Problem {
+/// A body that is no JSON cannot be read; one that is JSON can be read and is wrong. Its schema knows in which field.
+fn body_problem(reason: &str, fault: impl FnOnce() -> Option<String>) -> Problem {
     // serde_json ends its own messages with the place; what poem-openapi says of fields has none.
     let is_json_error = reason.rsplit_once(" at line ").is_some_and(|(_, place)| {
         place
@@ -96,7 +102,12 @@ fn body_problem(reason: &str) -> Problem {
     if is_json_error {
         Problem::new(Code::Malformed, format!("the body is no JSON: {reason}"))
     } else {
-        Problem::invalid(format!("the body: {reason}"))
+        let told = fault();
+        let told = told.as_deref().unwrap_or(reason);
+        Problem::invalid(match told.starts_with("the body ") {
+            true => told.to_owned(),
+            false => format!("the body: {told}"),
+        })
     }
 }
 
@@ -106,7 +117,8 @@ mod tests {
 
     #[test]
     fn bodies_that_are_no_json_and_bodies_that_are_wrong_are_told_apart() {
-        let check = |reason: &str, code: Code| assert_eq!(body_problem(reason).code(), code);
+        let check =
+            |reason: &str, code: Code| assert_eq!(body_problem(reason, || None).code(), code);
         check("expected value at line 1 column 2", Code::Malformed);
         check(
             "failed to parse \"SendTask\": unknown field `qeue`.",
@@ -115,9 +127,15 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_knows_better_what_is_wrong() {
+        let told = body_problem("Expected input type", || Some("x is missing".to_owned()));
+        assert_eq!(told.detail(), "the body: x is missing");
+    }
+
+    #[test]
     fn what_is_not_foreseen_tells_nothing_of_the_inside() {
         let error = Error::from_string("the password is hunter2", StatusCode::BAD_GATEWAY);
-        let problem = problem(&error);
+        let problem = problem(&error, || None);
         assert_eq!(problem.code(), Code::Internal);
         assert!(!problem.detail().contains("hunter2"));
     }

@@ -1,11 +1,15 @@
 //! Bodies are read whole before anything looks at them, and only so far; what no database can hold is refused here.
 
+use bytes::Bytes;
 use poem::{Body, Request, error::ReadBodyError, http::header};
 
 use crate::problem::{Code, Problem};
 
-/// The same request with its body in memory; refused when the body weighs more than `limit` bytes.
-pub(crate) async fn limited(mut request: Request, limit: usize) -> Result<Request, Problem> {
+/// The same request with its body in memory, and the body, which is shared; refused when it weighs more than `limit` bytes.
+pub(crate) async fn limited(
+    mut request: Request,
+    limit: usize,
+) -> Result<(Request, Bytes), Problem> {
     let too_large = || {
         let detail = format!("a body may weigh {limit} bytes here (LOVAGE_API_MAX_BODY)");
         Problem::new(Code::TooLarge, detail)
@@ -22,7 +26,7 @@ pub(crate) async fn limited(mut request: Request, limit: usize) -> Result<Reques
         // A request without a body.
         Err(ReadBodyError::BodyHasBeenTaken) => {
             refuse_nul(&request, &[])?;
-            return Ok(request);
+            return Ok((request, Bytes::new()));
         }
         Err(ReadBodyError::PayloadTooLarge) => return Err(too_large()),
         Err(error) => {
@@ -31,8 +35,8 @@ pub(crate) async fn limited(mut request: Request, limit: usize) -> Result<Reques
         }
     };
     refuse_nul(&request, &bytes)?;
-    request.set_body(Body::from_bytes(bytes));
-    Ok(request)
+    request.set_body(Body::from_bytes(bytes.clone()));
+    Ok((request, bytes))
 }
 
 /// Where arguments of tasks travel, which may hold anything that JSON can.

@@ -12,7 +12,6 @@ use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
     payload::Json,
-    types::ToJSON,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +20,10 @@ use crate::{
     audit::Target,
     auth::{Caller, Identity, Origin, permission::needs},
     problem::{Code, Problem},
-    routes::{Part, etag, tasks::once},
+    routes::{
+        Part, etag,
+        tasks::{compared, once},
+    },
     scheduling::{self, by_hand, declared, patched},
     schema::schedule::{
         DefinitionBody, NewSchedule, ScheduleKind, SchedulePage, ScheduleShown, ScheduleSource,
@@ -148,7 +150,7 @@ impl SchedulesApi {
         key: Header<Option<String>>,
         schedule: Json<NewSchedule>,
     ) -> Result<MadeResponse, Problem> {
-        let written = schedule.0.to_json_string();
+        let written = compared(key.0.as_deref(), &schedule.0);
         let asked: [&[u8]; 2] = [b"create_schedule", written.as_bytes()];
         let made = once(app.0, &caller, key.0.as_deref(), &asked, async || {
             make(app.0, &caller, &origin, schedule.0).await

@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::{
     app::App,
     auth::{Caller, Identity, permission::needs},
+    document::bodies::Bodies,
     idempotency::Remembered,
     problem::{Code, Problem},
     routes::{Part, workers::census},
@@ -210,12 +211,13 @@ impl TasksApi {
         /// The request is done once, however often it comes with this key within a day.
         #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
         key: Header<Option<String>>,
+        bodies: Data<&Arc<Bodies>>,
         lines: BatchRequest,
     ) -> Result<BatchResponse, Problem> {
         let BatchRequest::Lines(PlainText(text)) = lines;
         let asked: [&[u8]; 2] = [b"send_batch", text.as_bytes()];
         let report = once(app.0, &caller, key.0.as_deref(), &asked, async || {
-            batch(app.0, &caller, &text).await
+            batch(app.0, &caller, bodies.0, &text).await
         });
         Ok(BatchResponse::Report(Json(report.await?)))
     }
@@ -233,7 +235,7 @@ impl TasksApi {
         key: Header<Option<String>>,
         step: Json<Step>,
     ) -> Result<WorkflowResponse, Problem> {
-        let written = step.0.to_json_string();
+        let written = compared(key.0.as_deref(), &step.0);
         let asked: [&[u8]; 2] = [b"send_workflow", written.as_bytes()];
         let sent = once(app.0, &caller, key.0.as_deref(), &asked, async || {
             workflow(app.0, &caller, &step.0).await
@@ -242,11 +244,16 @@ impl TasksApi {
     }
 }
 
-async fn batch(app: &App, caller: &Identity, text: &str) -> Result<BatchReport, Problem> {
+async fn batch(
+    app: &App,
+    caller: &Identity,
+    bodies: &Bodies,
+    text: &str,
+) -> Result<BatchReport, Problem> {
     let (numbers, calls): (Vec<u64>, Vec<_>) = (1..)
         .zip(text.lines())
         .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| (number, call_of(line)))
+        .map(|(number, line)| (number, call_of(bodies, line)))
         .unzip();
     if calls.is_empty() {
         return Err(Problem::invalid(
@@ -288,6 +295,11 @@ async fn workflow(app: &App, caller: &Identity, step: &Step) -> Result<WorkflowS
     })
 }
 
+/// A body as it is compared when it comes once more under its key; without a key nobody will.
+pub(super) fn compared(key: Option<&str>, body: &impl ToJSON) -> String {
+    key.map(|_| body.to_json_string()).unwrap_or_default()
+}
+
 /// Does something once under a key; what it gave is given again.
 pub(super) async fn once<T: ToJSON + ParseFromJSON>(
     app: &App,
@@ -319,7 +331,7 @@ async fn send(
     wait: Option<f64>,
     key: Option<String>,
 ) -> Result<SendResponse, Problem> {
-    let written = call.to_json_string();
+    let written = compared(key.as_deref(), call);
     let asked: [&[u8]; 2] = [b"send_call", written.as_bytes()];
     let sent = once(app, caller, key.as_deref(), &asked, async || {
         let id = app.sender().one(caller, call).await?;
@@ -397,10 +409,15 @@ fn queue_of(app: &App, name: &str) -> Option<String> {
     }
 }
 
-fn call_of(line: &str) -> Result<CallBody, Problem> {
-    let json = serde_json::from_str(line)
+fn call_of(bodies: &Bodies, line: &str) -> Result<CallBody, Problem> {
+    let json: Value = serde_json::from_str(line)
         .map_err(|error| Problem::new(Code::Malformed, format!("the line is no JSON: {error}")))?;
-    CallBody::parse_from_json(Some(json)).map_err(|error| Problem::invalid(error.into_message()))
+    // It is taken apart as it is read, so what is wrong with it is looked for in another.
+    CallBody::parse_from_json(Some(json)).map_err(|error| {
+        let again = serde_json::from_str(line).unwrap_or_default();
+        let told = bodies.fault_of_line(&again);
+        Problem::invalid(told.unwrap_or_else(|| error.into_message()))
+    })
 }
 
 fn count(number: usize) -> u64 {

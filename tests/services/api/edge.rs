@@ -53,6 +53,30 @@ fn a_page_of_an_origin_that_is_named_may_call() {
     };
     assert_eq!(ask(page).as_deref(), Some(page));
     assert_eq!(ask("https://evil.example.org"), None);
+    let cross = |origin: &str, method: &str| {
+        let asked = [
+            ("Origin", origin),
+            ("Access-Control-Request-Method", method),
+        ];
+        api.nobody().send("OPTIONS", "/api/v1/tasks", &asked, "")
+    };
+    let may = cross(page, "POST");
+    assert_eq!(may.status, 200, "{}", may.text);
+    assert!(may.header("x-request-id").is_some());
+    let may_not = cross(page, "TRACE");
+    assert_eq!(
+        (may_not.status, &may_not.value()["code"]),
+        (403, &json!("forbidden"))
+    );
+    assert!(may_not.header("x-request-id").is_some());
+    assert_eq!(cross("https://evil.example.org", "POST").status, 405);
+    // Browsers say where a page of the API's own comes from, too: /password posts.
+    let own = [("Origin", "http://127.0.0.1")];
+    let login = json!({"email": "nobody@example.org", "password": "wrong"});
+    let body = login.to_string();
+    let answer = api.nobody().send("POST", "/api/v1/auth/login", &own, &body);
+    assert_eq!(answer.status, 401, "{}", answer.text);
+    assert_eq!(answer.value()["code"], "bad-credentials");
 }
 
 #[test]
