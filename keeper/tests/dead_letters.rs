@@ -11,7 +11,7 @@ use lovage_broker::{
 use lovage_client::{ClientOptions, Composer};
 use lovage_database::{
     store::{
-        dead_letter::{self, Act, Filter, act_on_matching, page},
+        dead_letter::{self, Act, Filter, page, waiting},
         task_run,
     },
     testing::on_both,
@@ -114,9 +114,15 @@ on_both! {
         let stage = Stage::start().await;
         stage.bury(0..10).await;
         dead_letters::collect(&database, &*stage.broker).await.unwrap();
-        let filter = Filter { task_id: Some("3".to_owned()), ..Filter::default() };
-        assert_eq!(act_on_matching(&database, Act::Replay, &filter, "me", 10).await.unwrap().len(), 1);
-        assert_eq!(act_on_matching(&database, Act::Discard, &Filter::default(), "me", 100).await.unwrap().len(), 9);
+        let act = async |act: Act, filter: Filter| {
+            let letters = waiting(database.reader(), &filter, 0, i64::MAX, 100).await.unwrap();
+            for letter in &letters {
+                assert!(act.on(database.writer(), letter, "me").await.unwrap());
+            }
+            letters.len()
+        };
+        assert_eq!(act(Act::Replay, Filter { task_id: Some("3".to_owned()), ..Filter::default() }).await, 1);
+        assert_eq!(act(Act::Discard, Filter::default()).await, 9);
         let broker: Arc<dyn Broker> = stage.broker.clone();
         let parts = outbox::Parts::new(database.clone(), broker, Composer::new(ClientOptions::default()), "me".to_owned());
         assert_eq!(outbox::relay_now(&parts).await.unwrap(), Some(1));

@@ -130,3 +130,40 @@ async fn a_second_replay_says_that_it_was_replayed_before() {
     );
     assert!(!third.status.success());
 }
+
+/// More than a page of them, and those of another kind stay.
+#[tokio::test]
+async fn all_that_match_are_dealt_with_page_by_page() {
+    let test = TestDatabase::new(Kind::Sqlite).await;
+    let redis = RedisServer::start();
+    let variables = [
+        ("CELERY_BROKER_URL", redis.url()),
+        ("CELERY_RESULT_BACKEND", redis.url()),
+        ("DATABASE_URL", test.url()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let run = |arguments: &[&str]| -> serde_json::Value {
+        let output = lovage_with(&variables, arguments);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).expect("it prints JSON")
+    };
+    let _worker = LovageWorker::on(&redis);
+    for number in 0..205 {
+        redis.publish_raw("celery", format!("garbage {number}").as_bytes());
+    }
+    redis.publish(
+        "celery",
+        &TaskMessage::new("nobody.knows", &json!([]), &json!({})),
+    );
+    eventually("all to be kept", || dead_letters(&redis).len() == 206);
+    let all = ["dlq", "discard", "--all", "--force", "--json"];
+    let told = run(&[&all[..], &["--code", "undecodable"]].concat());
+    assert_eq!(told["discarded"], 205, "{told}");
+    let left = run(&["dlq", "list", "--json"]);
+    assert_eq!(left[0]["code"], "unknown-task", "{left}");
+    assert_eq!(left.as_array().map(Vec::len), Some(1));
+    assert_eq!(run(&all)["discarded"], 1);
+    assert_eq!(run(&all)["discarded"], 0);
+}

@@ -20,9 +20,7 @@ use crate::{
     auth::{Caller, Identity, Origin, away, permission::needs},
     problem::{Code, Problem},
     routes::{Part, etag},
-    schema::dead_letter::{
-        Letter, LetterEdit, LetterFilter, LetterPage, LetterState, LetterWhole, Matched,
-    },
+    schema::dead_letter::{Letter, LetterEdit, LetterFilter, LetterPage, LetterState, LetterWhole},
     sending::{reach, sender},
 };
 
@@ -55,15 +53,6 @@ enum DoneResponse {
     Done,
 }
 
-#[derive(Debug, ApiResponse)]
-enum MatchedResponse {
-    /// So far.
-    #[oai(status = 200)]
-    Ok(Json<Matched>),
-}
-
-/// So many in one request that acts on all that match.
-const STEP: u64 = 200;
 /// So many at the broker are looked at.
 const AT_BROKER: usize = 200;
 
@@ -134,7 +123,7 @@ impl DeadLettersApi {
         // What a key is not for is left out, which makes a page shorter.
         let within = found
             .iter()
-            .filter(|letter| in_database_within(&caller, letter).is_ok());
+            .filter(|letter| letter_within_reach(&caller, letter).is_ok());
         letters.extend(within.map(Letter::in_database));
         Ok(PageResponse::Ok(Json(LetterPage { letters, next })))
     }
@@ -231,8 +220,10 @@ impl DeadLettersApi {
             }
             Found::InDatabase(letter) => {
                 let transaction = app.database().begin().await.map_err(away)?;
-                let by = caller.subject();
-                let done = dead_letter::replay(&transaction, letter.id, &by).await;
+                // As it was looked at: what somebody makes of it meanwhile may be out of reach.
+                let done = Act::Replay
+                    .on(&transaction, &letter, &caller.subject())
+                    .await;
                 let done = done.map_err(away)?;
                 lovage_database::commit(transaction).await.map_err(away)?;
                 done
@@ -269,82 +260,17 @@ impl DeadLettersApi {
         note(app.0, &caller, &origin, "dead-letter.discard", &id.0).await?;
         Ok(DoneResponse::Done)
     }
-
-    /// Send all of them again that match
-    ///
-    /// Those in the database, some hundred in each request: ask again until `acted` is 0.
-    #[oai(
-        path = "/replay-matching",
-        method = "post",
-        operation_id = "replay_matching"
-    )]
-    async fn replay_matching(
-        &self,
-        caller: Caller<needs::DeadLettersControl>,
-        app: Data<&Arc<App>>,
-        origin: Origin,
-        filter: Json<LetterFilter>,
-    ) -> Result<MatchedResponse, Problem> {
-        act(app.0, &caller, &origin, filter.0, Act::Replay).await
-    }
-
-    /// Drop all of them that match
-    ///
-    /// Those in the database, some hundred in each request: ask again until `acted` is 0.
-    #[oai(
-        path = "/discard-matching",
-        method = "post",
-        operation_id = "discard_matching"
-    )]
-    async fn discard_matching(
-        &self,
-        caller: Caller<needs::DeadLettersControl>,
-        app: Data<&Arc<App>>,
-        origin: Origin,
-        filter: Json<LetterFilter>,
-    ) -> Result<MatchedResponse, Problem> {
-        act(app.0, &caller, &origin, filter.0, Act::Discard).await
-    }
 }
 
 fn usual_page() -> u64 {
     50
 }
 
-async fn act(
-    app: &App,
-    caller: &Identity,
-    origin: &Origin,
-    filter: LetterFilter,
-    act: Act,
-) -> Result<MatchedResponse, Problem> {
-    // What hangs on each of them is not looked at here.
-    caller.require_everything()?;
-    let by = caller.subject();
-    let ids = dead_letter::act_on_matching(app.database(), act, &filter.into(), &by, STEP)
-        .await
-        .map_err(away)?;
-    let action = match act {
-        Act::Replay => "dead-letter.replay-matching",
-        Act::Discard => "dead-letter.discard-matching",
-    };
-    let acted = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-    note(
-        app,
-        caller,
-        origin,
-        action,
-        &format!("{acted} that matched"),
-    )
-    .await?;
-    Ok(MatchedResponse::Ok(Json(Matched { acted })))
-}
-
 async fn find(app: &App, caller: &Identity, id: &str) -> Result<Found, Problem> {
     if let Ok(number) = i64::from_str(id) {
         let found = dead_letter::find(app.database().reader(), number).await;
         if let Some(letter) = found.map_err(away)? {
-            in_database_within(caller, &letter)?;
+            letter_within_reach(caller, &letter)?;
             return Ok(Found::InDatabase(Box::new(letter)));
         }
     }
@@ -358,11 +284,15 @@ fn at_broker_within(caller: &Identity, letter: &lovage_broker::DeadLetter) -> Re
     reach::require_message(caller, &letter.queue, &letter.raw)
 }
 
-fn in_database_within(caller: &Identity, letter: &dead_letter::DeadLetter) -> Result<(), Problem> {
+/// Refuses a letter that the caller's key is not for.
+pub(crate) fn letter_within_reach(
+    caller: &Identity,
+    letter: &dead_letter::DeadLetter,
+) -> Result<(), Problem> {
     reach::require_message(caller, &letter.died.queue, letter.message())
 }
 
-/// Of two who do it at once one was first.
+/// Of two who do something with it at once one was first.
 fn finished(done: bool, id: &str) -> Result<(), Problem> {
     if done { Ok(()) } else { Err(missing(id)) }
 }

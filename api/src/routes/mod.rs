@@ -5,6 +5,7 @@ mod dead_letters;
 mod etag;
 mod health;
 mod history;
+mod letter_operations;
 mod mail;
 mod operations;
 pub(crate) mod pages;
@@ -17,6 +18,7 @@ mod tasks;
 mod users;
 mod workers;
 
+pub(crate) use dead_letters::letter_within_reach;
 pub(crate) use history::within_reach;
 use poem_openapi::{OpenApiService, Tags};
 
@@ -68,6 +70,7 @@ type Apis = (
     queues::QueuesApi,
     workers::WorkersApi,
     dead_letters::DeadLettersApi,
+    letter_operations::LetterOperationsApi,
     mail::MailApi,
     users::UsersApi,
 );
@@ -88,6 +91,7 @@ pub(crate) fn service() -> OpenApiService<Apis, ()> {
             queues::QueuesApi,
             workers::WorkersApi,
             dead_letters::DeadLettersApi,
+            letter_operations::LetterOperationsApi,
             mail::MailApi,
             users::UsersApi,
         ),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use lovage_database::store::{
     operation::{self, NewOperation, Operation},
     task_run::{self, Filter},
@@ -79,10 +79,7 @@ impl OperationsApi {
             key: caller.key.as_ref().map(|key| key.id),
             matched: i64::try_from(matched).unwrap_or(i64::MAX),
         };
-        let begun = operation::begin(app.database().writer(), what, now).await;
-        let begun = begun.map_err(away)?;
-        app.operations().wake();
-        note(app.0, &caller, &origin, "operation.begin", &begun).await?;
+        let begun = begin(app.0, &caller, &origin, what, now).await?;
         Ok(BegunResponse::Begun(Json(shown(begun)?)))
     }
 
@@ -99,8 +96,7 @@ impl OperationsApi {
         )]
         limit: Query<u64>,
     ) -> Result<ListResponse, Problem> {
-        let found = operation::list(app.database().reader(), only(&caller), limit.0).await;
-        let found = found.map_err(away)?;
+        let found = list(app.0, &caller, &Action::STORED, limit.0).await?;
         let operations: Result<_, _> = found.into_iter().map(shown).collect();
         Ok(ListResponse::Ok(Json(OperationList {
             operations: operations?,
@@ -116,7 +112,7 @@ impl OperationsApi {
         /// The operation.
         id: Path<Uuid>,
     ) -> Result<ShowResponse, Problem> {
-        let found = find(app.0, &caller, id.0).await?;
+        let found = find(app.0, &caller, &Action::STORED, id.0).await?;
         Ok(ShowResponse::Ok(Json(shown(found)?)))
     }
 
@@ -136,19 +132,12 @@ impl OperationsApi {
         /// The operation.
         id: Path<Uuid>,
     ) -> Result<ShowResponse, Problem> {
-        let found = find(app.0, &caller, id.0).await?;
-        let ended = operation::end(app.database().writer(), id.0, None, Utc::now()).await;
-        if !ended.map_err(away)? {
-            let detail = format!("the operation is {} already", found.state);
-            return Err(Problem::new(Code::Conflict, detail));
-        }
-        note(app.0, &caller, &origin, "operation.cancel", &found).await?;
-        let found = find(app.0, &caller, id.0).await?;
+        let found = cancel(app.0, &caller, &origin, &Action::STORED, id.0).await?;
         Ok(ShowResponse::Ok(Json(shown(found)?)))
     }
 }
 
-fn usual_page() -> u64 {
+pub(super) fn usual_page() -> u64 {
     50
 }
 
@@ -158,12 +147,63 @@ fn only(caller: &Identity) -> Option<Uuid> {
     key.map(|key| key.id)
 }
 
-async fn find(app: &App, caller: &Identity, id: Uuid) -> Result<Operation, Problem> {
+/// The newest ones of these actions.
+pub(super) async fn list(
+    app: &App,
+    caller: &Identity,
+    actions: &[&str],
+    most: u64,
+) -> Result<Vec<Operation>, Problem> {
+    let found = operation::list(app.database().reader(), actions, only(caller), most).await;
+    found.map_err(away)
+}
+
+/// One of these actions.
+pub(super) async fn find(
+    app: &App,
+    caller: &Identity,
+    actions: &[&str],
+    id: Uuid,
+) -> Result<Operation, Problem> {
     let found = operation::find(app.database().writer(), id).await;
     found
         .map_err(away)?
+        .filter(|found| actions.contains(&found.what.action.as_str()))
         .filter(|found| only(caller).is_none_or(|key| found.what.key == Some(key)))
         .ok_or_else(|| Problem::not_found(format!("there is no operation {id}")))
+}
+
+/// Begins one, and writes down who did.
+pub(super) async fn begin(
+    app: &App,
+    caller: &Identity,
+    origin: &Origin,
+    what: NewOperation,
+    now: DateTime<Utc>,
+) -> Result<Operation, Problem> {
+    let begun = operation::begin(app.database().writer(), what, now).await;
+    let begun = begun.map_err(away)?;
+    app.operations().wake();
+    note(app, caller, origin, "operation.begin", &begun).await?;
+    Ok(begun)
+}
+
+/// Calls one of these actions off, and gives it as it is then.
+pub(super) async fn cancel(
+    app: &App,
+    caller: &Identity,
+    origin: &Origin,
+    actions: &[&str],
+    id: Uuid,
+) -> Result<Operation, Problem> {
+    let found = find(app, caller, actions, id).await?;
+    let ended = operation::end(app.database().writer(), id, None, Utc::now()).await;
+    if !ended.map_err(away)? {
+        let detail = format!("the operation is {} already", found.state);
+        return Err(Problem::new(Code::Conflict, detail));
+    }
+    note(app, caller, origin, "operation.cancel", &found).await?;
+    find(app, caller, actions, id).await
 }
 
 fn shown(operation: Operation) -> Result<OperationShown, Problem> {

@@ -199,10 +199,3 @@ impl From<LetterFilter> for Filter {
         }
     }
 }
-
-/// On how many it was acted.
-#[derive(Debug, Clone, PartialEq, Eq, Object)]
-pub(crate) struct Matched {
-    /// So many in this request; 0 when none is left.
-    pub(crate) acted: u64,
-}

@@ -4,6 +4,7 @@ pub(crate) mod auth;
 pub(crate) mod dead_letter;
 pub(crate) mod fleet;
 pub(crate) mod health;
+pub(crate) mod letter_operation;
 pub(crate) mod mail;
 pub(crate) mod operation;
 pub(crate) mod result;

@@ -23,8 +23,15 @@ pub(crate) enum Action {
 impl Action {
     const ALL: [Self; 3] = [Self::Revoke, Self::Terminate, Self::Retry];
 
+    /// As they are stored.
+    pub(crate) const STORED: [&str; 3] = [
+        Self::Revoke.as_str(),
+        Self::Terminate.as_str(),
+        Self::Retry.as_str(),
+    ];
+
     /// As it is stored.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Revoke => "revoke",
             Self::Terminate => "terminate",
@@ -50,6 +57,17 @@ pub(crate) enum Stage {
     Cancelled,
     /// It cannot go on; what was done is done.
     Failed,
+}
+
+impl From<OperationState> for Stage {
+    fn from(state: OperationState) -> Self {
+        match state {
+            OperationState::Running => Self::Running,
+            OperationState::Done => Self::Done,
+            OperationState::Cancelled => Self::Cancelled,
+            OperationState::Failed => Self::Failed,
+        }
+    }
 }
 
 /// Something to be done to all task runs that match.
@@ -115,7 +133,7 @@ pub(crate) struct OperationList {
 /// What was stored by another version, and cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the operation {0} was stored by another version: its {1} cannot be read")]
-pub(crate) struct Unreadable(Uuid, &'static str);
+pub(crate) struct Unreadable(pub(super) Uuid, pub(super) &'static str);
 
 /// The filter of a stored operation.
 pub(crate) fn filter_of(operation: &Operation) -> Result<RunFilter, Unreadable> {
@@ -143,12 +161,7 @@ impl TryFrom<Operation> for OperationShown {
             id: operation.id,
             action: action_of(&operation)?,
             filter: filter_of(&operation)?,
-            state: match operation.state {
-                OperationState::Running => Stage::Running,
-                OperationState::Done => Stage::Done,
-                OperationState::Cancelled => Stage::Cancelled,
-                OperationState::Failed => Stage::Failed,
-            },
+            state: operation.state.into(),
             matched: operation.what.matched,
             looked_at: operation.looked_at,
             acted: operation.acted,

@@ -15,18 +15,24 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("post", "/api/v1/auth/change", "account"),
     ("post", "/api/v1/auth/logout", "account"),
     ("get", "/api/v1/auth/me", "nothing"),
+    ("get", "/api/v1/dead-letter-operations", "dead-letters:read"),
+    (
+        "post",
+        "/api/v1/dead-letter-operations",
+        "dead-letters:control",
+    ),
+    (
+        "get",
+        "/api/v1/dead-letter-operations/{id}",
+        "dead-letters:read",
+    ),
+    (
+        "post",
+        "/api/v1/dead-letter-operations/{id}/cancel",
+        "dead-letters:control",
+    ),
     ("get", "/api/v1/dead-letters", "dead-letters:read"),
     ("get", "/api/v1/dead-letters/{id}", "dead-letters:read"),
-    (
-        "post",
-        "/api/v1/dead-letters/discard-matching",
-        "dead-letters:control",
-    ),
-    (
-        "post",
-        "/api/v1/dead-letters/replay-matching",
-        "dead-letters:control",
-    ),
     (
         "put",
         "/api/v1/dead-letters/{id}/message",

@@ -2,7 +2,9 @@
 
 mod access;
 mod accounts;
+mod bodies;
 mod edge;
+mod letters;
 mod operations;
 mod repeating;
 mod schedules;

@@ -3,6 +3,10 @@
 //! The keeper moves them here from the broker. One is sent again through the outbox, in the transaction that says so: whoever
 //! asks at the same time, and whatever dies when, there is one message of it.
 
+mod matching;
+
+pub use matching::{Act, latest, waiting};
+
 use chrono::{DateTime, Utc};
 use lovage_protocol::{Message, TaskId, TaskName};
 use sea_orm::{
@@ -17,7 +21,6 @@ use super::{
     pattern::contains,
 };
 use crate::{
-    connect::Database,
     entity::dead_letter::{ActiveModel, Column, Entity, Model},
     error::{Error, while_doing},
 };
@@ -344,13 +347,15 @@ pub async fn edit(
     Ok(done.rows_affected == 1)
 }
 
-/// Decides the fate of one that waits. False: it does not wait.
+/// Decides the fate of one that waits, in this version of it if one is given. False: it does not wait.
 async fn resolve(
     database: &impl ConnectionTrait,
     id: i64,
+    version: Option<i64>,
     fate: Fate,
     by: &str,
 ) -> Result<bool, Error> {
+    let seen = version.map(|version| Column::Version.eq(version));
     let replays = i32::from(fate == Fate::Replayed);
     let done = Entity::update_many()
         .col_expr(Column::State, Expr::value(fate.as_str()))
@@ -360,6 +365,7 @@ async fn resolve(
         .col_expr(Column::Version, Expr::col(Column::Version).add(1))
         .filter(Column::Id.eq(id))
         .filter(Column::State.eq(Fate::Waiting.as_str()))
+        .filter(Condition::all().add_option(seen))
         .exec(database)
         .await
         .map_err(while_doing("deciding about a dead letter"))?;
@@ -372,7 +378,7 @@ async fn resolve(
 /// # Errors
 /// [`Error::Query`].
 pub async fn replay(transaction: &impl ConnectionTrait, id: i64, by: &str) -> Result<bool, Error> {
-    if !resolve(transaction, id, Fate::Replayed, by).await? {
+    if !resolve(transaction, id, None, Fate::Replayed, by).await? {
         return Ok(false);
     }
     // It is ours alone now, until the transaction ends.
@@ -387,60 +393,7 @@ pub async fn replay(transaction: &impl ConnectionTrait, id: i64, by: &str) -> Re
 /// # Errors
 /// [`Error::Query`].
 pub async fn discard(transaction: &impl ConnectionTrait, id: i64, by: &str) -> Result<bool, Error> {
-    resolve(transaction, id, Fate::Discarded, by).await
-}
-
-/// What to do with dead letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// See [`replay`].
-    Replay,
-    /// See [`discard`].
-    Discard,
-}
-
-/// Does it with up to `most` of those that match and wait, the oldest first, in one transaction. Gives their ids; call it again
-/// until there are none.
-///
-/// # Errors
-/// [`Error::Query`], and then nothing was done by this call.
-pub async fn act_on_matching(
-    database: &Database,
-    act: Act,
-    filter: &Filter,
-    by: &str,
-    most: u64,
-) -> Result<Vec<i64>, Error> {
-    let filter = Filter {
-        fates: vec![Fate::Waiting],
-        ..filter.clone()
-    };
-    let transaction = database.begin().await?;
-    let ids: Vec<i64> = Entity::find()
-        .select_only()
-        .column(Column::Id)
-        .filter(filter.condition(&transaction))
-        .order_by(Column::Id, Order::Asc)
-        .limit(most.clamp(1, MOST))
-        .into_tuple()
-        .all(&transaction)
-        .await
-        .map_err(while_doing("reading dead letters"))?;
-    let mut done = Vec::with_capacity(ids.len());
-    for id in ids {
-        let ours = match act {
-            Act::Replay => replay(&transaction, id, by).await?,
-            Act::Discard => discard(&transaction, id, by).await?,
-        };
-        if ours {
-            done.push(id);
-        }
-    }
-    transaction
-        .commit()
-        .await
-        .map_err(while_doing("deciding about dead letters"))?;
-    Ok(done)
+    resolve(transaction, id, None, Fate::Discarded, by).await
 }
 
 #[cfg(test)]

@@ -279,16 +279,17 @@ pub async fn find(database: &impl ConnectionTrait, id: Uuid) -> Result<Option<Op
     row.map(Operation::try_from).transpose()
 }
 
-/// The newest ones, up to 500; of one key alone when that is given.
+/// The newest ones of these actions, up to 500; of one key alone when that is given.
 ///
 /// # Errors
 /// [`Error::Query`], [`Error::Corrupt`].
 pub async fn list(
     database: &impl ConnectionTrait,
+    actions: &[&str],
     key: Option<Uuid>,
     most: u64,
 ) -> Result<Vec<Operation>, Error> {
-    let mut wanted = Entity::find();
+    let mut wanted = Entity::find().filter(Column::Action.is_in(actions.iter().copied()));
     if let Some(key) = key {
         wanted = wanted.filter(Column::KeyId.eq(key));
     }
@@ -358,9 +359,10 @@ mod tests {
             assert!(!advance(writer, one.id, step(Some("c")), Utc::now()).await.unwrap());
             assert!(end(writer, other.id, Some("the key was withdrawn"), Utc::now()).await.unwrap());
             assert!(!end(writer, other.id, None, Utc::now()).await.unwrap());
-            let states: Vec<_> = list(writer, None, 10).await.unwrap().iter().map(|one| one.state).collect();
+            let states: Vec<_> = list(writer, &["retry"], None, 10).await.unwrap().iter().map(|one| one.state).collect();
             assert_eq!(states, [OperationState::Failed, OperationState::Cancelled]);
-            let of_key = list(writer, one.what.key, 10).await.unwrap();
+            assert!(list(writer, &["replay"], None, 10).await.unwrap().is_empty());
+            let of_key = list(writer, &["replay", "retry"], one.what.key, 10).await.unwrap();
             assert_eq!(of_key.iter().map(|one| one.id).collect::<Vec<_>>(), [one.id]);
         }
     }

@@ -422,7 +422,8 @@ mod tests {
             let keep = RetentionSettings::default();
             let later = Utc::now() + DAY * 1000;
             assert_eq!(prune(&database, &keep, later).await.unwrap()["dead_letter"], 0);
-            dead_letter::act_on_matching(&database, dead_letter::Act::Replay, &dead_letter::Filter::default(), "me", 9).await.unwrap();
+            let waits = dead_letter::latest(database.reader()).await.unwrap();
+            assert!(dead_letter::replay(database.writer(), waits, "me").await.unwrap());
             assert_eq!(prune(&database, &keep, later).await.unwrap()["dead_letter"], 1);
             assert_eq!(count(&database, "outbox").await, 1);
         }

@@ -13,8 +13,8 @@ use lovage_client::{ClientOptions, Composer};
 use lovage_database::{
     Database,
     store::dead_letter::{
-        Act, DeadLetter, Fate, Filter, act_on_matching, count, discard, edit, find, find_by_source,
-        page, replay,
+        Act, DeadLetter, Fate, Filter, count, discard, edit, find, find_by_source, latest, page,
+        replay, waiting,
     },
 };
 use lovage_keeper::{dead_letters, outbox};
@@ -271,17 +271,11 @@ async fn change(args: &EditArgs, database: &Database) -> Result<u8, Failure> {
 }
 
 async fn each(choice: &ChoiceArgs, database: &Database, act: Act) -> Result<Done, Failure> {
-    let mut told = Done::default();
     if choice.all {
-        let filter = filter(&choice.search, Vec::new());
-        loop {
-            let some = act_on_matching(database, act, &filter, BY, BATCH).await?;
-            if some.is_empty() {
-                return Ok(told);
-            }
-            told.done += u64::try_from(some.len()).unwrap_or(0);
-        }
+        let filter = filter(&choice.search, vec![Fate::Waiting]);
+        return all(&filter, database, act).await;
     }
+    let mut told = Done::default();
     for id in &choice.ids {
         let Some(letter) = look_for(id, database).await? else {
             told.gone.push(id.clone());
@@ -305,6 +299,31 @@ async fn each(choice: &ChoiceArgs, database: &Database, act: Act) -> Result<Done
         }
     }
     Ok(told)
+}
+
+/// All that match now, page by page; what dies once more meanwhile stays.
+async fn all(filter: &Filter, database: &Database, act: Act) -> Result<Done, Failure> {
+    let verb = match act {
+        Act::Replay => "replaying",
+        Act::Discard => "giving up",
+    };
+    let last = latest(database.reader()).await?;
+    let bar = output::progress(count(database.reader(), filter).await?, verb);
+    let (mut told, mut after) = (Done::default(), 0);
+    loop {
+        let transaction = database.begin().await?;
+        let letters = waiting(&transaction, filter, after, last, BATCH).await?;
+        let Some(newest) = letters.last() else {
+            bar.finish_and_clear();
+            return Ok(told);
+        };
+        after = newest.id;
+        for letter in &letters {
+            told.done += u64::from(act.on(&transaction, letter, BY).await?);
+        }
+        lovage_database::commit(transaction).await?;
+        bar.inc(u64::try_from(letters.len()).unwrap_or(0));
+    }
 }
 
 /// Sends what was replayed, unless a keeper does.
