@@ -16,6 +16,7 @@
 //! | `mingle` | what a worker asks the others before it begins |
 //! | `mailbox_server`, `handler`, `address` | answering remote control |
 //! | `mailbox_client` | asking |
+//! | `pausing` | having no worker take from a queue |
 //! | `machine` | load, zone, what this software is called |
 //!
 //! ```no_run
@@ -43,6 +44,7 @@ pub mod machine;
 mod mailbox_client;
 mod mailbox_server;
 mod mingle;
+mod pausing;
 mod receiver;
 
 pub use cluster::{Change, Cluster, Node};
@@ -53,4 +55,5 @@ pub use heart::{Heart, Pulse};
 pub use mailbox_client::{Control, Question};
 pub use mailbox_server::Mailbox;
 pub use mingle::{Neighbour, mingle};
+pub use pausing::{pause_queue, resume_queue};
 pub use receiver::receive;

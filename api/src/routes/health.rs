@@ -170,17 +170,26 @@ async fn queues(app: &App) -> Part {
             return part("queues", Some((Condition::Degraded, why)));
         }
     };
-    let lonely: Vec<String> = routed_queues(app)
+    // A broker that does not say is told of as its own part.
+    let paused = app.broker().pauses().paused().await.unwrap_or_default();
+    let (paused, lonely): (Vec<String>, Vec<String>) = routed_queues(app)
         .into_iter()
         .filter(|queue| !census.consumers.contains_key(queue))
-        .collect();
-    let wrong = (!lonely.is_empty()).then(|| {
-        let why = format!(
-            "no worker consumes {}, to which tasks are routed; start one with -Q",
-            lonely.join(", ")
-        );
-        (Condition::Degraded, why)
-    });
+        .partition(|name| paused.iter().any(|queue| queue.as_str() == name));
+    let mut faults = Vec::new();
+    if !lonely.is_empty() {
+        let lonely = lonely.join(", ");
+        faults.push(format!(
+            "no worker consumes {lonely}, to which tasks are routed; start one with -Q"
+        ));
+    }
+    if !paused.is_empty() {
+        faults.push(format!(
+            "paused, so that nobody takes from it: {}",
+            paused.join(", ")
+        ));
+    }
+    let wrong = (!faults.is_empty()).then(|| (Condition::Degraded, faults.join("; ")));
     part("queues", wrong)
 }
 

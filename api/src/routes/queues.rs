@@ -1,7 +1,9 @@
 //! Queues: what waits in them, and who takes it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
+use bytes::Bytes;
+use lovage_flower_compat::{pause_queue, resume_queue};
 use lovage_protocol::QueueName;
 use poem::web::Data;
 use poem_openapi::{
@@ -20,7 +22,7 @@ use crate::{
     schema::fleet::{
         Paused, Peeked, PriorityDepth, Purged, Queue, QueueList, QueuedMessage, Replies,
     },
-    sending::sender,
+    sending::{reach, sender},
 };
 
 #[derive(Debug)]
@@ -105,7 +107,7 @@ impl QueuesApi {
 
     /// Look at the messages that are served next
     ///
-    /// They stay where they are.
+    /// They stay where they are. A key does not see those of tasks that it is not for.
     #[oai(path = "/:name/messages", method = "get", operation_id = "peek_queue")]
     async fn peek(
         &self,
@@ -123,7 +125,9 @@ impl QueuesApi {
         let queue = named(&caller, &name.0)?;
         let most = usize::try_from(limit.0).unwrap_or(100);
         let found = app.broker().peek(&queue, most).await.map_err(broker)?;
-        let messages = found.iter().map(|raw| QueuedMessage::of(raw)).collect();
+        let within = |raw: &&Bytes| reach::require_message(&caller, &name.0, raw).is_ok();
+        let messages = found.iter().filter(within);
+        let messages = messages.map(|raw| QueuedMessage::of(raw)).collect();
         Ok(PeekResponse::Ok(Json(Peeked { messages })))
     }
 
@@ -160,16 +164,9 @@ impl QueuesApi {
         name: Path<String>,
     ) -> Result<PauseResponse, Problem> {
         let queue = named(&caller, &name.0)?;
+        let told = pause_queue(app.broker(), app.fleet().control(), &queue).await;
+        let replies = Replies::of(told.map_err(broker)?);
         app.fleet().forget().await;
-        let census = census(app.0).await?;
-        let ours = app.broker().peers().await.map_err(broker)?;
-        let others = census.consumers.get(queue.as_str()).into_iter().flatten();
-        let others = others.filter(|node| ours.iter().all(|peer| peer.node.as_str() != *node));
-        let others: Vec<String> = others.cloned().collect();
-        // First it is kept: workers of ours follow by themselves.
-        let kept = app.broker().pauses().pause(&queue, &others).await;
-        kept.map_err(broker)?;
-        let replies = tell(app.0, "cancel_consumer", &queue, others).await?;
         let detail = serde_json::json!({"told": replies.replies.keys().collect::<Vec<_>>()});
         note(app.0, &caller, &origin, "queue.pause", &name.0, detail).await?;
         Ok(PauseResponse::Ok(Json(Paused {
@@ -189,11 +186,12 @@ impl QueuesApi {
         name: Path<String>,
     ) -> Result<PauseResponse, Problem> {
         let queue = named(&caller, &name.0)?;
-        let told = app.broker().pauses().resume(&queue).await.map_err(broker)?;
-        let told = told.ok_or_else(|| {
+        let told = resume_queue(app.broker(), app.fleet().control(), &queue).await;
+        let told = told.map_err(broker)?.ok_or_else(|| {
             Problem::new(Code::Conflict, format!("the queue {queue} is not paused"))
         })?;
-        let replies = tell(app.0, "add_consumer", &queue, told).await?;
+        let replies = Replies::of(told);
+        app.fleet().forget().await;
         let detail = serde_json::json!({"told": replies.replies.keys().collect::<Vec<_>>()});
         note(app.0, &caller, &origin, "queue.resume", &name.0, detail).await?;
         Ok(PauseResponse::Ok(Json(Paused {
@@ -205,25 +203,6 @@ impl QueuesApi {
 
 fn few() -> u64 {
     10
-}
-
-/// Tells workers of others, who cannot look for themselves.
-async fn tell(
-    app: &App,
-    method: &str,
-    queue: &QueueName,
-    nodes: Vec<String>,
-) -> Result<Replies, Problem> {
-    let replies = if nodes.is_empty() {
-        Vec::new()
-    } else {
-        let question = app.fleet().control().ask(method).to(nodes);
-        let question = question.argument("queue", queue.as_str());
-        let asked = question.wait(Duration::from_secs(1)).send().await;
-        asked.map_err(broker)?
-    };
-    app.fleet().forget().await;
-    Ok(Replies::of(replies))
 }
 
 async fn look(

@@ -232,6 +232,11 @@ mod tests {
         check("lovage result 0a8a3b9e --traceback");
         check("lovage purge -f -Q a,b -X b");
         check("lovage queue release-eta -f --json");
+        check("lovage queue list -Q a,b --watch 2 --json");
+        check("lovage queue peek hot -n 3 --json");
+        check("lovage queue pause hot --json");
+        check("lovage queue resume hot --json");
+        check("lovage queue purge hot,mail -f --json");
         check("lovage migrate up --steps 2 --json");
         check("lovage migrate down --force");
         check("lovage stubs python --out src --package rust_tasks --json");

@@ -119,7 +119,10 @@ fn by_their_names(
 }
 
 /// Aliases exchanged for what they stand for; each queue once.
-fn in_full(names: Vec<QueueName>, settings: &lovage_settings::Settings) -> Vec<QueueName> {
+pub(crate) fn in_full(
+    names: Vec<QueueName>,
+    settings: &lovage_settings::Settings,
+) -> Vec<QueueName> {
     let mut queues: Vec<QueueName> = Vec::with_capacity(names.len());
     for name in names {
         let known = settings

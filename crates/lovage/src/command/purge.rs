@@ -35,6 +35,18 @@ pub(crate) struct PurgeArgs {
     json: bool,
 }
 
+impl PurgeArgs {
+    /// These queues.
+    pub(crate) fn of(queues: QueueList, force: bool, json: bool) -> Self {
+        Self {
+            queues: Some(queues),
+            exclude_queues: None,
+            force,
+            json,
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: PurgeArgs, settings: &Settings) -> Result<u8, Failure> {
     let queues = select_queues(args.queues, args.exclude_queues, settings)?;

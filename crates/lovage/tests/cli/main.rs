@@ -8,5 +8,6 @@ mod flower;
 mod messages;
 mod openapi;
 mod program;
+mod queues;
 mod up;
 mod worker;

@@ -63,9 +63,11 @@ pub async fn census(broker: &dyn Broker, control: &Control) -> Result<Census, Er
     let (peers, queues, stats) =
         tokio::try_join!(broker.peers(), ask("active_queues"), ask("stats"))?;
     let mut census = Census::default();
-    // Those that do not obey remote control are known by their leases.
+    let answered: BTreeSet<&str> = queues.iter().map(|reply| reply.node.as_str()).collect();
     for peer in peers {
-        for queue in peer.queues {
+        // Those that do not obey remote control are known by their leases, which tell of a change only when they are renewed.
+        let queues = (!answered.contains(peer.node.as_str())).then_some(peer.queues);
+        for queue in queues.into_iter().flatten() {
             let consumers = census.consumers.entry(queue).or_default();
             consumers.insert(peer.node.clone());
         }

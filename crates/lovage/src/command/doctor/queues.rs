@@ -35,16 +35,27 @@ pub(super) async fn consumers(
         return Ok(Vec::new());
     }
     let depths = broker.depth(&lonely).await?;
-    let told = lonely.iter().zip(depths).map(|(queue, waiting)| Finding {
-        check: "queue-without-consumer",
-        subject: queue.to_string(),
-        text: format!("tasks are sent there, {waiting} wait, and no worker consumes it"),
-        remedy: format!(
-            "lovage worker -Q {queue}, or send its tasks elsewhere (CELERY_TASK_ROUTES)"
-        ),
-        facts: json!({ "waiting": waiting }),
-        repair: None,
-        hint: false,
+    let paused = broker.pauses().paused().await?;
+    let told = lonely.iter().zip(depths).map(|(queue, waiting)| {
+        let is_paused = paused.contains(queue);
+        let why = match is_paused {
+            true => "it is paused",
+            false => "no worker consumes it",
+        };
+        Finding {
+            check: "queue-without-consumer",
+            subject: queue.to_string(),
+            text: format!("tasks are sent there, {waiting} wait, and {why}"),
+            remedy: match is_paused {
+                true => format!("lovage queue resume {queue}"),
+                false => format!(
+                    "lovage worker -Q {queue}, or send its tasks elsewhere (CELERY_TASK_ROUTES)"
+                ),
+            },
+            facts: json!({ "waiting": waiting, "paused": is_paused }),
+            repair: None,
+            hint: false,
+        }
     });
     Ok(told.collect())
 }

@@ -1,15 +1,57 @@
 //! `lovage queue`: what to do with queues as a whole.
 
+mod list;
+mod pause;
+mod peek;
+
 use clap::{Args, Subcommand};
+use lovage_protocol::QueueName;
 use lovage_settings::Settings;
 use serde_json::json;
 
-use crate::{connect, failure::Failure, output};
+use crate::{
+    command::{QueueList, in_full, purge},
+    connect,
+    failure::Failure,
+    output,
+};
 
-/// Look after queues.
+/// Look after queues: what waits in them, who takes it, and whether anybody may.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  lovage queue list
+  lovage queue peek hot -n 3
+  lovage queue pause hot              until it is resumed, whichever worker starts
+  lovage queue resume hot
+  lovage queue purge hot --force")]
 pub(crate) enum QueueCommand {
+    List(list::ListArgs),
+    Peek(peek::PeekArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Purge(PurgeArgs),
     ReleaseEta(ReleaseArgs),
+}
+
+/// Delete all messages that wait in queues. There is no way back.
+///
+/// Messages that a worker holds already are not touched. The same as `lovage purge -Q`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lovage queue purge hot
+  lovage queue purge hot,mail -f --json")]
+pub(crate) struct PurgeArgs {
+    /// The queues, with commas between them
+    #[arg(value_name = "QUEUES")]
+    queues: QueueList,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Put every delayed task back into its queue, due or not.
@@ -34,8 +76,22 @@ pub(crate) struct ReleaseArgs {
 /// Runs the command.
 pub(crate) async fn run(command: QueueCommand, settings: &Settings) -> Result<u8, Failure> {
     match command {
+        QueueCommand::List(args) => list::run(args, settings).await,
+        QueueCommand::Peek(args) => peek::run(&args, settings).await,
+        QueueCommand::Pause(args) => pause::pause(&args, settings).await,
+        QueueCommand::Resume(args) => pause::resume(&args, settings).await,
+        QueueCommand::Purge(args) => {
+            let args = purge::PurgeArgs::of(args.queues, args.force, args.json);
+            purge::run(args, settings).await
+        }
         QueueCommand::ReleaseEta(args) => release(&args, settings).await,
     }
+}
+
+/// The queue of a name, which may be an alias of the settings.
+fn meant(name: &QueueName, settings: &Settings) -> QueueName {
+    let mut queues = in_full(vec![name.clone()], settings);
+    queues.pop().unwrap_or_else(|| name.clone())
 }
 
 async fn release(args: &ReleaseArgs, settings: &Settings) -> Result<u8, Failure> {
