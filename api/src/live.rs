@@ -7,6 +7,8 @@
 //! Events are heard while somebody listens, and for a while longer: an API that only sends does not read three messages for
 //! each task that runs.
 
+mod naming;
+
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
@@ -68,6 +70,8 @@ pub(crate) struct Happening {
 /// Keeps what happens, and tells it.
 pub(crate) struct Live {
     state: Mutex<State>,
+    /// Of all who listen one asks the history.
+    asking: tokio::sync::Mutex<()>,
     tell: Sender<Arc<Happening>>,
     /// Whether events are heard at this moment.
     hears: watch::Sender<bool>,
@@ -109,10 +113,13 @@ struct State {
     order: VecDeque<String>,
 }
 
+/// What is known of a task.
 #[derive(Debug, Clone, Default)]
-struct Known {
-    task: Option<String>,
-    root_id: Option<String>,
+pub(crate) struct Known {
+    pub(crate) task: Option<String>,
+    pub(crate) root_id: Option<String>,
+    /// The event at which the history was asked for it.
+    asked_at: Option<String>,
 }
 
 /// What a listener missed.
@@ -151,6 +158,7 @@ impl Live {
     pub(crate) fn new() -> Self {
         Self {
             state: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             tell: broadcast::channel(WAITING).0,
             hears: watch::Sender::new(false),
             wanted: watch::Sender::new(0),
@@ -307,22 +315,6 @@ impl Live {
             Some(Some(place)) => state.missed(&place),
         };
         Beginning { missed, next }
-    }
-
-    /// Remembers of a task that events have told of what none has said.
-    pub(crate) fn learn(&self, id: &str, task: Option<&str>, root_id: Option<&str>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = state.tasks.get_mut(id) else {
-            return;
-        };
-        known.task = known.task.take().or_else(|| task.map(str::to_owned));
-        known.root_id = known.root_id.take().or_else(|| root_id.map(str::to_owned));
-    }
-
-    /// What a task is called, when an event has told it.
-    pub(crate) fn name_of(&self, id: &str) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.tasks.get(id)?.task.clone()
     }
 
     /// How many listen.

@@ -159,11 +159,18 @@ impl RunsApi {
         revoke: Json<Revoke>,
     ) -> Result<RevokedResponse, Problem> {
         let Json(Revoke { terminate, signal }) = revoke;
-        let ids = vec![task_id.0];
-        revoke_all(app.0, &caller, &origin, ids, terminate, signal).await
+        let revoke = RevokeMany {
+            task_ids: Some(vec![task_id.0]),
+            stamps: None,
+            terminate,
+            signal,
+        };
+        revoke_all(app.0, &caller, &origin, revoke).await
     }
 
     /// Revoke several tasks
+    ///
+    /// By their ids, or all that carry a stamp: that concerns tasks of all kinds, so a key that is for some only may not.
     #[oai(path = "/revoke", method = "post", operation_id = "revoke_tasks")]
     async fn revoke_many(
         &self,
@@ -172,12 +179,7 @@ impl RunsApi {
         origin: Origin,
         revoke: Json<RevokeMany>,
     ) -> Result<RevokedResponse, Problem> {
-        let Json(RevokeMany {
-            task_ids,
-            terminate,
-            signal,
-        }) = revoke;
-        revoke_all(app.0, &caller, &origin, task_ids, terminate, signal).await
+        revoke_all(app.0, &caller, &origin, revoke.0).await
     }
 
     /// Get a ticket for a stream
@@ -285,27 +287,15 @@ impl Wanted {
         if !matters || happening.task.is_some() || happening.kind == GAP {
             return happening;
         }
-        let id = TaskId::from(happening.task_id.as_str());
-        match task_run::find(app.database().reader(), &id).await {
-            Ok(Some(run)) => {
-                let root_id = run.root_id.map(|root| root.as_str().to_owned());
-                app.live()
-                    .learn(&happening.task_id, run.name.as_deref(), root_id.as_deref());
-                Arc::new(Happening {
-                    task: run.name,
-                    root_id: happening.root_id.clone().or(root_id),
-                    ..(*happening).clone()
-                })
-            }
-            Ok(None) => happening,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the name of a task cannot be looked up"
-                );
-                happening
-            }
+        let known = app.live().task_of(&happening, app.database()).await;
+        if known.task.is_none() {
+            return happening;
         }
+        Arc::new(Happening {
+            task: known.task,
+            root_id: happening.root_id.clone().or(known.root_id),
+            ..(*happening).clone()
+        })
     }
 }
 
@@ -385,16 +375,29 @@ async fn revoke_all(
     app: &App,
     caller: &Identity,
     origin: &Origin,
-    ids: Vec<String>,
-    terminate: bool,
-    signal: Option<String>,
+    revoke: RevokeMany,
 ) -> Result<RevokedResponse, Problem> {
+    let ids = revoke.task_ids.unwrap_or_default();
+    let stamps = revoke.stamps.unwrap_or_default();
+    if ids.is_empty() && stamps.values().all(Vec::is_empty) {
+        return Err(Problem::invalid(
+            "task_ids or stamps has to say which tasks are meant",
+        ));
+    }
     for id in &ids {
         within_reach(caller, app, id).await?;
     }
+    if !stamps.is_empty() {
+        caller.require_everything()?;
+    }
     let mut revocation = Revocation::of_tasks(ids.iter().map(String::as_str));
-    if terminate {
-        revocation = revocation.terminate(signal.as_deref());
+    for (header, values) in &stamps {
+        for value in values {
+            revocation = revocation.stamp(header.as_str(), value.as_str());
+        }
+    }
+    if revoke.terminate {
+        revocation = revocation.terminate(revoke.signal.as_deref());
     }
     let revoked = app.sender().client().revoke(&revocation).await;
     revoked.map_err(|error| sender::problem(&error))?;
@@ -402,7 +405,7 @@ async fn revoke_all(
         kind: "task",
         id: &ids.join(","),
     };
-    let detail = json!({"terminate": terminate, "signal": signal});
+    let detail = json!({"terminate": revoke.terminate, "signal": revoke.signal, "stamps": stamps});
     app.audit()
         .note(caller, origin, "task.revoke", target, Some(detail))
         .await?;

@@ -309,7 +309,7 @@ impl UsersApi {
     )]
     async fn audit(
         &self,
-        _caller: Caller<needs::AuditRead>,
+        caller: Caller<needs::AuditRead>,
         app: Data<&Arc<App>>,
         /// What the page before gave as `next`.
         before: Query<Option<i64>>,
@@ -329,6 +329,8 @@ impl UsersApi {
         )]
         limit: Query<u64>,
     ) -> Result<AuditResponse, Problem> {
+        // It tells of all tasks and queues.
+        caller.require_everything()?;
         let wanted = Wanted {
             before: before.0,
             action: action.0,

@@ -1,5 +1,7 @@
 //! Runs of tasks.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use lovage_database::store::{
     task_event::Recorded,
@@ -83,9 +85,11 @@ pub(crate) struct Revoke {
 #[derive(Debug, Clone, PartialEq, Eq, Object)]
 #[oai(deny_unknown_fields)]
 pub(crate) struct RevokeMany {
-    /// Their Celery ids.
+    /// Their Celery ids. These or `stamps`, or both.
     #[oai(validator(min_items = 1, max_items = 1000))]
-    pub(crate) task_ids: Vec<String>,
+    pub(crate) task_ids: Option<Vec<String>>,
+    /// Every task that carries a stamp of this name with one of these values, those that are sent later too.
+    pub(crate) stamps: Option<BTreeMap<String, Vec<String>>>,
     /// End those too that run already.
     #[oai(default)]
     pub(crate) terminate: bool,

@@ -1,7 +1,9 @@
 //! Queues, workers, runs and dead letters.
 
 use lovage_integration_tests::api_server::Caller;
-use lovage_integration_tests::{ApiServer, LovageWorker, RedisServer, dead_letters, wait};
+use lovage_integration_tests::{
+    ApiServer, LovageWorker, RedisServer, TaskMessage, dead_letters, wait,
+};
 use serde_json::{Value, json};
 
 #[test]
@@ -36,6 +38,13 @@ fn a_queue_is_looked_into_and_emptied() {
         .map(|message| message["args"].as_str().unwrap())
         .collect();
     assert_eq!(args, ["(1, 0)", "(3, 0)"]);
+    // A key that is for other tasks sees none of them.
+    let others = json!({"name": "k", "scopes": ["queues:read"], "tasks": ["mail.*"]});
+    let hidden = caller
+        .key(&others)
+        .get("/api/v1/queues/celery/messages")
+        .json();
+    assert_eq!(hidden["messages"], json!([]));
     assert_eq!(redis.depth("celery"), 2, "they stay where they are");
     let purged = caller
         .send("POST", "/api/v1/queues/celery/purge", &[], "")
@@ -74,18 +83,28 @@ fn promise_9_a_pause_holds_over_every_restart_until_it_is_ended() {
     assert_eq!(api.stop().code(), Some(0));
     let api = twin.twin();
     let caller = api.with_token(caller.token().unwrap());
-    let _worker = LovageWorker::builder(&redis).hostname("w2@box").start();
+    let _worker = LovageWorker::builder(&redis)
+        .hostname("w2@box")
+        .queues("celery,other")
+        .start();
     let send = "/api/v1/tasks/demo.add/send";
-    let unanswered = caller.post(&format!("{send}?wait=2"), &json!({"x": 1, "y": 2}));
-    assert_eq!(unanswered.status, 202, "{}", unanswered.text);
+    let waits = caller.post(send, &json!({"x": 1, "y": 2}));
+    assert_eq!(waits.status, 202, "{}", waits.text);
+    // It takes from both queues at once: once it has run what came later to the other, it has seen this one too.
+    let runs = format!("{send}?queue=other&wait=20");
+    let runs = caller.post(&runs, &json!({"x": 3, "y": 4})).json();
+    assert_eq!(runs["result"]["value"], 7, "{runs}");
     let now = queue(&caller);
     assert_eq!(
         (&now["paused"], &now["messages"]),
         (&json!(true), &json!(1))
     );
-    assert_eq!(now["consumers"], json!([]), "{now}");
+    // The first worker was killed: until its lease is over it may pass for one that consumes what it did.
+    wait::eventually("nobody to consume it", || {
+        queue(&caller)["consumers"] == json!([])
+    });
     assert_eq!(switch(&caller, "resume").json()["paused"], false);
-    let id = unanswered.value()["task_id"].as_str().unwrap().to_owned();
+    let id = waits.value()["task_id"].as_str().unwrap().to_owned();
     let result = caller
         .get(&format!("/api/v1/task-runs/{id}/result?wait=20"))
         .json();
@@ -181,6 +200,34 @@ fn a_task_is_revoked_before_it_begins_and_ended_while_it_runs() {
         revoke(&running, json!({"terminate": true, "signal": "BANG"})),
         422
     );
+}
+
+#[test]
+fn tasks_are_revoked_by_their_stamp() {
+    let redis = RedisServer::start();
+    let api = ApiServer::on(&redis);
+    let caller = api.admin();
+    let stamped = |value: &str| {
+        let message = TaskMessage::new("demo.noop", &json!([]), &json!({}))
+            .set("headers.stamped_headers", json!(["customer"]))
+            .set("headers.stamps.customer", json!(value));
+        redis.publish("celery", &message);
+        message.id
+    };
+    let (acme, other) = (stamped("acme"), stamped("other"));
+    let revoke = |caller: &Caller, body: &Value| {
+        let answer = caller.post("/api/v1/task-runs/revoke", body);
+        assert!(answer.status < 500, "{}", answer.text);
+        answer.status
+    };
+    let stamp = json!({"stamps": {"customer": ["acme"]}});
+    let limited = json!({"name": "k", "scopes": ["runs:control"], "tasks": ["demo.*"]});
+    assert_eq!(revoke(&caller.key(&limited), &stamp), 403);
+    assert_eq!(revoke(&caller, &json!({})), 422);
+    assert_eq!(revoke(&caller, &stamp), 204);
+    let _worker = LovageWorker::on(&redis);
+    redis.wait_for_state(&acme, "REVOKED");
+    redis.wait_for_state(&other, "SUCCESS");
 }
 
 #[test]
