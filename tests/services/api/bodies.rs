@@ -194,8 +194,8 @@ fn a_fault_says_where_it_is_and_what_would_be_right() {
     );
     check(
         "/api/v1/workflows",
-        json!({"chain": [{"task": "a"}, {"task": 3}]}),
-        "the body: chain[1].task is a number and has to be a text",
+        json!({"chain": [{"task": "a"}, {"task": [3]}]}),
+        "the body: chain[1].task is a list and has to be a text",
     );
     let batch = "{\"task\": \"demo.noop\"}\n{\"tsk\": 1}\n";
     let typed = [("Content-Type", "application/x-ndjson")];

@@ -151,7 +151,10 @@ mod tests {
         });
         let composed = composed.unwrap();
         assert_eq!(seen, Some(Destination::Queue(queue.clone())));
-        assert_eq!(broker.depth(&[queue.clone()]).await.unwrap(), [0]);
+        assert_eq!(
+            broker.depth(std::slice::from_ref(&queue)).await.unwrap(),
+            [0]
+        );
 
         let id = composed.id().clone();
         let handle = client.send_composed::<Value>(composed).await.unwrap();
