@@ -131,6 +131,20 @@ impl Identity {
         ))
     }
 
+    /// Refuses a key that is for some tasks only, where what is done to a queue concerns whatever waits in it.
+    ///
+    /// # Errors
+    /// When it is such a key.
+    pub fn require_all_tasks(&self) -> Result<(), Problem> {
+        if self.key.as_ref().is_none_or(|key| !key.tasks.is_limited()) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::OutOfReach,
+            "this concerns every task of the queue, and the key is for some only",
+        ))
+    }
+
     /// Whether the task is within reach.
     pub fn reaches_task(&self, task: &str) -> bool {
         self.key.as_ref().is_none_or(|key| key.tasks.covers(task))

@@ -133,7 +133,7 @@ impl QueuesApi {
 
     /// Drop all messages that wait in a queue
     ///
-    /// There is no way back. What workers hold already is not touched.
+    /// There is no way back. What workers hold already is not touched. A key that is for some tasks only cannot do it.
     #[oai(path = "/:name/purge", method = "post", operation_id = "purge_queue")]
     async fn purge(
         &self,
@@ -144,6 +144,7 @@ impl QueuesApi {
         name: Path<String>,
     ) -> Result<PurgeResponse, Problem> {
         let queue = named(&caller, &name.0)?;
+        caller.require_all_tasks()?;
         let purged = app.broker().purge(&queue).await.map_err(broker)?;
         let detail = serde_json::json!({"purged": purged});
         note(app.0, &caller, &origin, "queue.purge", &name.0, detail).await?;
@@ -164,6 +165,7 @@ impl QueuesApi {
         name: Path<String>,
     ) -> Result<PauseResponse, Problem> {
         let queue = named(&caller, &name.0)?;
+        caller.require_all_tasks()?;
         let told = pause_queue(app.broker(), app.fleet().control(), &queue).await;
         let replies = Replies::of(told.map_err(broker)?);
         app.fleet().forget().await;
@@ -186,6 +188,7 @@ impl QueuesApi {
         name: Path<String>,
     ) -> Result<PauseResponse, Problem> {
         let queue = named(&caller, &name.0)?;
+        caller.require_all_tasks()?;
         let told = resume_queue(app.broker(), app.fleet().control(), &queue).await;
         let told = told.map_err(broker)?.ok_or_else(|| {
             Problem::new(Code::Conflict, format!("the queue {queue} is not paused"))

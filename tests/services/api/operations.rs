@@ -46,6 +46,13 @@ fn a_queue_is_looked_into_and_emptied() {
         .json();
     assert_eq!(hidden["messages"], json!([]));
     assert_eq!(redis.depth("celery"), 2, "they stay where they are");
+    // Nor can one throw them away, or keep them waiting.
+    let others = json!({"name": "k", "scopes": ["queues:control"], "tasks": ["mail.*"]});
+    for verb in ["purge", "pause", "resume"] {
+        let path = format!("/api/v1/queues/celery/{verb}");
+        let answer = caller.key(&others).send("POST", &path, &[], "");
+        assert_eq!(answer.status, 403, "{verb}: {}", answer.text);
+    }
     let purged = caller
         .send("POST", "/api/v1/queues/celery/purge", &[], "")
         .json();
