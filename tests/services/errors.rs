@@ -1,7 +1,5 @@
 //! Failures and errors, as Sentry gets them.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
-
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
