@@ -86,8 +86,8 @@ mod tests {
                 weight: 350,
             }
         };
-        assert_eq!(pace.after(step(0, 1_000_000)), Duration::ZERO);
-        pace.after(step(100, 1_000_000 + written))
+        assert_eq!(pace.after(step(0, 10_000_000)), Duration::ZERO);
+        pace.after(step(100, 10_000_000 + written))
     }
 
     #[test]
