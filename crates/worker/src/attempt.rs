@@ -424,10 +424,6 @@ struct Opened {
 
 /// Takes a job apart; its box and its body are given back here rather than at the end of the task. Only an extended result needs
 /// the arguments once more; else the copy is spared.
-#[expect(
-    clippy::boxed_local,
-    reason = "the box is what the job comes in, and is freed here"
-)]
 fn open(shared: &Shared, delivery: &Delivery, job: Box<Job>) -> Opened {
     let Job {
         task,
