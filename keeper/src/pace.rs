@@ -39,7 +39,7 @@ impl Pace {
         Self { cap, last: None }
     }
 
-    /// How long to rest after this step. Nothing, but in a storm that the journal has room for.
+    /// How long to rest after this step. Nothing, but in a storm that the journal has room for, and then no longer than until half of it is filled.
     pub(crate) fn after(&mut self, step: Step) -> Duration {
         let before = self.last.replace((step.began, step.written));
         let Some((then, known)) = before else {
@@ -61,7 +61,11 @@ impl Pace {
         if written <= rate(step.records, took) {
             return Duration::ZERO;
         }
-        (took * REST).min(LONGEST)
+        let room = self.cap / 2 - filled;
+        let grows = written.saturating_mul(u128::from(step.weight)).max(1);
+        let until_half = u128::from(room).saturating_mul(1_000) / grows;
+        let until_half = Duration::from_millis(u64::try_from(until_half).unwrap_or(u64::MAX));
+        (took * REST).min(LONGEST).min(until_half)
     }
 }
 
@@ -105,6 +109,8 @@ mod tests {
 
     #[test]
     fn a_journal_that_fills_up_comes_first() {
+        // 10 MB are left to its half, and 28 MB a second are written.
+        assert_eq!(rest(8_000, 1_400_000), Duration::from_millis(357));
         assert_eq!(rest(8_000, 2_000_000), Duration::ZERO);
     }
 }
