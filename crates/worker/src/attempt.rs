@@ -4,10 +4,10 @@ use std::sync::{Arc, atomic::Ordering};
 
 use celery::Celery;
 use chrono::{DateTime, Utc};
-use lovage_broker::{Consumer, Delivery, Finish, Settle, Start};
+use lovage_broker::{Consumer, Delivery, Finish, Settle};
 use lovage_client::Client;
 use lovage_flower_compat::machine;
-use lovage_protocol::{Body, DecodeOptions, Embed, Headers, Map, Message, State, Value};
+use lovage_protocol::{Body, DecodeOptions, Embed, Headers, Map, Message, Value};
 use lovage_results::ResultStore;
 use lovage_settings::Settings;
 use lovage_telemetry::Attempt;
@@ -17,21 +17,19 @@ use tracing::{Instrument, debug, error, error_span, info, warn};
 use crate::{
     announce::{Announcer, Tiding},
     aside::{self, accepted, delay, receive, wait_for_turn},
+    beginning::{Opened, begin, is_tracked, not_to_run, open},
     catalogue::{Catalogue, Registered},
     chord::Joiner,
     commit::{self, Starter, Ticket},
     conclude::{self, Conclusion},
-    context::{Context, Outlet, in_chord},
     dedup,
     engine::{EngineLine, Slot},
     gate::{self, Gatekeeper, Passed},
-    handler::Call,
     intake::{self, Intake},
     outcome::Outcome,
     policy::{self, Fate},
     pool::{self, Place, Pool, Ran, prefork::Death},
     rate::{self, Token, Turn},
-    records,
     revoked::Revoked,
     revoking,
     rules::Rules,
@@ -240,79 +238,10 @@ async fn run(
         .await
 }
 
-fn is_tracked(shared: &Shared, job: &Job) -> bool {
-    let rules = &job.task.rules;
-    rules.track_started
-        && policy::stores(&job.message, rules, &shared.settings.tasks, &State::Started)
-}
-
-/// Has the broker note that a task begins, and stores STARTED where that is wanted. An error says how it ends instead; nothing:
-/// its message went back. By itself, so that the room for it is free again while the task runs.
-async fn begin(
-    shared: &Shared,
-    delivery: &Delivery,
-    job: &Job,
-    place: &Place,
-) -> Result<(), Option<Box<Conclusion>>> {
-    let rules = &job.task.rules;
-    let mut result = if is_tracked(shared, job) {
-        started_record(shared, job, place.pid())
-    } else {
-        None
-    };
-    let elsewhere = result.take_if(|_| !shared.results_beside);
-    let start = Start {
-        tag: delivery.tag,
-        ack: !rules.acks_late,
-        result,
-        // From here on nobody else would tell.
-        record: (!rules.acks_late)
-            .then(|| {
-                let queue = delivery.queue.as_str();
-                shared.announcer.chronicle.started(&job.message, queue)
-            })
-            .flatten(),
-    };
-    if !shared.starter.start(start).await {
-        debug!(task.id = %job.message.headers.id, "the message went back before its task began");
-        return Err(None);
-    }
-    // The broker may have been away for long.
-    if let Some(why) = not_to_run(shared, job) {
-        let mut conclusion =
-            revoking::not_run(shared, delivery.clone(), &job.message, &job.body, why);
-        conclusion.finish.settle.take_if(|_| !rules.acks_late);
-        return Err(Some(Box::new(conclusion)));
-    }
-    if let Some(elsewhere) = elsewhere
-        && let Err(error) = shared.results.write(&[elsewhere]).await
-    {
-        warn!(
-            error = &error as &dyn std::error::Error,
-            "STARTED was not stored"
-        );
-    }
-    Ok(())
-}
-
 /// The first task of the workflow, when that is another one.
 pub(crate) fn other_root(headers: &Headers) -> Option<&str> {
     let root = headers.root_id.as_ref()?;
     (*root != headers.id).then(|| root.as_str())
-}
-
-fn not_to_run(shared: &Shared, job: &Job) -> Option<&'static str> {
-    let now = shared.client.clock().now();
-    intake::not_to_run(shared, &job.message.headers, job.expires, now)
-}
-
-fn started_record(shared: &Shared, job: &Job, pid: u32) -> Option<lovage_broker::ResultWrite> {
-    let mut result = lovage_protocol::Map::new();
-    result.insert("pid".to_owned(), i64::from(pid).into());
-    result.insert("hostname".to_owned(), shared.hostname.as_ref().into());
-    let mut meta = records::meta(&job.message, State::Started, result.into(), Vec::new());
-    intake::extend(shared, &job.message, Some(&job.body), &mut meta);
-    shared.results.encode(&meta)
 }
 
 async fn attempt(
@@ -410,65 +339,6 @@ async fn attempt(
         report.started = Some(began);
     }
     Some(conclusion)
-}
-
-/// A job taken apart for its run.
-struct Opened {
-    task: Arc<Registered>,
-    message: Arc<Message>,
-    context: Context,
-    call: Box<Call>,
-    /// What its end needs of the body.
-    kept: Arc<Body>,
-}
-
-/// Takes a job apart; its box and its body are given back here rather than at the end of the task. Only an extended result needs
-/// the arguments once more; else the copy is spared.
-fn open(shared: &Shared, delivery: &Delivery, job: Box<Job>) -> Opened {
-    let Job {
-        task,
-        message,
-        body,
-        ..
-    } = *job;
-    let context = Context::new(
-        Arc::clone(&message),
-        delivery.queue.clone(),
-        Arc::clone(&shared.hostname),
-        Arc::clone(&shared.results),
-        shared.client.clone(),
-        in_chord(&body.embed),
-        Outlet::Events(shared.announcer.clone()),
-    );
-    let Body {
-        args,
-        kwargs,
-        embed,
-    } = body;
-    let kept = match shared.settings.results.extended {
-        true => Arc::new(Body {
-            args: args.clone(),
-            kwargs: kwargs.clone(),
-            embed,
-        }),
-        // Most tasks have nothing that follows; they share what is left.
-        false if embed.is_empty() => Arc::clone(&shared.nothing),
-        false => Arc::new(Body { embed, ..nothing() }),
-    };
-    let call = Box::new(Call {
-        message: Arc::clone(&message),
-        args,
-        kwargs,
-        context: context.clone(),
-        app: Arc::clone(&shared.app),
-    });
-    Opened {
-        task,
-        message,
-        context,
-        call,
-        kept,
-    }
 }
 
 /// A body without anything.

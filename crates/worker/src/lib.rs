@@ -15,7 +15,7 @@
 //! | `gate` | what must hold before a task runs: uniqueness, limits |
 //! | `rate`, `turns` | Celery's rate limits, per worker and task |
 //! | `unknown` | messages whose task is not registered here |
-//! | `attempt`, `conclude` | one message's life; what its outcome leads to |
+//! | `attempt`, `beginning`, `conclude` | one message's life; how its task begins; what its outcome leads to |
 //! | `announce`, `running` | what is told of tasks; which run now |
 //! | `chronicle` | what the journal is told of tasks, for whoever keeps a history |
 //! | `aside` | what does not run now: looked at, kept for its time, or waiting for its turn |
@@ -47,6 +47,7 @@ mod aftermath;
 mod announce;
 mod aside;
 mod attempt;
+mod beginning;
 mod bridge;
 mod builtin;
 mod catalogue;
