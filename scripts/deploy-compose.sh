@@ -3,6 +3,8 @@
 
 : "${repository:?}" "${source:?}"
 folder="$repository/compose"
+# shellcheck source=compose/health.sh
+source "$folder/health.sh"
 secrets="$folder/secrets"
 if [[ -f "$folder/.env" ]]; then
     set -a
@@ -116,7 +118,8 @@ prepare() {
         docker pull "$image"
     elif [[ $source == build ]]; then
         step "building $image"
-        docker build --file "$folder/Dockerfile" --tag "$image" \
+        # Another profile than release is not for use: scripts/test-compose --quick.
+        docker build --file "$folder/Dockerfile" --tag "$image" --build-arg "PROFILE=${LOVAGE_BUILD_PROFILE:-release}" \
             --build-arg "REVISION=$(git -C "$repository" rev-parse HEAD 2>/dev/null || echo unknown)" "$repository"
     fi
     stack build flower backup
@@ -175,19 +178,14 @@ running() {
 
 # Every container of the service is healthy, or runs where nobody can ask it. One that ends again and again will not get better.
 ready() {
-    local container state containers asked=(false)
-    case "$1" in
-        keeper | worker | beat | api) asked=(lovage health "$1") ;;
-        beat-standby) asked=(lovage health beat) ;;
-    esac
+    local container state containers
     containers=$(stack ps --quiet "$1")
     [[ -n "$containers" ]] || return 1
     for container in $containers; do
         state=$(docker inspect --format '{{.RestartCount}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' "$container")
         case "$state" in
             *" running healthy" | *" running ") ;;
-            # Docker looks every ten seconds; we want to know now.
-            *" running starting") docker exec "$container" "${asked[@]}" >/dev/null 2>&1 || return 1 ;;
+            *" running starting") well "$container" || return 1 ;;
             *" exited "* | *" dead "* | [3-9]" "* | [1-9][0-9]*" "*) return 2 ;;
             *) return 1 ;;
         esac

@@ -20,8 +20,8 @@ from yaml_files import documents
 VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?:(?P<kind>:?[-?])(?P<text>[^}]*))?\}|(?P<bare>\w+))")
 # Those of the program itself, with the role that each is asked as.
 ROLES = {"api": "api", "worker": "worker", "beat": "beat", "beat-standby": "beat", "keeper": "keeper"}
-# It ends; and an image whose own health check is Docker's to ask.
-NEVER_ASKED = {"migrate", "mailbox"}
+# It ends.
+NEVER_ASKED = {"migrate"}
 
 
 class Composed:

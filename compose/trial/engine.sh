@@ -29,6 +29,13 @@ why_not() {
     iptables --table nat --list >/dev/null 2>&1 || echo "this machine has no iptables"
 }
 
+# cannot WHY...: ends the run as one of a machine that cannot do it.
+cannot() {
+    note "skipped: $1"
+    [[ -z "${2:-}" ]] || note "$2"
+    exit 77
+}
+
 # engine_up: uses the engine that answers, or starts one.
 engine_up() {
     if docker info >/dev/null 2>&1; then
@@ -47,9 +54,11 @@ engine_up() {
         >"$engine_run/log" 2>&1 &
     engine_pid=$!
     until docker info >/dev/null 2>&1; do
-        kill -0 "$engine_pid" 2>/dev/null || fail "the engine does not start" "$(tail -n 5 "$engine_run/log")"
+        kill -0 "$engine_pid" 2>/dev/null || cannot "the engine does not start" "$(tail -n 5 "$engine_run/log")"
         sleep 0.2
     done
+    # It would copy the compiler and all that is built with each step.
+    [[ $(docker info --format '{{.Driver}}') != vfs ]] || cannot "the file system of $engine_data takes no images in layers"
     good "Docker $(docker version --format '{{.Server.Version}}') runs, for this alone"
 }
 
@@ -95,6 +104,10 @@ bases() {
             --customize-hook='chroot "$1" apt-get --quiet --yes --auto-remove purge usrmerge perl perl-modules-5.36 libperl5.36 >&2' \
             bookworm - | docker import --change 'CMD ["bash"]' - debian:bookworm-slim >/dev/null
     fi
+    # What the engine needs of the kernel shows only once a container runs; and each image below is made of packages.
+    local told
+    told=$(docker run --rm debian:bookworm-slim true 2>&1) || cannot "no container starts" "$told"
+    told=$(docker run --rm debian:bookworm-slim apt-get update 2>&1) || cannot "containers reach no packages" "$(tail -n 3 <<<"$told")"
     if ! docker image inspect rust:1.95-slim-bookworm >/dev/null 2>&1; then
         step "the compiler"
         local sysroot
@@ -104,7 +117,7 @@ bases() {
             docker build --quiet --file rust.Dockerfile --tag rust:1.95-slim-bookworm - >/dev/null
     fi
     # Quick when they are there: the engine knows each step.
-    for name in python:3.11-slim-bookworm redis:7.2-bookworm postgres:15-bookworm nginx:1.26-alpine prom/prometheus:v2.53.0; do
+    for name in python:3.11-slim-bookworm redis:7.2-bookworm postgres:15-bookworm nginx:1.26-alpine prom/prometheus:v2.53.0 maildev/maildev:2.2.1; do
         step "$name"
         local file=${name##*/}
         docker build --quiet --file "$trial/${file%%:*}.Dockerfile" --tag "$name" "$trial" >/dev/null
