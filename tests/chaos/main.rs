@@ -33,7 +33,7 @@ fn nothing_runs_twice_in_rolling_warm_restarts() {
 }
 
 #[test]
-fn a_worker_whose_lease_ran_out_neither_stores_nor_settles() {
+fn promise_04_a_worker_whose_lease_ran_out_neither_stores_nor_settles() {
     play_briefly("lost-lease");
 }
 
@@ -83,7 +83,7 @@ fn nothing_is_lost_when_workers_of_both_kinds_die() {
 }
 
 #[test]
-fn of_each_key_one_unique_task_runs_at_a_time_while_workers_are_killed() {
+fn promise_04_of_each_key_one_unique_task_runs_at_a_time_while_workers_are_killed() {
     play_briefly("unique");
 }
 

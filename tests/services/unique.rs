@@ -130,7 +130,7 @@ fn a_failure_frees_the_lock() {
 }
 
 #[test]
-fn a_dead_workers_task_keeps_its_lock_until_it_has_run_elsewhere() {
+fn promise_04_a_dead_workers_task_keeps_its_lock_until_it_has_run_elsewhere() {
     let redis = RedisServer::start();
     let door = Door::closed();
     let mut doomed = worker(&redis, "doomed").start();

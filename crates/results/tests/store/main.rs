@@ -4,14 +4,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lovage_broker::{MemoryBroker, ResultPlace, redis_server::RedisServer};
+use lovage_broker::{MemoryBroker, redis_server::RedisServer};
 use lovage_protocol::{ExceptionInfo, Extended, Map, State, TaskId, TaskMeta, Value};
-use lovage_results::{
-    DatabaseStore, DisabledStore, Error, MemoryStore, RedisStore, ResultStore, connect,
-};
-use lovage_settings::{BrokerUrl, RedisUrl, ResultSettings, ResultUrl};
+use lovage_results::{DatabaseStore, Error, MemoryStore, RedisStore, ResultStore};
+use lovage_settings::{BrokerUrl, RedisUrl, ResultSettings};
 
+#[path = "../places/mod.rs"]
 mod places;
+mod servers;
+mod watching;
 
 use places::{Kind, Place};
 
@@ -192,36 +193,6 @@ async fn a_compressed_success_stays_too() {
 }
 
 #[tokio::test]
-async fn a_watch_hears_every_state() {
-    check_announcing(ResultSettings::default(), |store| async move {
-        let mut watch = store.watch(&TaskId::from("a")).await.unwrap();
-        store.store(&meta("b", State::Success, 0)).await.unwrap();
-        for number in 0..3 {
-            store.store(&custom("a", number)).await.unwrap();
-        }
-        store.store(&meta("a", State::Success, 3)).await.unwrap();
-        for number in 0..3 {
-            assert_eq!(watch.next().await.unwrap().result, progress(number));
-        }
-        assert_eq!(watch.ready(SOON).await.unwrap().result, 3.into());
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_watch_hears_the_last_state() {
-    check(ResultSettings::default(), |store| async move {
-        let mut watch = store.watch(&TaskId::from("a")).await.unwrap();
-        store.store(&custom("a", 0)).await.unwrap();
-        assert_eq!(watch.next().await.unwrap().result, progress(0));
-        store.store(&custom("a", 1)).await.unwrap();
-        store.store(&meta("a", State::Success, 3)).await.unwrap();
-        assert_eq!(watch.ready(SOON).await.unwrap().result, 3.into());
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn groups_are_saved_loaded_and_forgotten() {
     check(ResultSettings::default(), |store| async move {
         let task =
@@ -304,80 +275,6 @@ async fn values_of_every_kind_come_back() {
 }
 
 #[tokio::test]
-async fn a_watch_begins_with_what_is_stored() {
-    check(ResultSettings::default(), |store| async move {
-        store.store(&failure("a")).await.unwrap();
-        let id = TaskId::from("a");
-        let (one, other) = (
-            store.watch(&id).await.unwrap(),
-            store.watch(&id).await.unwrap(),
-        );
-        assert_eq!(one.ready(SOON).await.unwrap().status, State::Failure);
-        assert_eq!(other.ready(SOON).await.unwrap().status, State::Failure);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn one_of_two_watches_outlives_the_other() {
-    check(ResultSettings::default(), |store| async move {
-        let id = TaskId::from("a");
-        let (one, other) = (
-            store.watch(&id).await.unwrap(),
-            store.watch(&id).await.unwrap(),
-        );
-        drop(one);
-        drop(store.watch(&id).await.unwrap());
-        store.store(&meta("a", State::Success, 1)).await.unwrap();
-        assert_eq!(other.ready(SOON).await.unwrap().result, 1.into());
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn waiting_ends_when_patience_does() {
-    check(ResultSettings::default(), |store| async move {
-        let watch = store.watch(&TaskId::from("a")).await.unwrap();
-        store
-            .store(&meta("a", State::Started, Value::Null))
-            .await
-            .unwrap();
-        let error = watch
-            .ready(Some(Duration::from_millis(50)))
-            .await
-            .unwrap_err();
-        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn thousands_wait_at_once() {
-    check(ResultSettings::default(), |store| async move {
-        let ids: Vec<TaskId> = (0..2_000)
-            .map(|number| TaskId::from(number.to_string()))
-            .collect();
-        let waiting = ids.iter().map(|id| store.watch(id));
-        let watches = futures::future::try_join_all(waiting).await.unwrap();
-        let writes: Vec<_> = ids
-            .iter()
-            .map(|id| {
-                store
-                    .encode(&meta(id.as_str(), State::Success, id.as_str()))
-                    .unwrap()
-            })
-            .collect();
-        store.write(&writes).await.unwrap();
-        let results = watches.into_iter().map(|watch| watch.ready(SOON));
-        let results = futures::future::try_join_all(results).await.unwrap();
-        for (id, meta) in ids.iter().zip(results) {
-            assert_eq!(meta.result.as_str(), Some(id.as_str()));
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn lives_and_keys_follow_the_settings() {
     let settings = ResultSettings {
         global_keyprefix: "rp_".to_owned(),
@@ -423,194 +320,4 @@ async fn damaged_records_are_errors_that_name_the_task() {
     // And they do not stand in the way of a good one.
     store.store(&meta("a", State::Success, 1)).await.unwrap();
     assert!(store.load(&TaskId::from("a")).await.unwrap().is_some());
-}
-
-#[tokio::test]
-async fn redis_keys_expire_and_are_announced_under_their_name() {
-    let server = RedisServer::start().unwrap();
-    let store = redis_store(&server, &ResultSettings::default()).await;
-    store.store(&meta("a", State::Success, 1)).await.unwrap();
-    let mut other = server.connection(1).unwrap();
-    let life: i64 = redis::cmd("TTL")
-        .arg("celery-task-meta-a")
-        .query(&mut other)
-        .unwrap();
-    assert!((86_390..=86_400).contains(&life), "{life}");
-
-    let forever = ResultSettings {
-        expires: None,
-        ..ResultSettings::default()
-    };
-    redis_store(&server, &forever)
-        .await
-        .store(&meta("b", State::Success, 1))
-        .await
-        .unwrap();
-    let life: i64 = redis::cmd("TTL")
-        .arg("celery-task-meta-b")
-        .query(&mut other)
-        .unwrap();
-    assert_eq!(life, -1);
-    assert_eq!(store.place(), Some(server.place(1)));
-}
-
-#[tokio::test]
-async fn watches_share_one_connection_and_leave_no_subscription() {
-    let server = RedisServer::start().unwrap();
-    let store = redis_store(&server, &ResultSettings::default()).await;
-    let ids: Vec<TaskId> = (0..20)
-        .map(|number| TaskId::from(number.to_string()))
-        .collect();
-    let watches = futures::future::try_join_all(ids.iter().map(|id| store.watch(id)))
-        .await
-        .unwrap();
-    let mut other = server.connection(1).unwrap();
-    let clients: String = redis::cmd("CLIENT")
-        .arg("LIST")
-        .arg("TYPE")
-        .arg("pubsub")
-        .query(&mut other)
-        .unwrap();
-    assert_eq!(clients.lines().count(), 1, "{clients}");
-    assert!(clients.contains(" sub=20 "), "{clients}");
-    drop(watches);
-    // The next watch is handled after the removals, on the same connection.
-    let _last = store.watch(&TaskId::from("last")).await.unwrap();
-    let clients: String = redis::cmd("CLIENT")
-        .arg("LIST")
-        .arg("TYPE")
-        .arg("pubsub")
-        .query(&mut other)
-        .unwrap();
-    assert!(clients.contains(" sub=1 "), "{clients}");
-}
-
-#[tokio::test]
-async fn a_watch_survives_a_restart_of_the_server() {
-    let mut server = RedisServer::start().unwrap();
-    let store = redis_store(&server, &ResultSettings::default()).await;
-    let watch = store.watch(&TaskId::from("a")).await.unwrap();
-    server.restart().unwrap();
-    // Whether before or after the subscription stands again: it is announced, or read then.
-    store.store(&meta("a", State::Success, 1)).await.unwrap();
-    assert_eq!(watch.ready(SOON).await.unwrap().result, 1.into());
-}
-
-#[tokio::test]
-async fn a_result_stored_while_the_watch_was_cut_off_is_found() {
-    let server = RedisServer::start().unwrap();
-    let store = redis_store(&server, &ResultSettings::default()).await;
-    let watch = store.watch(&TaskId::from("a")).await.unwrap();
-    let mut other = server.connection(1).unwrap();
-    let record = store.encode(&meta("a", State::Success, 1)).unwrap().value;
-    // In one step, so that the record cannot be heard: only read.
-    redis::pipe()
-        .atomic()
-        .cmd("CLIENT")
-        .arg("KILL")
-        .arg("TYPE")
-        .arg("pubsub")
-        .cmd("SET")
-        .arg("celery-task-meta-a")
-        .arg(&record[..])
-        .exec(&mut other)
-        .unwrap();
-    assert_eq!(watch.ready(SOON).await.unwrap().result, 1.into());
-}
-
-#[tokio::test]
-async fn an_unreachable_server_is_an_error_within_seconds() {
-    let mut server = RedisServer::start().unwrap();
-    let store = redis_store(&server, &ResultSettings::default()).await;
-    let watch = store.watch(&TaskId::from("a")).await.unwrap();
-    server.kill().unwrap();
-    let within = Duration::from_secs(15);
-    let begun = tokio::time::Instant::now();
-    let error = store.load(&TaskId::from("a")).await.unwrap_err();
-    assert!(
-        matches!(error, Error::Unreachable { .. }) && error.is_transient(),
-        "{error:?}"
-    );
-    let error = store.store(&failure("a")).await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
-    let error = store.watch(&TaskId::from("b")).await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
-    let error = watch
-        .ready(Some(Duration::from_millis(10)))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
-    assert!(begun.elapsed() < within, "{:?}", begun.elapsed());
-    let error = RedisStore::connect(&ResultSettings::default(), &urls(&server))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_server_that_stands_still_is_an_error_within_seconds() {
-    let server = RedisServer::start().unwrap();
-    let store = redis_store(&server, &ResultSettings::default()).await;
-    server.pause().unwrap();
-    let begun = tokio::time::Instant::now();
-    let error = store.load(&TaskId::from("a")).await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
-    assert!(
-        begun.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        begun.elapsed()
-    );
-    server.resume().unwrap();
-    assert_eq!(store.load(&TaskId::from("a")).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn the_first_server_that_answers_is_used() {
-    let server = RedisServer::start().unwrap();
-    let gone = urls(&RedisServer::start().unwrap());
-    let list = [gone, urls(&server)].concat();
-    let store = RedisStore::connect(&ResultSettings::default(), &list)
-        .await
-        .unwrap();
-    store.store(&meta("a", State::Success, 1)).await.unwrap();
-    let watch = store.watch(&TaskId::from("a")).await.unwrap();
-    assert_eq!(watch.ready(SOON).await.unwrap().result, 1.into());
-}
-
-#[tokio::test]
-async fn connect_follows_the_settings() {
-    let broker = MemoryBroker::new();
-    let settings = ResultSettings::default();
-    let store = connect(&settings, &BrokerUrl::Memory, Some(&broker))
-        .await
-        .unwrap();
-    assert_eq!(store.place(), Some(ResultPlace::Memory));
-    let error = connect(&settings, &BrokerUrl::Memory, None)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::Settings(_)));
-    let disabled = ResultSettings {
-        url: Some(ResultUrl::Disabled),
-        ..settings
-    };
-    let store = connect(&disabled, &BrokerUrl::Memory, None).await.unwrap();
-    assert!(store.encode(&failure("a")).is_none());
-    let compressed = ResultSettings {
-        compression: Some("rot13".to_owned()),
-        ..ResultSettings::default()
-    };
-    assert!(matches!(
-        connect(&compressed, &BrokerUrl::Memory, Some(&broker)).await,
-        Err(Error::Settings(_))
-    ));
-}
-
-#[tokio::test]
-async fn disabled_results_say_so_when_asked() {
-    let store = DisabledStore;
-    store.store(&failure("a")).await.unwrap();
-    let id = TaskId::from("a");
-    assert!(matches!(store.load(&id).await, Err(Error::Disabled)));
-    assert!(matches!(store.watch(&id).await, Err(Error::Disabled)));
-    assert_eq!(store.place(), None);
 }

@@ -1,8 +1,8 @@
-use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, path::Path, time::Duration};
+mod any_text;
+mod files;
 
-use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
+use std::{fs, path::Path, time::Duration};
 
-use super::gather;
 use crate::{
     BrokerUrl, Environment, Fault, Faults, Pool, ResultUrl, Settings, Warning, documented,
     env_example, lookup::Lookup, reference,
@@ -406,125 +406,6 @@ fn production_refuses_eviction_and_weak_passwords() {
         );
     }
     assert!(read(&[("CELERY_BROKER_URL", "redis://:short@h")]).is_ok());
-}
-
-fn gathered(real: &[(&str, &[u8])], file: &Path) -> Result<(Settings, Vec<Warning>), Faults> {
-    let real = real
-        .iter()
-        .map(|(name, value)| (OsString::from(name), OsString::from_vec(value.to_vec())));
-    Settings::read(gather(real, file))
-}
-
-#[test]
-fn a_real_variable_wins_over_the_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(".env");
-    let text = "# mine\nLOVAGE_LEASE=9s\nexport LOVAGE_MAX_DEATHS=7\nCELERY_TASK_ROUTES='{\"a\": \"b\"}'\n";
-    fs::write(&file, text).unwrap();
-    let (settings, warnings) = gathered(&[("LOVAGE_MAX_DEATHS", b"5")], &file).unwrap();
-    assert_eq!(warnings, []);
-    assert_eq!(settings.worker.lease, Duration::from_secs(9));
-    assert_eq!(settings.worker.max_deaths, 5);
-    assert_eq!(settings.tasks.routes.len(), 1);
-
-    let (settings, _) = gathered(&[("LOVAGE_ENV", b"production")], &file).unwrap();
-    assert_eq!(settings.worker.lease, Duration::from_secs(6));
-    assert!(gathered(&[], &folder.path().join("none")).is_ok());
-}
-
-#[test]
-fn a_broken_file_is_a_fault_that_shows_none_of_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(".env");
-    fs::write(
-        &file,
-        "LOVAGE_LEASE=9s\nCELERY_BROKER_URL=redis://:hunter2 oops@h\n",
-    )
-    .unwrap();
-    let faults = gathered(&[], &file).unwrap_err();
-    assert_eq!(faults.0[0].variable, ".env");
-    assert_eq!(
-        faults.0[0].problem,
-        "cannot be understood from its variable number 2 on"
-    );
-    assert!(!faults.to_string().contains("hunter2"));
-}
-
-#[test]
-fn bytes_that_are_no_text_matter_only_in_our_variables() {
-    let none = Path::new("/nowhere/.env");
-    assert!(gathered(&[("OTHER", b"\xff")], none).is_ok());
-    let faults = gathered(&[("LOVAGE_LEASE", b"\xff")], none).unwrap_err().0;
-    assert_eq!(
-        (faults[0].value.as_str(), faults[0].problem.as_str()),
-        ("(1 bytes)", "is not UTF-8 text")
-    );
-}
-
-/// Text that is likely to get somewhere: whole values, pieces of them, and anything at all.
-fn value() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        Just("redis://"),
-        Just("redis+socket:///"),
-        Just("sentinel://"),
-        Just("@"),
-        Just(":"),
-        Just("/"),
-        Just(";"),
-        Just("?db="),
-        Just("["),
-        Just("]"),
-        Just("{"),
-        Just("}"),
-        Just("\""),
-        Just("%"),
-        Just("%ff"),
-        Just("re:("),
-        Just("10"),
-        Just("ms"),
-        Just("MiB"),
-        Just("1e308"),
-        Just("-"),
-        Just("."),
-        Just("é"),
-        Just(","),
-        Just("="),
-        Just(r#"{"a.*":{"queue":"q","priority":1}}"#),
-        Just(r#"{"visibility_timeout":1e400}"#),
-        Just("info,x=debug"),
-    ];
-    prop_oneof![
-        any::<String>(),
-        prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat()),
-        any::<f64>().prop_map(|number| number.to_string()),
-        any::<i64>().prop_map(|number| number.to_string()),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn no_text_of_any_variable_panics(values in prop::collection::vec(value(), documented().len()), name in any::<String>()) {
-        let names = documented().into_iter().map(|variable| variable.name.to_owned());
-        let unknown = [("CELERY_".to_owned() + &name, String::from("x")), (name, String::from("x"))];
-        let outcome = Settings::from_lookup(names.zip(values.clone()).chain(unknown));
-        if let Err(faults) = outcome {
-            assert!(!faults.0.is_empty());
-            let _printed = faults.to_string();
-        }
-        // One at a time too, so that one fault does not hide what comes after it.
-        for (variable, value) in documented().into_iter().zip(values) {
-            if let Ok((settings, _)) = Settings::from_lookup([(variable.name.to_owned(), value)]) {
-                let _printed = format!("{settings:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_printed_url_reads_back_as_the_same_place(user in "[^\u{0}]{0,8}", host in "[a-z][a-z0-9.-]{0,8}", port in any::<u16>(), database in 0_i64..100_000) {
-        let user = percent_encoding::utf8_percent_encode(&user, percent_encoding::NON_ALPHANUMERIC);
-        let url = BrokerUrl::parse(&format!("redis://{user}@{host}:{port}/{database}")).unwrap();
-        assert_eq!(BrokerUrl::parse(&url.to_string()).unwrap(), url);
-    }
 }
 
 #[test]
