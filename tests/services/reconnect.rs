@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use lovage_integration_tests::child::Child;
+use lovage_integration_tests::lovage_worker::lovage_at;
 use lovage_integration_tests::{LovageWorker, RedisServer, eventually, wait};
+use rustix::process::Signal;
 
 use crate::{add, assert_works, sleep};
 
@@ -92,6 +95,36 @@ fn a_worker_can_be_stopped_while_the_broker_is_away() {
     redis.stop();
     std::thread::sleep(Duration::from_millis(300));
     worker.stop();
+}
+
+#[test]
+fn up_is_said_once_the_broker_answers_and_can_be_ended_before() {
+    let mut redis = RedisServer::start();
+    redis.stop();
+    let data = tempfile::tempdir().expect("a folder can be made");
+    let url = redis.url();
+    let up = || {
+        let variables = [
+            ("CELERY_BROKER_URL", url.as_str()),
+            ("LOVAGE_API_BIND", "127.0.0.1:0"),
+        ];
+        let mut command = lovage_at(&variables);
+        command.args(["up", "--without-flower", "--data"]);
+        command.arg(data.path());
+        let mut up = Child::start("lovage up", &mut command, "cargo build -p lovage");
+        up.wait_for("Trying again", RECOVERY);
+        up
+    };
+    let mut given_up = up();
+    given_up.signal(Signal::INT);
+    assert!(given_up.wait(RECOVERY).success());
+
+    let mut up = up();
+    assert!(!up.log().text().contains("Lovage is up"));
+    redis.restart();
+    up.wait_for("Lovage is up", RECOVERY);
+    up.signal(Signal::TERM);
+    assert!(up.wait(RECOVERY).success());
 }
 
 #[test]

@@ -39,6 +39,17 @@ fn every_answer_has_an_id_and_headers_that_keep_browsers_in_check() {
 }
 
 #[test]
+fn health_is_told_whatever_is_asked_beside_it() {
+    let redis = RedisServer::start();
+    let api = ApiServer::on(&redis);
+    let status = |path: &str| api.nobody().get(path).status;
+    assert_eq!(status("/health/ready?strict=w%00&%00=1"), 200);
+    assert_eq!(status("/health/live?%00"), 200);
+    assert_eq!(status("/metrics?a=%00"), 200);
+    assert_eq!(api.admin().get("/api/v1/task-runs?name=%00").status, 422);
+}
+
+#[test]
 fn a_page_of_an_origin_that_is_named_may_call() {
     let redis = RedisServer::start();
     let page = "https://ops.example.org";

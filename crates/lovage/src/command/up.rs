@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api_beside::ApiBeside,
     command::worker::{Plan, RunArgs, in_runtime, listen, serve},
+    connect,
     effective::effective,
     failure::Failure,
     flower_child::{Access, Flower, FlowerChild, Watched},
@@ -110,6 +111,12 @@ async fn run_all(data: PathBuf, mut plan: Plan, beside: Beside) -> Result<u8, Fa
         plan.settings.broker.url =
             Some(BrokerUrl::parse(&redis.url()).expect("it is made of a port"));
         child = Some(redis);
+    } else if plan.settings.broker.url != Some(BrokerUrl::Memory) {
+        // Nothing is up before it answers.
+        tokio::select! {
+            answered = connect::patiently(&plan.settings, &[]) => drop(answered?),
+            () = signals.asked() => return Ok(0),
+        }
     }
     if plan.settings.database.url == DatabaseSettings::default().url {
         plan.settings.database.url = DatabaseUrl::Sqlite(data.join("lovage.db"));
@@ -131,7 +138,10 @@ async fn run_all(data: PathBuf, mut plan: Plan, beside: Beside) -> Result<u8, Fa
     }
     let flower = flower.and_then(|flower| start_flower(flower, &data, &plan));
     let api = match beside.api {
-        true => start_api(&data, &plan).await,
+        true => tokio::select! {
+            api = start_api(&data, &plan) => api,
+            () = signals.asked() => None,
+        },
         false => None,
     };
     let beat = Beating::begin(&plan)?;
