@@ -14,7 +14,8 @@ const OPERATIONS: usize = 60;
 /// What every answer is held to.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_schema_conformance,response_headers_conformance,unsupported_method,\
-                      allow_header_conformance,ignored_auth,use_after_free";
+                      allow_header_conformance,ignored_auth,use_after_free,\
+                      negative_data_rejection";
 
 /// How much is tried: a minute's worth on a quiet machine, or, for `scripts/full contract`, so many examples of each operation.
 fn examples() -> String {

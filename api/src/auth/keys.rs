@@ -27,9 +27,6 @@ pub(crate) struct FreshKey {
     pub(crate) text: String,
 }
 
-/// So many keys are listed.
-const MOST: u64 = 500;
-
 impl Accounts {
     /// Makes a key for whoever asks, who cannot give it more than they have.
     ///
@@ -83,12 +80,17 @@ impl Accounts {
         Ok(FreshKey { key, text })
     }
 
-    /// The keys of a user, or everybody's.
+    /// The keys of a user, or everybody's: so many after the first `offset`, the newest first.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub(crate) async fn keys(&self, user: Option<Uuid>) -> Result<Vec<ApiKey>, Problem> {
-        api_key::list(self.database.reader(), user, MOST)
+    pub(crate) async fn keys(
+        &self,
+        user: Option<Uuid>,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Vec<ApiKey>, Problem> {
+        api_key::list(self.database.reader(), user, offset, limit)
             .await
             .map_err(away)
     }

@@ -1,28 +1,40 @@
-//! What is wrong with a body that was refused, by the schema that the document has for it.
+//! Whether a body is what the document says, and what is wrong with one that is not.
 //!
-//! Bodies are read by poem-openapi, which says what it has met but not in which field. What it refuses is looked at once more
+//! Bodies are read by poem-openapi, which says what it has met but not in which field. What is refused is looked at once more
 //! here, so that whoever sent it is told which field is meant and what would be right.
 
-use std::{collections::HashMap, fmt, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use super::{METHODS, fault::Schemas};
 
+const SCHEMAS: &str = "#/components/schemas/";
+
+/// What a line of a batch is.
+pub(crate) const LINE: &str = "Call";
+
 /// The schemas of all bodies that come as JSON.
 pub(crate) struct Bodies {
     schemas: Schemas,
     /// By the method and the path of their operation.
-    of: HashMap<(String, String), Body>,
-    /// A line of a batch.
-    line: Body,
+    of: HashMap<(String, String), Arc<Form>>,
+    /// By the name that the document has for it.
+    named: HashMap<String, Arc<Form>>,
 }
 
-/// The schema of one body, prepared when something is first refused by it.
-struct Body {
+/// The schema of one body.
+struct Form {
     schema: Value,
-    validator: OnceLock<Option<Validator>>,
+    /// Whether it is right, but for formats: those are read by whoever takes the text. Prepared for the first that comes.
+    gate: OnceLock<Option<Validator>>,
+    /// What is wrong, formats too. Prepared for the first that is refused.
+    judge: OnceLock<Option<Validator>>,
 }
 
 impl fmt::Debug for Bodies {
@@ -35,19 +47,37 @@ impl Bodies {
     /// Those of a document.
     pub(crate) fn of(document: &Value) -> Self {
         let mut of = HashMap::new();
+        let mut named = HashMap::new();
+        named.insert(LINE.to_owned(), Arc::new(Form::new(reference(LINE))));
         for (path, item) in document["paths"].as_object().into_iter().flatten() {
             for method in METHODS {
                 if let Some(schema) = json_schema(&item[method]["requestBody"]) {
-                    let place = (method.to_owned(), path.clone());
-                    of.insert(place, Body::new(schema.clone()));
+                    let form = match name(schema) {
+                        Some(name) => Arc::clone(
+                            named
+                                .entry(name.to_owned())
+                                .or_insert_with(|| Arc::new(Form::new(schema.clone()))),
+                        ),
+                        None => Arc::new(Form::new(schema.clone())),
+                    };
+                    of.insert((method.to_owned(), path.clone()), form);
                 }
             }
         }
         Self {
             schemas: Schemas::of(document),
             of,
-            line: Body::new(json!({"$ref": "#/components/schemas/Call"})),
+            named,
         }
+    }
+
+    /// Whether the schema of this name takes a value, but for the formats of texts. One that is no body's takes everything.
+    pub(crate) fn takes(&self, name: &str, value: &Value) -> bool {
+        let Some(form) = self.named.get(name) else {
+            return true;
+        };
+        let gate = form.gate.get_or_init(|| self.prepared(form, false));
+        gate.as_ref().is_none_or(|gate| gate.is_valid(value))
     }
 
     /// What is wrong with the body of a request; `None` when its schema finds nothing.
@@ -64,32 +94,44 @@ impl Bodies {
 
     /// What is wrong with a line of a batch; `None` when its schema finds nothing.
     pub(crate) fn fault_of_line(&self, line: &Value) -> Option<String> {
-        self.told(&self.line, line)
+        self.told(self.named.get(LINE)?, line)
     }
 
-    fn told(&self, body: &Body, value: &Value) -> Option<String> {
-        let validator = body.validator.get_or_init(|| {
-            let mut whole = body.schema.clone();
-            whole["components"] = self.schemas.components().clone();
-            let options = jsonschema::options().should_validate_formats(true);
-            let made = options.build(&whole);
-            made.inspect_err(|error| {
-                tracing::error!(%error, "a schema of the document is none");
-            })
-            .ok()
-        });
+    fn told(&self, form: &Form, value: &Value) -> Option<String> {
+        let judge = form.judge.get_or_init(|| self.prepared(form, true));
         self.schemas
-            .told(&body.schema, validator.as_ref()?.iter_errors(value), value)
+            .told(&form.schema, judge.as_ref()?.iter_errors(value), value)
+    }
+
+    fn prepared(&self, form: &Form, formats: bool) -> Option<Validator> {
+        let mut whole = form.schema.clone();
+        whole["components"] = self.schemas.components().clone();
+        let options = jsonschema::options().should_validate_formats(formats);
+        let made = options.build(&whole);
+        made.inspect_err(|error| {
+            tracing::error!(%error, "a schema of the document is none");
+        })
+        .ok()
     }
 }
 
-impl Body {
+impl Form {
     fn new(schema: Value) -> Self {
         Self {
             schema,
-            validator: OnceLock::new(),
+            gate: OnceLock::new(),
+            judge: OnceLock::new(),
         }
     }
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("{SCHEMAS}{name}")})
+}
+
+/// The name of what a schema refers to.
+fn name(schema: &Value) -> Option<&str> {
+    schema["$ref"].as_str()?.strip_prefix(SCHEMAS)
 }
 
 fn json_schema(body: &Value) -> Option<&Value> {
@@ -129,6 +171,18 @@ mod tests {
             "paths": {"/new": body("New"), "/step": body("Step")},
             "components": {"schemas": schemas},
         }))
+    }
+
+    #[test]
+    fn what_the_document_does_not_say_is_not_taken() {
+        let bodies = bodies();
+        assert!(bodies.takes("Call", &json!({"task": "tt"})));
+        for task in [json!(33), json!(true), json!(null), json!("t")] {
+            assert!(!bodies.takes("Call", &json!({"task": task})), "{task}");
+        }
+        let at = |at: &str| json!({"name": "nn", "definition": {"task": "tt", "at": at}});
+        assert!(bodies.takes("New", &at("whoever reads it knows")));
+        assert!(bodies.takes("Unheard", &json!(1)));
     }
 
     #[test]

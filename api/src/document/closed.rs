@@ -8,13 +8,7 @@ use super::METHODS;
 
 /// Closes every object that a body is, or holds.
 pub(super) fn close(document: &mut Value) {
-    let mut names = BTreeSet::new();
-    for (_, item) in document["paths"].as_object().into_iter().flatten() {
-        for method in METHODS {
-            gather(document, &item[method]["requestBody"], &mut names);
-        }
-    }
-    for name in names {
+    for name in sent(document) {
         let schema = &mut document["components"]["schemas"][&name];
         if let Some(schema) = schema.as_object_mut()
             && schema.contains_key("properties")
@@ -22,6 +16,17 @@ pub(super) fn close(document: &mut Value) {
             schema.entry("additionalProperties").or_insert(json!(false));
         }
     }
+}
+
+/// The names of all schemas that bodies are made of.
+pub(super) fn sent(document: &Value) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (_, item) in document["paths"].as_object().into_iter().flatten() {
+        for method in METHODS {
+            gather(document, &item[method]["requestBody"], &mut names);
+        }
+    }
+    names
 }
 
 /// Every schema that is referred to, in it and in what it refers to.

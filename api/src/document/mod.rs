@@ -4,14 +4,18 @@
 //! |---|---|
 //! | `modern` | what 3.1 writes otherwise than 3.0 |
 //! | `answers` | which problems an operation cannot answer with |
+//! | `bounds` | between what numbers lie that may be sent |
 //! | `closed` | that nothing else may be sent |
 //! | `typed` | the operations of registered tasks |
 //! | `paths` | which paths have which methods |
+//! | `body` | how a body is read: only what the document says is taken |
 //! | `bodies`, `fault` | what is wrong with a body that was refused, in words |
 //! | `pages` | Swagger UI and Redoc |
 
 mod answers;
 pub(crate) mod bodies;
+pub(crate) mod body;
+mod bounds;
 mod closed;
 mod fault;
 mod modern;
@@ -36,6 +40,7 @@ pub(crate) fn document(static_part: &str, registered: &Registered) -> Value {
     });
     one_scheme(&mut document);
     closed::close(&mut document);
+    bounds::bound(&mut document);
     typed::merge(&mut document, registered);
     document
 }

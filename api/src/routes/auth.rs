@@ -8,6 +8,7 @@ use poem_openapi::{ApiResponse, OpenApi, payload::Json};
 use crate::{
     app::App,
     auth::{Caller, Origin, Tokens, permission::needs},
+    document::body::Body,
     problem::Problem,
     routes::Part,
     schema::auth::{Forgot, Login, Logout, Me, PasswordChange, Refresh, Reset, TokenPair},
@@ -52,9 +53,9 @@ impl AuthApi {
         &self,
         app: Data<&Arc<App>>,
         origin: Origin,
-        login: Json<Login>,
+        login: Body<Login>,
     ) -> Result<TokensResponse, Problem> {
-        let Json(Login { email, password }) = login;
+        let Body(Login { email, password }) = login;
         let tokens = app.accounts().log_in(&email, password, &origin).await?;
         Ok(TokensResponse::Ok(Json(pair(tokens))))
     }
@@ -68,11 +69,11 @@ impl AuthApi {
         &self,
         app: Data<&Arc<App>>,
         origin: Origin,
-        refresh: Json<Refresh>,
+        refresh: Body<Refresh>,
     ) -> Result<TokensResponse, Problem> {
         let tokens = app
             .accounts()
-            .refresh(&refresh.refresh_token, &origin)
+            .refresh(&refresh.0.refresh_token, &origin)
             .await?;
         Ok(TokensResponse::Ok(Json(pair(tokens))))
     }
@@ -83,10 +84,10 @@ impl AuthApi {
         &self,
         caller: Caller<needs::Account>,
         app: Data<&Arc<App>>,
-        logout: Json<Logout>,
+        logout: Body<Logout>,
     ) -> Result<DoneResponse, Problem> {
         app.accounts()
-            .log_out(caller.user, caller.session, logout.everywhere)
+            .log_out(caller.user, caller.session, logout.0.everywhere)
             .await?;
         Ok(DoneResponse::Done)
     }
@@ -106,9 +107,9 @@ impl AuthApi {
         caller: Caller<needs::Account>,
         app: Data<&Arc<App>>,
         origin: Origin,
-        change: Json<PasswordChange>,
+        change: Body<PasswordChange>,
     ) -> Result<DoneResponse, Problem> {
-        let Json(PasswordChange {
+        let Body(PasswordChange {
             old_password,
             new_password,
         }) = change;
@@ -126,7 +127,7 @@ impl AuthApi {
         &self,
         app: Data<&Arc<App>>,
         origin: Origin,
-        forgot: Json<Forgot>,
+        forgot: Body<Forgot>,
     ) -> Result<ForgotResponse, Problem> {
         // In a task of its own: how long the answer takes tells nothing either.
         let (app, email) = (Arc::clone(app.0), forgot.0.email);
@@ -145,9 +146,9 @@ impl AuthApi {
         &self,
         app: Data<&Arc<App>>,
         origin: Origin,
-        reset: Json<Reset>,
+        reset: Body<Reset>,
     ) -> Result<DoneResponse, Problem> {
-        let Json(Reset {
+        let Body(Reset {
             token,
             new_password,
         }) = reset;

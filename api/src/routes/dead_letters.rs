@@ -18,6 +18,7 @@ use crate::{
     app::App,
     audit::Target,
     auth::{Caller, Identity, Origin, away, permission::needs},
+    document::body::Body,
     problem::{Code, Problem},
     routes::{Part, etag},
     schema::dead_letter::{Letter, LetterEdit, LetterFilter, LetterPage, LetterState, LetterWhole},
@@ -171,7 +172,7 @@ impl DeadLettersApi {
         /// The version that is changed.
         #[oai(name = "If-Match")]
         if_match: Header<String>,
-        edit: Json<LetterEdit>,
+        edit: Body<LetterEdit>,
     ) -> Result<DoneResponse, Problem> {
         let version = etag::read(&if_match.0)?;
         let Found::InDatabase(letter) = find(app.0, &caller, &id.0).await? else {

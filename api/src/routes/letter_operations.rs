@@ -19,6 +19,7 @@ use super::operations::{begin, cancel, find, list, usual_page};
 use crate::{
     app::App,
     auth::{Caller, Origin, away, permission::needs},
+    document::body::Body,
     problem::Problem,
     routes::Part,
     schema::letter_operation::{
@@ -65,9 +66,9 @@ impl LetterOperationsApi {
         caller: Caller<needs::DeadLettersControl>,
         app: Data<&Arc<App>>,
         origin: Origin,
-        wish: Json<LetterOperationWish>,
+        wish: Body<LetterOperationWish>,
     ) -> Result<BegunResponse, Problem> {
-        let Json(LetterOperationWish { action, filter }) = wish;
+        let Body(LetterOperationWish { action, filter }) = wish;
         let reader = app.database().reader();
         let wanted = Filter {
             fates: vec![Fate::Waiting],

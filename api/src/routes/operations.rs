@@ -19,6 +19,7 @@ use crate::{
     app::App,
     audit::Target,
     auth::{Caller, Identity, Origin, away, permission::needs},
+    document::body::Body,
     problem::{Code, Problem},
     routes::Part,
     schema::operation::{Action, OperationList, OperationShown, OperationWish, stored},
@@ -60,9 +61,9 @@ impl OperationsApi {
         caller: Caller<needs::RunsControl>,
         app: Data<&Arc<App>>,
         origin: Origin,
-        wish: Json<OperationWish>,
+        wish: Body<OperationWish>,
     ) -> Result<BegunResponse, Problem> {
-        let Json(OperationWish { action, mut filter }) = wish;
+        let Body(OperationWish { action, mut filter }) = wish;
         let now = Utc::now();
         // What comes meanwhile is not among them: else what is retried would be retried.
         filter.until = Some(filter.until.map_or(now, |until| until.min(now)));

@@ -22,6 +22,7 @@ use crate::{
     audit::Target,
     auth::{Caller, Identity, Origin, StreamCaller, TICKET_LIFE, away, permission::needs},
     backlog::{self, Backlog},
+    document::body::Body,
     live::{Attention, GAP, Happening, Missed},
     problem::Problem,
     routes::Part,
@@ -156,9 +157,9 @@ impl RunsApi {
         /// The Celery id of the task.
         #[oai(validator(min_length = 1, max_length = 255))]
         task_id: Path<String>,
-        revoke: Json<Revoke>,
+        revoke: Body<Revoke>,
     ) -> Result<RevokedResponse, Problem> {
-        let Json(Revoke { terminate, signal }) = revoke;
+        let Body(Revoke { terminate, signal }) = revoke;
         let revoke = RevokeMany {
             task_ids: Some(vec![task_id.0]),
             stamps: None,
@@ -177,7 +178,7 @@ impl RunsApi {
         caller: Caller<needs::RunsControl>,
         app: Data<&Arc<App>>,
         origin: Origin,
-        revoke: Json<RevokeMany>,
+        revoke: Body<RevokeMany>,
     ) -> Result<RevokedResponse, Problem> {
         revoke_all(app.0, &caller, &origin, revoke.0).await
     }

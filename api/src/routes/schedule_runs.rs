@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     auth::{Caller, Identity, Origin, away, permission::needs},
+    document::body::Body,
     problem::Problem,
     routes::{
         Part,
@@ -154,9 +155,9 @@ impl ScheduleRunsApi {
         /// Its name.
         #[oai(validator(min_length = 1, max_length = 200))]
         name: Path<String>,
-        range: Json<Backfill>,
+        range: Body<Backfill>,
     ) -> Result<BackfillResponse, Problem> {
-        let Json(range) = range;
+        let Body(range) = range;
         if range.until < range.from {
             return Err(Problem::invalid(
                 "until: is before from; right would be a later time",
@@ -231,9 +232,9 @@ impl ScheduleRunsApi {
         &self,
         _caller: Caller<needs::SchedulesRead>,
         app: Data<&Arc<App>>,
-        times: Json<PreviewWish>,
+        times: Body<PreviewWish>,
     ) -> Result<PreviewResponse, Problem> {
-        let Json(times) = times;
+        let Body(times) = times;
         let after = times.after.unwrap_or_else(Utc::now);
         let count = times.count.unwrap_or_else(usual_count);
         let timing = times

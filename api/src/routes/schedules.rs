@@ -19,6 +19,7 @@ use crate::{
     app::App,
     audit::Target,
     auth::{Caller, Identity, Origin, permission::needs},
+    document::body::Body,
     problem::{Code, Problem},
     routes::{
         Part, etag,
@@ -148,7 +149,7 @@ impl SchedulesApi {
         /// The request is done once, however often it comes with this key within a day.
         #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
         key: Header<Option<String>>,
-        schedule: Json<NewSchedule>,
+        schedule: Body<NewSchedule>,
     ) -> Result<MadeResponse, Problem> {
         let written = compared(key.0.as_deref(), &schedule.0);
         let asked: [&[u8]; 2] = [b"create_schedule", written.as_bytes()];
@@ -190,7 +191,7 @@ impl SchedulesApi {
         /// The version that is changed.
         #[oai(name = "If-Match")]
         if_match: Header<String>,
-        definition: Json<DefinitionBody>,
+        definition: Body<DefinitionBody>,
     ) -> Result<ShowResponse, Problem> {
         let before = held(app.0, &caller, &name.0, &if_match.0).await?;
         let draft = definition.0.draft(name.0);

@@ -17,7 +17,10 @@ use serde_json::Value;
 use crate::{
     app::App,
     auth::{Caller, Identity, permission::needs},
-    document::bodies::Bodies,
+    document::{
+        bodies::{Bodies, LINE},
+        body::Body,
+    },
     idempotency::Remembered,
     problem::{Code, Problem},
     routes::{Part, workers::census},
@@ -142,7 +145,7 @@ impl TasksApi {
         /// The request is done once, however often it comes with this key within a day.
         #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
         key: Header<Option<String>>,
-        call: Json<CallBody>,
+        call: Body<CallBody>,
     ) -> Result<SendResponse, Problem> {
         send(app.0, &caller, &call.0, wait.0, key.0).await
     }
@@ -233,7 +236,7 @@ impl TasksApi {
         /// The request is done once, however often it comes with this key within a day.
         #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
         key: Header<Option<String>>,
-        step: Json<Step>,
+        step: Body<Step>,
     ) -> Result<WorkflowResponse, Problem> {
         let written = compared(key.0.as_deref(), &step.0);
         let asked: [&[u8]; 2] = [b"send_workflow", written.as_bytes()];
@@ -412,6 +415,10 @@ fn queue_of(app: &App, name: &str) -> Option<String> {
 fn call_of(bodies: &Bodies, line: &str) -> Result<CallBody, Problem> {
     let json: Value = serde_json::from_str(line)
         .map_err(|error| Problem::new(Code::Malformed, format!("the line is no JSON: {error}")))?;
+    if !bodies.takes(LINE, &json) {
+        let told = bodies.fault_of_line(&json);
+        return Err(Problem::invalid(told.unwrap_or_default()));
+    }
     // It is taken apart as it is read, so what is wrong with it is looked for in another.
     CallBody::parse_from_json(Some(json)).map_err(|error| {
         let again = serde_json::from_str(line).unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::{
     app::App,
     audit::Target,
     auth::{Caller, KeyWish, Origin, UserChange, away, permission::needs},
+    document::body::Body,
     problem::Problem,
     routes::{Part, etag},
     schema::auth::{AuditPage, KeyList, KeyMade, NewKey, NewUser, User, UserPage, UserPatch},
@@ -64,7 +65,7 @@ enum GoneResponse {
 
 #[derive(Debug, ApiResponse)]
 enum KeysResponse {
-    /// The keys.
+    /// A page of keys.
     #[oai(status = 200)]
     Ok(Json<KeyList>),
 }
@@ -124,9 +125,9 @@ impl UsersApi {
         caller: Caller<needs::UsersManage>,
         app: Data<&Arc<App>>,
         origin: Origin,
-        user: Json<NewUser>,
+        user: Body<NewUser>,
     ) -> Result<MadeResponse, Problem> {
-        let Json(NewUser {
+        let Body(NewUser {
             email,
             password,
             role,
@@ -172,11 +173,11 @@ impl UsersApi {
         /// Only if the version is still this one.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
-        patch: Json<UserPatch>,
+        patch: Body<UserPatch>,
     ) -> Result<UserResponse, Problem> {
         let version = if_match.0.as_deref().map(etag::read).transpose()?;
         let account = app.accounts().users().by_id(id.0).await?;
-        let Json(UserPatch {
+        let Body(UserPatch {
             role,
             enabled,
             password,
@@ -231,6 +232,15 @@ impl UsersApi {
         app: Data<&Arc<App>>,
         /// Everybody's; for administrators.
         everybody: Query<Option<bool>>,
+        /// What the page before gave as `next`.
+        #[oai(default, validator(maximum(value = "1000000000")))]
+        offset: Query<u64>,
+        /// So many at most.
+        #[oai(
+            default = "usual_page",
+            validator(minimum(value = "1"), maximum(value = "500"))
+        )]
+        limit: Query<u64>,
     ) -> Result<KeysResponse, Problem> {
         let whose = match everybody.0 {
             Some(true) => {
@@ -239,9 +249,14 @@ impl UsersApi {
             }
             _ => Some(caller.user),
         };
-        let keys = app.accounts().keys(whose).await?;
+        let accounts = app.accounts();
+        let mut keys = accounts.keys(whose, offset.0, limit.0 + 1).await?;
+        let page = usize::try_from(limit.0).unwrap_or(usize::MAX);
+        let next = (keys.len() > page).then(|| offset.0 + limit.0);
+        keys.truncate(page);
         Ok(KeysResponse::Ok(Json(KeyList {
             keys: keys.into_iter().map(Into::into).collect(),
+            next,
         })))
     }
 
@@ -252,7 +267,7 @@ impl UsersApi {
         caller: Caller<needs::Account>,
         app: Data<&Arc<App>>,
         origin: Origin,
-        wish: Json<NewKey>,
+        wish: Body<NewKey>,
     ) -> Result<KeyResponse, Problem> {
         let wish = KeyWish {
             name: wish.0.name,

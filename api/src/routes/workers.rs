@@ -14,6 +14,7 @@ use crate::{
     app::App,
     audit::Target,
     auth::{Caller, Identity, Origin, permission::needs},
+    document::body::Body,
     fleet::Census,
     plain,
     problem::Problem,
@@ -120,7 +121,7 @@ impl WorkersApi {
         caller: Caller<needs::WorkersControl>,
         app: Data<&Arc<App>>,
         origin: Origin,
-        order: Json<OrderBody>,
+        order: Body<OrderBody>,
     ) -> Result<RepliesResponse, Problem> {
         let order = order.0;
         within_reach(&caller, &order)?;
@@ -157,7 +158,7 @@ impl WorkersApi {
         origin: Origin,
         /// The worker, such as `celery@host`.
         name: Path<String>,
-        drain: Json<Drain>,
+        drain: Body<Drain>,
     ) -> Result<RepliesResponse, Problem> {
         caller.require_everything()?;
         app.fleet().forget().await;

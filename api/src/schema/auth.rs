@@ -263,11 +263,13 @@ pub(crate) struct KeyMade {
     pub(crate) key: KeyShown,
 }
 
-/// API keys, the newest first.
+/// A page of API keys, the newest first.
 #[derive(Debug, Clone, PartialEq, Object)]
 pub(crate) struct KeyList {
-    /// All of them.
+    /// The keys.
     pub(crate) keys: Vec<KeyShown>,
+    /// The `offset` of the next page; null when there is none.
+    pub(crate) next: Option<u64>,
 }
 
 /// Something that was changed.

@@ -177,7 +177,7 @@ on_both! {
         assert!(!revoke(Some(Uuid::new_v4())).await);
         assert!(revoke(Some(ada.id)).await);
         assert!(!revoke(None).await);
-        let kept = api_key::list(database.reader(), Some(ada.id), 10).await.unwrap();
+        let kept = api_key::list(database.reader(), Some(ada.id), 0, 10).await.unwrap();
         assert_eq!(kept.len(), 1);
         assert_eq!((kept[0].last_used_at, kept[0].revoked_at), (Some(later(5)), Some(later(6))));
         assert!(account::delete(database.writer(), ada.id).await.unwrap());

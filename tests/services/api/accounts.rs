@@ -189,6 +189,19 @@ fn a_key_does_what_its_scopes_and_globs_say_until_it_is_withdrawn() {
     wait::eventually("the last use to be noted", || {
         !admin.get("/api/v1/api-keys").json()["keys"][0]["last_used_at"].is_null()
     });
+    let newer = admin.key(&json!({"name": "newer", "scopes": ["tasks:send"]}));
+    let page = |of: &str| admin.get(&format!("/api/v1/api-keys?limit=1{of}")).json();
+    let first = page("");
+    assert_eq!(
+        (&first["keys"][0]["name"], &first["next"]),
+        (&json!("newer"), &json!(1))
+    );
+    let second = page("&offset=1");
+    assert_eq!(
+        (&second["keys"][0]["id"], &second["next"]),
+        (&shown["id"], &json!(null))
+    );
+    drop(newer);
     let path = format!("/api/v1/api-keys/{}", shown["id"].as_str().unwrap());
     assert_eq!(admin.send("DELETE", &path, &[], "").status, 204);
     assert_eq!(send(add()).status, 401);

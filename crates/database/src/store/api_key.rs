@@ -148,13 +148,14 @@ pub async fn by_id(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<ApiKey>
     found.map(ApiKey::try_from).transpose()
 }
 
-/// A user's keys, the newest first; without a user everybody's. At most `limit`.
+/// A user's keys, the newest first; without a user everybody's. At most `limit`, after the first `offset`.
 ///
 /// # Errors
 /// [`Error::Query`], [`Error::Corrupt`].
 pub async fn list(
     db: &impl ConnectionTrait,
     user: Option<Uuid>,
+    offset: u64,
     limit: u64,
 ) -> Result<Vec<ApiKey>, Error> {
     let mut query = Entity::find();
@@ -163,6 +164,8 @@ pub async fn list(
     }
     let rows = query
         .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::Id)
+        .offset(offset)
         .limit(limit)
         .all(db)
         .await
