@@ -107,8 +107,14 @@ status() { curl --silent --max-time 60 --output /dev/null --write-out '%{http_co
 
 # through_nginx PATH WORDS...: curl by the way of nginx. Its own certificate, and no other, is believed.
 through_nginx() {
-    curl --silent --show-error --cacert "$copy/compose/secrets/tls_certificate" --connect-to "localhost:${https}:127.0.0.1:${https}" \
-        "https://localhost:$https$1" "${@:2}"
+    local way
+    way_through_nginx "$1"
+    curl "${way[@]}" "${@:2}"
+}
+# way_through_nginx PATH: sets `way` to curl's words for it.
+way_through_nginx() {
+    way=(--silent --show-error --cacert "$copy/compose/secrets/tls_certificate" --connect-to "localhost:${https}:127.0.0.1:${https}"
+        "https://localhost:$https$1")
 }
 
 # member NAMES...: what is under these names or numbers in the JSON of standard input; nothing when there is none.
@@ -150,9 +156,13 @@ check_outside() {
 check_stream() {
     local token reader end=$((SECONDS + patience)) task
     token=$(printf '{"email": "root@example.org", "password": "%s"}' "$(secret admin_password)" |
-        through_nginx /api/v1/auth/login --header 'content-type: application/json' --data @- | member access_token)
+        through_nginx /api/v1/auth/login --max-time 60 --header 'content-type: application/json' --data @- | member access_token) || true
     [[ -n "$token" ]] || fail "the administrator cannot log in"
-    printf 'header = "Authorization: Bearer %s"\n' "$token" | through_nginx /api/v1/task-runs/stream --no-buffer --config - >"$work/stream" 2>&1 &
+    printf 'header = "Authorization: Bearer %s"\n' "$token" >"$work/bearer"
+    (
+        way_through_nginx /api/v1/task-runs/stream
+        exec curl "${way[@]}" --no-buffer --max-time "$patience" --config "$work/bearer"
+    ) >"$work/stream" 2>&1 &
     reader=$!
     produce send "$work/ids" 1 >/dev/null
     task=$(tail -n 1 "$work/ids")
@@ -169,15 +179,16 @@ check_stream() {
 
 # By the way that every mail goes: the API writes it, the keeper sends its task, the worker hands it to the server.
 check_mail() {
-    local subject='' end=$((SECONDS + patience))
-    through_nginx /api/v1/auth/forgot --fail --header 'content-type: application/json' --data '{"email": "root@example.org"}' ||
+    local subject='' mails='' end=$((SECONDS + patience))
+    through_nginx /api/v1/auth/forgot --fail --max-time 60 --header 'content-type: application/json' --data '{"email": "root@example.org"}' ||
         fail "nobody can forget a password"
     until [[ -n "$subject" ]]; do
         ((SECONDS < end)) || fail "no mail arrives" "$(stack logs --no-color --tail 20 worker 2>&1)"
         sleep 0.5
-        subject=$(fetch "the mailbox" "http://127.0.0.1:$mailbox/email" | member 0 subject)
+        mails=$(fetch "the mailbox" "http://127.0.0.1:$mailbox/email")
+        subject=$(member 0 subject <<<"$mails")
     done
-    fetch "the mailbox" "http://127.0.0.1:$mailbox/email" | grep -qF "https://localhost:$https/password" || fail "the mail has no link to where nginx is reached"
+    [[ "$mails" == *"https://localhost:$https/password"* ]] || fail "the mail has no link to where nginx is reached"
     done_with "a forgotten password" "the mail is in the mailbox: $subject"
 }
 

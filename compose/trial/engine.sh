@@ -10,6 +10,8 @@ engine_data="$repository/target/compose/engine"
 engine_run=/run/lovage-compose
 engine_pid=''
 
+have_tools() { have dockerd && have docker && have docker-compose && have mmdebstrap && have iptables && have ip; }
+
 # why_not: prints what keeps this machine from it; nothing when it can.
 why_not() {
     [[ $(uname -s) == Linux ]] || { echo "the engine needs Linux"; return; }
@@ -20,9 +22,13 @@ why_not() {
     fi
     [[ $(id -u) == 0 ]] || { echo "no Docker engine answers, and starting one takes root"; return; }
     have apt-get || { echo "no Docker engine answers, and there is no apt-get to install one"; return; }
-    have dockerd && have docker && have docker-compose && have mmdebstrap && have iptables && have ip ||
-        apt_install docker.io docker-compose mmdebstrap iptables iproute2 >&2 ||
-        { echo "docker.io, docker-compose and mmdebstrap cannot be installed"; return; }
+    if ! have_tools; then
+        local packages=(docker.io docker-compose mmdebstrap debian-archive-keyring iptables iproute2)
+        # Newer Debians have the client by itself.
+        ! apt-cache show docker-cli >/dev/null 2>&1 || packages+=(docker-cli)
+        apt_install "${packages[@]}" >&2 || { echo "these cannot be installed: ${packages[*]}"; return; }
+        have_tools || { echo "${packages[*]} are installed, and still something of them is missing"; return; }
+    fi
     # Containers need namespaces, mounts and a bridge; a container without privileges has none of them.
     unshare --mount --net --pid --fork true 2>/dev/null || { echo "this machine allows no namespaces"; return; }
     if ip link add lovage-try type bridge 2>/dev/null; then ip link del lovage-try; else echo "this machine allows no bridge"; return; fi
@@ -53,8 +59,10 @@ engine_up() {
         --mtu "$(cat "/sys/class/net/$(ip route show default | awk '{ print $5; exit }')/mtu" 2>/dev/null || echo 1500)" \
         >"$engine_run/log" 2>&1 &
     engine_pid=$!
+    local end=$((SECONDS + 60))
     until docker info >/dev/null 2>&1; do
         kill -0 "$engine_pid" 2>/dev/null || cannot "the engine does not start" "$(tail -n 5 "$engine_run/log")"
+        ((SECONDS < end)) || cannot "the engine does not answer" "$(tail -n 5 "$engine_run/log")"
         sleep 0.2
     done
     # It would copy the compiler and all that is built with each step.
@@ -102,12 +110,14 @@ bases() {
             --customize-hook='find /usr/local/share/ca-certificates -name "*.crt" -exec cp {} "$1/usr/local/share/ca-certificates/" ";"' \
             --customize-hook='echo "Dir::Cache::pkgcache \"\"; Dir::Cache::srcpkgcache \"\"; APT::Keep-Downloaded-Packages \"false\";" >"$1/etc/apt/apt.conf.d/docker-clean"' \
             --customize-hook='chroot "$1" apt-get --quiet --yes --auto-remove purge usrmerge perl perl-modules-5.36 libperl5.36 >&2' \
-            bookworm - | docker import --change 'CMD ["bash"]' - debian:bookworm-slim >/dev/null
+            bookworm - | docker import --change 'CMD ["bash"]' - debian:bookworm-slim >/dev/null ||
+            cannot "Debian's packages make no image here"
     fi
     # What the engine needs of the kernel shows only once a container runs; and each image below is made of packages.
     local told
     told=$(docker run --rm debian:bookworm-slim true 2>&1) || cannot "no container starts" "$told"
     told=$(docker run --rm debian:bookworm-slim apt-get update 2>&1) || cannot "containers reach no packages" "$(tail -n 3 <<<"$told")"
+    curl --silent --fail --max-time 30 --output /dev/null https://registry.npmjs.org/maildev/2.2.1 || cannot "npm's registry is not reached"
     if ! docker image inspect rust:1.95-slim-bookworm >/dev/null 2>&1; then
         step "the compiler"
         local sysroot

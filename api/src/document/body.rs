@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use super::bodies::Bodies;
 
+/// What is wrong with a body, where nobody finds the field.
+pub(crate) const OTHERWISE: &str = "the document says otherwise";
+
 /// As poem-openapi's own [`Json`], which takes a number or a truth value for a text: here only what the document says is taken.
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
@@ -48,7 +51,7 @@ impl<T: ParseFromJSON> ParsePayload for Body<T> {
             && !bodies.takes(&name, &value)
         {
             // Whoever writes the answer looks for the field.
-            return Err(refusal("the document says otherwise".to_owned()).into());
+            return Err(refusal(OTHERWISE.to_owned()).into());
         }
         let parsed = T::parse_from_json(Some(value));
         let parsed = parsed.map_err(|error| refusal(error.into_message()))?;

@@ -19,7 +19,7 @@ use crate::{
     auth::{Caller, Identity, permission::needs},
     document::{
         bodies::{Bodies, LINE},
-        body::Body,
+        body::{Body, OTHERWISE},
     },
     idempotency::Remembered,
     problem::{Code, Problem},
@@ -417,7 +417,9 @@ fn call_of(bodies: &Bodies, line: &str) -> Result<CallBody, Problem> {
         .map_err(|error| Problem::new(Code::Malformed, format!("the line is no JSON: {error}")))?;
     if !bodies.takes(LINE, &json) {
         let told = bodies.fault_of_line(&json);
-        return Err(Problem::invalid(told.unwrap_or_default()));
+        return Err(Problem::invalid(
+            told.unwrap_or_else(|| OTHERWISE.to_owned()),
+        ));
     }
     // It is taken apart as it is read, so what is wrong with it is looked for in another.
     CallBody::parse_from_json(Some(json)).map_err(|error| {

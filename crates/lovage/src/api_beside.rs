@@ -53,11 +53,12 @@ impl ApiBeside {
             .map_err(|error| Failure::settings(error.to_string()))?;
         let database = Database::connect(&settings.database, "up").await?;
         lovage_migrations::up(database.writer(), None).await?;
+        let listening = listen(&settings).await?;
+        let connected = connect::patiently(&settings, &specs).await?;
+        // Last: whoever gives up before has not made an account whose password nobody saw.
         let users = Users::new(database.clone(), Post::new(&settings));
         let admin = users.first_admin(&settings.http, true).await;
         let admin = admin.map_err(|problem| Failure::failed(problem.detail().to_owned()))?;
-        let listening = listen(&settings).await?;
-        let connected = connect::patiently(&settings, &specs).await?;
         // Links in mails lead to where it really listens.
         settings.http.bind = listening.address();
         let url = format!("http://{}", listening.address());

@@ -129,6 +129,11 @@ impl Signals {
         self.asked.cancelled().await;
     }
 
+    /// Whether there was a first signal.
+    pub(crate) fn were_asked(&self) -> bool {
+        self.asked.is_cancelled()
+    }
+
     /// The exit code of a worker that was stopped by what was heard.
     pub(crate) fn exit_code(&self) -> u8 {
         u8::from(self.interrupted.load(Ordering::Relaxed))

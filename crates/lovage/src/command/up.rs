@@ -146,13 +146,15 @@ async fn run_all(data: PathBuf, mut plan: Plan, beside: Beside) -> Result<u8, Fa
     };
     let beat = Beating::begin(&plan)?;
     // Written once everything is there to be used, or on its way; a closed pipe is no reason to stop.
-    let _ = output::line(Welcome {
-        settings: &plan.settings,
-        folder: Path::new(""),
-        own_redis: child.is_some(),
-        flower: flower.as_ref().map(FlowerChild::access),
-        api: api.as_ref(),
-    });
+    if !signals.were_asked() {
+        let _ = output::line(Welcome {
+            settings: &plan.settings,
+            folder: Path::new(""),
+            own_redis: child.is_some(),
+            flower: flower.as_ref().map(FlowerChild::access),
+            api: api.as_ref(),
+        });
+    }
     let served = match &mut child {
         None => serve(plan, &signals).await,
         Some(redis) => tokio::select! {
