@@ -299,6 +299,23 @@ fn promise_10_a_queue_that_tasks_are_sent_to_and_nobody_consumes_is_named() {
 }
 
 #[test]
+fn promise_10_a_queue_that_nobody_knows_is_found_by_what_waits_in_it() {
+    let redis = RedisServer::start();
+    let _worker = LovageWorker::on(&redis);
+    redis.publish("mistyped", &add());
+    let _: i64 = redis.command(&["RPUSH", "somebody's", "no message"]);
+    let url = redis.url();
+    let variables = [("CELERY_BROKER_URL", url.as_str())];
+    let (findings, code) = doctor(&variables, &["--only", "queues"]);
+    let finding = one(&findings, "queue-without-consumer");
+    assert_eq!((code, findings.len()), (Some(1), 1));
+    assert_eq!(
+        (&finding["subject"], &finding["facts"]["waiting"]),
+        (&json!("mistyped"), &json!(1))
+    );
+}
+
+#[test]
 fn promise_15_a_broker_that_may_evict_is_a_finding_even_where_commands_refuse_it() {
     let redis =
         RedisServer::with_arguments(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]);
@@ -337,6 +354,31 @@ fn what_could_not_be_run_and_what_nobody_brings_back_is_named() {
         doctor(&variables, &["--only", "overdue"]).1,
         Some(0),
         "not due yet"
+    );
+}
+
+#[test]
+fn a_message_that_could_not_be_run_is_named_wherever_it_was_brought() {
+    let redis = RedisServer::start();
+    let (url, folder) = (redis.url(), tempfile::tempdir().unwrap());
+    let database = format!("sqlite://{}", folder.path().join("d.db").display());
+    let variables = [
+        ("CELERY_BROKER_URL", url.as_str()),
+        ("DATABASE_URL", database.as_str()),
+    ];
+    assert!(lovage_with(&variables, &["migrate", "up"]).status.success());
+    let _worker = LovageWorker::on(&redis);
+    redis.publish_raw("celery", b"no message at all");
+    let letters = || doctor(&variables, &["--only", "dead-letters"]);
+    lovage_integration_tests::eventually("a dead letter", || letters().1 == Some(1));
+    // As a keeper does it, which has taken it from the broker then.
+    assert!(lovage_with(&variables, &["dlq", "list"]).status.success());
+    let (findings, code) = letters();
+    let facts = &one(&findings, "dead-letters")["facts"];
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        (&facts["count"], &facts["newest"]),
+        (&json!(1), &json!("undecodable"))
     );
 }
 

@@ -1,6 +1,8 @@
 //! `lovage dlq`: messages that could not be run.
 
 mod stored;
+
+pub(crate) use self::stored::waiting_in_database;
 mod told;
 
 use std::{path::PathBuf, sync::Arc};

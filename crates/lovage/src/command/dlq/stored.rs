@@ -13,8 +13,8 @@ use lovage_client::{ClientOptions, Composer};
 use lovage_database::{
     Database,
     store::dead_letter::{
-        Act, DeadLetter, Fate, Filter, count, discard, edit, find, find_by_source, latest, page,
-        replay, waiting,
+        self, Act, DeadLetter, Fate, Filter, count, discard, edit, find, find_by_source, latest,
+        page, replay, waiting,
     },
 };
 use lovage_keeper::{dead_letters, outbox};
@@ -48,6 +48,23 @@ pub(super) async fn database(settings: &Settings) -> Result<Option<Database>, Fa
     } else {
         Err(Failure::failed(schema.to_string()))
     }
+}
+
+/// How many wait in the database, and why the newest does; none where there is no database, or it cannot be asked (the doctor
+/// tells of that by itself).
+pub(crate) async fn waiting_in_database(settings: &Settings) -> (u64, Option<String>) {
+    let Ok(Some(database)) = database(settings).await else {
+        return (0, None);
+    };
+    let waiting = Filter {
+        fates: vec![Fate::Waiting],
+        ..Filter::default()
+    };
+    let reader = database.reader();
+    let count = dead_letter::count(reader, &waiting).await;
+    let newest = dead_letter::page(reader, &waiting, None, 1).await;
+    let newest = newest.unwrap_or_default().into_iter().next();
+    (count.unwrap_or(0), newest.map(|letter| letter.died.code))
 }
 
 pub(super) async fn run(

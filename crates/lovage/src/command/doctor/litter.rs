@@ -233,7 +233,7 @@ fn endless(redis: &RedisBroker, names: Vec<String>, what: &str, life: Duration) 
 }
 
 /// Tells that not all was looked at.
-async fn cut_short(
+pub(super) async fn cut_short(
     redis: &RedisBroker,
     walked: Walked,
     what: &str,

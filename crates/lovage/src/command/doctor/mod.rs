@@ -166,8 +166,11 @@ async fn look(args: &DoctorArgs, settings: &Settings) -> Result<Vec<Finding>, Fa
     }
     if wants(Check::Queues) {
         let census = fleet::census(&**broker, &control).await?;
-        let routed = monitor::routed(settings);
-        findings.extend(queues::consumers(&**broker, &routed, &census).await?);
+        let mut sent_to = monitor::routed(settings);
+        let (waited_in, not_all) = queues::with_tasks(&redis, settings, args.most_keys).await?;
+        sent_to.extend(waited_in);
+        findings.extend(queues::consumers(&**broker, &sent_to, &census).await?);
+        findings.extend(not_all);
     }
     if wants(Check::Overdue) {
         findings.extend(queues::overdue(&**broker).await?);
@@ -176,7 +179,7 @@ async fn look(args: &DoctorArgs, settings: &Settings) -> Result<Vec<Finding>, Fa
         findings.extend(queues::held(&redis, settings).await?);
     }
     if wants(Check::DeadLetters) {
-        findings.extend(queues::letters(&**broker).await?);
+        findings.extend(queues::letters(&**broker, settings).await?);
     }
     if wants(Check::Clocks) {
         findings.extend(condition.as_ref().and_then(server::clock));

@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, time::Duration};
 use chrono::Utc;
 use lovage_broker::{Broker, RedisBroker};
 use lovage_monitor::fleet::Census;
-use lovage_protocol::QueueName;
+use lovage_protocol::{Message, QueueName};
 use lovage_settings::Settings;
 use serde_json::json;
 
-use super::finding::Finding;
-use crate::{failure::Failure, output};
+use super::{finding::Finding, litter::cut_short};
+use crate::{command::dlq, failure::Failure, output};
 
 /// Overdue by so much, a delayed message is one that nobody brings back.
 const OVERDUE: Duration = Duration::from_secs(60);
@@ -18,14 +18,53 @@ const OVERDUE: Duration = Duration::from_secs(60);
 /// What was put back lately may still be on its way.
 const SWEPT: Duration = Duration::from_secs(60);
 
-/// Looks at the queues that tasks are routed to. An empty one without a consumer is told too: the next message would wait in it for
+/// The queues in which a task waits, whoever sent it and whether this program has heard of them.
+pub(super) async fn with_tasks(
+    redis: &RedisBroker,
+    settings: &Settings,
+    most: u64,
+) -> Result<(BTreeSet<String>, Option<Finding>), Failure> {
+    let options = &settings.broker.options;
+    let prefix = options.global_keyprefix.as_str();
+    // Results are most of what a server holds; none of them is a queue.
+    let may_be = |name: &str| {
+        name.strip_prefix(prefix)
+            .is_some_and(|name| !name.starts_with("celery-task"))
+    };
+    let mut lists = BTreeSet::new();
+    let walked = redis
+        .find_keys(most, &may_be, &mut |key| {
+            if key.kind == "list"
+                && let Some(name) = key.name.strip_prefix(prefix)
+            {
+                // A queue has a list for each priority; what follows the separator says which.
+                let queue = name.split(options.sep.as_str()).next();
+                lists.extend(queue.map(str::to_owned));
+            }
+        })
+        .await?;
+    let mut queues = BTreeSet::new();
+    for list in lists {
+        let Ok(queue) = QueueName::parse(&list) else {
+            continue;
+        };
+        let next = redis.peek(&queue, 1).await?.into_iter().next();
+        // Replies wait in lists too, and so may what others keep there.
+        if next.is_some_and(|raw| Message::parse(&raw).is_ok()) {
+            queues.insert(list);
+        }
+    }
+    Ok((queues, cut_short(redis, walked, "queues").await?))
+}
+
+/// Looks at the queues that tasks are sent to. An empty one without a consumer is told too: the next message would wait in it for
 /// ever.
 pub(super) async fn consumers(
     broker: &dyn Broker,
-    routed: &BTreeSet<String>,
+    sent_to: &BTreeSet<String>,
     census: &Census,
 ) -> Result<Vec<Finding>, Failure> {
-    let lonely = routed
+    let lonely = sent_to
         .iter()
         .filter(|queue| !census.consumers.contains_key(*queue));
     let lonely: Vec<QueueName> = lonely
@@ -107,14 +146,21 @@ pub(super) async fn held(
     }])
 }
 
-/// Looks for messages that could not be run.
-pub(super) async fn letters(broker: &dyn Broker) -> Result<Vec<Finding>, Failure> {
-    let count = broker.dead_letters().count().await?;
+/// Looks for messages that could not be run: at the broker, and in the database, where a keeper brings them.
+pub(super) async fn letters(
+    broker: &dyn Broker,
+    settings: &Settings,
+) -> Result<Vec<Finding>, Failure> {
+    let mut count = broker.dead_letters().count().await?;
+    let newest = broker.dead_letters().list(0, 1).await?.into_iter().next();
+    let mut why = newest.map(|letter| letter.reason.code);
+    let (brought, newest) = dlq::waiting_in_database(settings).await;
+    count += brought;
     if count == 0 {
         return Ok(Vec::new());
     }
-    let newest = broker.dead_letters().list(0, 1).await?.into_iter().next();
-    let why = newest.map(|letter| letter.reason.code).unwrap_or_default();
+    why = why.or(newest);
+    let why = why.unwrap_or_default();
     Ok(vec![Finding {
         check: "dead-letters",
         subject: count.to_string(),
