@@ -1,6 +1,9 @@
 //! The command line as a producer and a reader of results.
 
-use lovage_integration_tests::lovage_worker::lovage_json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use lovage_integration_tests::lovage_worker::{lovage_json, lovage_with};
 use lovage_integration_tests::{LovageWorker, RedisServer, lovage};
 
 use crate::add;
@@ -60,4 +63,16 @@ fn an_unreachable_broker_ends_a_command_in_good_time() {
         String::from_utf8_lossy(&output.stderr).contains("redis.sock"),
         "the broker is named"
     );
+}
+
+/// What people log in with is in it.
+#[test]
+fn a_new_database_file_is_for_its_owner_alone() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("new.db");
+    let url = format!("sqlite://{}", file.display());
+    let migrated = lovage_with(&[("DATABASE_URL", &url)], &["migrate", "up"]);
+    assert!(migrated.status.success(), "{migrated:?}");
+    let rights = fs::metadata(&file).expect("it is there").permissions();
+    assert_eq!(rights.mode() & 0o777, 0o600);
 }

@@ -1,6 +1,6 @@
 //! Opening a database, and who may write when.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 use log::LevelFilter;
 use lovage_settings::{DatabaseSettings, DatabaseUrl, PostgresUrl};
@@ -167,6 +167,7 @@ async fn open_file(settings: &DatabaseSettings, path: &Path) -> Result<Database,
             source,
         })?;
     }
+    make_private(path);
     let unreachable = |source| Error::Unreachable {
         place: settings.url.to_string(),
         source,
@@ -195,6 +196,13 @@ async fn open_file(settings: &DatabaseSettings, path: &Path) -> Result<Database,
         writer,
         kind: Kind::Sqlite,
     })
+}
+
+/// A new file is for whoever runs this alone: what people log in with is in it. SQLite gives what it puts beside it the same
+/// rights, and tells better of whatever is in the way.
+fn make_private(path: &Path) {
+    let mut new = fs::OpenOptions::new();
+    let _ = new.write(true).create_new(true).mode(0o600).open(path);
 }
 
 async fn open_server(
