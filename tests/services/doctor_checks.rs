@@ -394,6 +394,15 @@ fn a_database_behind_is_named_and_looking_makes_none() {
     ];
     let (findings, _) = doctor(&variables, &["--only", "database"]);
     assert_eq!(one(&findings, "database")["text"], "there is no such file");
+    let (findings, _) = doctor(&variables, &[]);
+    assert_eq!(
+        one(&findings, "not-all-seen")["subject"],
+        "dead-letters",
+        "what could not be counted is told"
+    );
+    let listed = lovage_with(&variables, &["dlq", "list"]);
+    let told = String::from_utf8_lossy(&listed.stderr);
+    assert!(told.contains("there is no database at"), "{told}");
     assert!(!file.exists());
     assert!(lovage_with(&variables, &["migrate", "up"]).status.success());
     assert_eq!(doctor(&variables, &["--only", "database"]).1, Some(0));

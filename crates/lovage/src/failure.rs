@@ -34,6 +34,11 @@ impl Failure {
         }
     }
 
+    /// What it says; nothing when it was said already.
+    pub(crate) fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or_default()
+    }
+
     /// The same code, and nothing more to say: it was said in another form.
     pub(crate) fn told(self) -> Self {
         Self {

@@ -90,6 +90,13 @@ impl Keys {
         }
     }
 
+    /// The queue that a list would belong to; what is in it may be anything.
+    pub(crate) fn queue_of(&self, list: &str) -> Option<QueueName> {
+        let name = list.strip_prefix(&self.prefix)?;
+        let queue = name.split(self.separator.as_str()).next()?;
+        QueueName::parse(queue).ok()
+    }
+
     /// The list for a message of this priority.
     pub(crate) fn list_for(&self, queue: &QueueName, priority: i64) -> String {
         self.list(queue, self.steps.of(priority))
@@ -228,12 +235,19 @@ mod tests {
             lists,
             ["q", "q\u{6}\u{16}3", "q\u{6}\u{16}6", "q\u{6}\u{16}9"]
         );
+        assert!(
+            lists
+                .iter()
+                .all(|list| plain.queue_of(list).as_ref() == Some(&queue))
+        );
         assert_eq!(plain.list_for(&queue, 7), "q\u{6}\u{16}6");
         let prefixed = keys(&TransportOptions {
             global_keyprefix: "pre.".into(),
             ..TransportOptions::default()
         });
         assert_eq!(prefixed.list(&queue, 0), "pre.q");
+        assert_eq!(prefixed.queue_of("pre.q"), Some(queue));
+        assert_eq!(prefixed.queue_of("q"), None);
         assert_eq!(prefixed.unacked, "pre.unacked");
         assert_eq!(prefixed.binding("celery"), "pre._kombu.binding.celery");
         assert_eq!(prefixed.lease("w"), "pre.lovage:lease:w");

@@ -1,7 +1,11 @@
 //! Looking after a server: how it is set up, keys that nobody takes away, messages that nobody puts back.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use lovage_protocol::QueueName;
 use redis::{Cmd, Value};
 
 use super::{
@@ -87,6 +91,25 @@ impl RedisBroker {
             }
             cursor = next;
         }
+    }
+
+    /// The queues that lists of the server would belong to, whatever is in these; looks at no more than about `most` keys.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn lists(&self, most: u64) -> Result<(BTreeSet<QueueName>, Walked), Error> {
+        let keys = &self.core.keys;
+        // Results are most of what a server holds, and no lists.
+        let may_be = |name: &str| !name.contains("celery-task-meta-");
+        let mut queues = BTreeSet::new();
+        let walked = self
+            .find_keys(most, &may_be, &mut |key| {
+                if key.kind == "list" {
+                    queues.extend(keys.queue_of(&key.name));
+                }
+            })
+            .await?;
+        Ok((queues, walked))
     }
 
     /// Whether there is such a key.

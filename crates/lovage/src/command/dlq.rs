@@ -1,9 +1,9 @@
 //! `lovage dlq`: messages that could not be run.
 
 mod stored;
+mod told;
 
 pub(crate) use self::stored::waiting_in_database;
-mod told;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -13,8 +13,8 @@ use lovage_client::{ClientOptions, Composer};
 use lovage_database::{
     Database,
     store::dead_letter::{
-        self, Act, DeadLetter, Fate, Filter, count, discard, edit, find, find_by_source, latest,
-        page, replay, waiting,
+        Act, DeadLetter, Fate, Filter, count, discard, edit, find, find_by_source, latest, page,
+        replay, waiting,
     },
 };
 use lovage_keeper::{dead_letters, outbox};
@@ -34,7 +34,14 @@ const BY: &str = "lovage dlq";
 pub(super) async fn database(settings: &Settings) -> Result<Option<Database>, Failure> {
     let is_default = settings.database.url == DatabaseSettings::default().url;
     let used = match &settings.database.url {
-        DatabaseUrl::Sqlite(path) => !is_default || path.exists(),
+        // Whoever connects makes the file, and then it has no tables.
+        DatabaseUrl::Sqlite(path) if !path.exists() && !is_default => {
+            return Err(Failure::failed(format!(
+                "there is no database at {}; run `lovage migrate up`",
+                path.display()
+            )));
+        }
+        DatabaseUrl::Sqlite(path) => path.exists(),
         DatabaseUrl::Postgres(_) => true,
         DatabaseUrl::Foreign { .. } => false,
     };
@@ -50,21 +57,21 @@ pub(super) async fn database(settings: &Settings) -> Result<Option<Database>, Fa
     }
 }
 
-/// How many wait in the database, and why the newest does; none where there is no database, or it cannot be asked (the doctor
-/// tells of that by itself).
-pub(crate) async fn waiting_in_database(settings: &Settings) -> (u64, Option<String>) {
-    let Ok(Some(database)) = database(settings).await else {
-        return (0, None);
+/// How many wait in the database, and why the newest does; none where no database was ever named or made.
+pub(crate) async fn waiting_in_database(
+    settings: &Settings,
+) -> Result<(u64, Option<String>), Failure> {
+    let Some(database) = database(settings).await? else {
+        return Ok((0, None));
     };
     let waiting = Filter {
         fates: vec![Fate::Waiting],
         ..Filter::default()
     };
     let reader = database.reader();
-    let count = dead_letter::count(reader, &waiting).await;
-    let newest = dead_letter::page(reader, &waiting, None, 1).await;
-    let newest = newest.unwrap_or_default().into_iter().next();
-    (count.unwrap_or(0), newest.map(|letter| letter.died.code))
+    let newest = page(reader, &waiting, None, 1).await?.into_iter().next();
+    let why = newest.map(|letter| letter.died.code);
+    Ok((count(reader, &waiting).await?, why))
 }
 
 pub(super) async fn run(

@@ -167,7 +167,7 @@ async fn look(args: &DoctorArgs, settings: &Settings) -> Result<Vec<Finding>, Fa
     if wants(Check::Queues) {
         let census = fleet::census(&**broker, &control).await?;
         let mut sent_to = monitor::routed(settings);
-        let (waited_in, not_all) = queues::with_tasks(&redis, settings, args.most_keys).await?;
+        let (waited_in, not_all) = queues::with_tasks(&redis, args.most_keys).await?;
         sent_to.extend(waited_in);
         findings.extend(queues::consumers(&**broker, &sent_to, &census).await?);
         findings.extend(not_all);

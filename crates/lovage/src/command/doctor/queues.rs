@@ -21,37 +21,15 @@ const SWEPT: Duration = Duration::from_secs(60);
 /// The queues in which a task waits, whoever sent it and whether this program has heard of them.
 pub(super) async fn with_tasks(
     redis: &RedisBroker,
-    settings: &Settings,
     most: u64,
 ) -> Result<(BTreeSet<String>, Option<Finding>), Failure> {
-    let options = &settings.broker.options;
-    let prefix = options.global_keyprefix.as_str();
-    // Results are most of what a server holds; none of them is a queue.
-    let may_be = |name: &str| {
-        name.strip_prefix(prefix)
-            .is_some_and(|name| !name.starts_with("celery-task"))
-    };
-    let mut lists = BTreeSet::new();
-    let walked = redis
-        .find_keys(most, &may_be, &mut |key| {
-            if key.kind == "list"
-                && let Some(name) = key.name.strip_prefix(prefix)
-            {
-                // A queue has a list for each priority; what follows the separator says which.
-                let queue = name.split(options.sep.as_str()).next();
-                lists.extend(queue.map(str::to_owned));
-            }
-        })
-        .await?;
+    let (lists, walked) = redis.lists(most).await?;
     let mut queues = BTreeSet::new();
-    for list in lists {
-        let Ok(queue) = QueueName::parse(&list) else {
-            continue;
-        };
+    for queue in lists {
         let next = redis.peek(&queue, 1).await?.into_iter().next();
         // Replies wait in lists too, and so may what others keep there.
         if next.is_some_and(|raw| Message::parse(&raw).is_ok()) {
-            queues.insert(list);
+            queues.insert(queue.to_string());
         }
     }
     Ok((queues, cut_short(redis, walked, "queues").await?))
@@ -151,17 +129,17 @@ pub(super) async fn letters(
     broker: &dyn Broker,
     settings: &Settings,
 ) -> Result<Vec<Finding>, Failure> {
-    let mut count = broker.dead_letters().count().await?;
-    let newest = broker.dead_letters().list(0, 1).await?.into_iter().next();
-    let mut why = newest.map(|letter| letter.reason.code);
-    let (brought, newest) = dlq::waiting_in_database(settings).await;
-    count += brought;
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    why = why.or(newest);
+    let letters = broker.dead_letters();
+    let at_broker = letters.count().await?;
+    let newest = letters.list(0, 1).await?.into_iter().next();
+    let (brought, newest_brought, unseen) = match dlq::waiting_in_database(settings).await {
+        Ok((count, why)) => (count, why, None),
+        Err(why) => (0, None, Some(not_asked(&why))),
+    };
+    let count = at_broker + brought;
+    let why = newest.map(|letter| letter.reason.code).or(newest_brought);
     let why = why.unwrap_or_default();
-    Ok(vec![Finding {
+    let found = (count > 0).then(|| Finding {
         check: "dead-letters",
         subject: count.to_string(),
         text: format!("messages could not be run; the newest: {why}"),
@@ -169,5 +147,22 @@ pub(super) async fn letters(
         facts: json!({ "count": count, "newest": why }),
         repair: None,
         hint: false,
-    }])
+    });
+    Ok(found.into_iter().chain(unseen).collect())
+}
+
+/// Those in the database were not counted.
+fn not_asked(why: &Failure) -> Finding {
+    Finding {
+        check: "not-all-seen",
+        subject: "dead-letters".to_owned(),
+        text: format!(
+            "those that a keeper brought into the database were not counted: {}",
+            why.message()
+        ),
+        remedy: "lovage doctor --only database".to_owned(),
+        facts: json!({}),
+        repair: None,
+        hint: true,
+    }
 }
