@@ -3,12 +3,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{closed::sent, each_operation};
+use super::{closed::sent, each_object, each_operation};
 
 /// Bounds what parameters and bodies hold, where nothing narrower is said.
 pub(super) fn bound(document: &mut Value) {
     for name in sent(document) {
-        schema(&mut document["components"]["schemas"][&name]);
+        each_object(
+            &mut document["components"]["schemas"][&name],
+            &mut bound_one,
+        );
     }
     each_operation(document, |_, _, operation| {
         let parameters = operation
@@ -16,22 +19,10 @@ pub(super) fn bound(document: &mut Value) {
             .and_then(Value::as_array_mut);
         for parameter in parameters.into_iter().flatten() {
             if let Some(of) = parameter.get_mut("schema") {
-                schema(of);
+                each_object(of, &mut bound_one);
             }
         }
     });
-}
-
-/// Every schema below.
-fn schema(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            object.values_mut().for_each(schema);
-            bound_one(object);
-        }
-        Value::Array(items) => items.iter_mut().for_each(schema),
-        _ => {}
-    }
 }
 
 fn bound_one(object: &mut Map<String, Value>) {

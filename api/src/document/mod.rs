@@ -52,6 +52,24 @@ pub(crate) fn text(document: &Value) -> String {
     text
 }
 
+/// Every object of a document's part, what lies in it first.
+fn each_object(value: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            for value in object.values_mut() {
+                each_object(value, visit);
+            }
+            visit(object);
+        }
+        Value::Array(items) => {
+            for item in items {
+                each_object(item, visit);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn each_operation(
     document: &mut Value,
     mut visit: impl FnMut(&str, &str, &mut Map<String, Value>),

@@ -2,21 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::each_object;
+
 pub(super) fn upgrade(document: &mut Value) {
     document["openapi"] = json!("3.1.0");
-    schema(document);
-}
-
-/// Upgrades every schema below.
-fn schema(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            object.values_mut().for_each(schema);
-            upgrade_object(object);
-        }
-        Value::Array(items) => items.iter_mut().for_each(schema),
-        _ => {}
-    }
+    each_object(document, &mut upgrade_object);
 }
 
 fn upgrade_object(object: &mut Map<String, Value>) {
@@ -117,7 +107,7 @@ mod tests {
     #[test]
     fn schemas_become_those_of_json_schema() {
         let check = |mut before: Value, after: Value| {
-            schema(&mut before);
+            each_object(&mut before, &mut upgrade_object);
             assert_eq!(before, after);
         };
         check(

@@ -20,7 +20,7 @@ use crate::{
     auth::{Caller, Identity, Origin, away, permission::needs},
     document::body::Body,
     problem::{Code, Problem},
-    routes::{Part, etag},
+    routes::{Part, etag, usual_page},
     schema::dead_letter::{Letter, LetterEdit, LetterFilter, LetterPage, LetterState, LetterWhole},
     sending::{reach, sender},
 };
@@ -261,10 +261,6 @@ impl DeadLettersApi {
         note(app.0, &caller, &origin, "dead-letter.discard", &id.0).await?;
         Ok(DoneResponse::Done)
     }
-}
-
-fn usual_page() -> u64 {
-    50
 }
 
 async fn find(app: &App, caller: &Identity, id: &str) -> Result<Found, Problem> {

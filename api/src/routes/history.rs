@@ -19,7 +19,7 @@ use crate::{
     app::App,
     auth::{Caller, Identity, away, permission::needs},
     problem::Problem,
-    routes::Part,
+    routes::{Part, usual_page},
     schema::run::{Run, RunFilter, RunPage, RunWhole},
 };
 
@@ -134,10 +134,6 @@ impl HistoryApi {
             run: run.into(),
         })))
     }
-}
-
-fn usual_page() -> u64 {
-    50
 }
 
 async fn page(

@@ -15,7 +15,10 @@ use poem_openapi::{
 };
 use uuid::Uuid;
 
-use super::operations::{begin, cancel, find, list, usual_page};
+use super::{
+    operations::{begin, cancel, find, list},
+    usual_page,
+};
 use crate::{
     app::App,
     auth::{Caller, Origin, away, permission::needs},

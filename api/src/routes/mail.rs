@@ -17,7 +17,7 @@ use crate::{
     audit::Target,
     auth::{Caller, Origin, away, permission::needs, unposted},
     problem::{Code, Problem},
-    routes::Part,
+    routes::{Part, cut, usual_page},
     schema::mail::{MailFate, MailPage, MailShown, MailWhole},
 };
 
@@ -75,9 +75,7 @@ impl MailApi {
         let reader = app.database().reader();
         let found = mail::list(reader, &states, offset.0, limit.0 + 1).await;
         let mut found = found.map_err(away)?;
-        let page = usize::try_from(limit.0).unwrap_or(usize::MAX);
-        let next = (found.len() > page).then(|| offset.0 + limit.0);
-        found.truncate(page);
+        let next = cut(&mut found, offset.0, limit.0);
         Ok(PageResponse::Ok(Json(MailPage {
             mails: found.into_iter().map(Into::into).collect(),
             next,
@@ -143,10 +141,6 @@ impl MailApi {
             .await?;
         Ok(AgainResponse::Queued(Json(stored.into())))
     }
-}
-
-fn usual_page() -> u64 {
-    50
 }
 
 fn missing(id: Uuid) -> Problem {

@@ -103,3 +103,16 @@ pub(crate) fn service() -> OpenApiService<Apis, ()> {
          Errors are `application/problem+json` with a `code` that does not change.",
     )
 }
+
+/// How many a page has, when nobody says.
+fn usual_page() -> u64 {
+    50
+}
+
+/// Cuts what was found, which may be one more than the page, and gives the `offset` of the next page when there is one.
+fn cut<T>(found: &mut Vec<T>, offset: u64, limit: u64) -> Option<u64> {
+    let page = usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = (found.len() > page).then(|| offset + limit);
+    found.truncate(page);
+    next
+}

@@ -21,7 +21,7 @@ use crate::{
     auth::{Caller, Identity, Origin, away, permission::needs},
     document::body::Body,
     problem::{Code, Problem},
-    routes::Part,
+    routes::{Part, usual_page},
     schema::operation::{Action, OperationList, OperationShown, OperationWish, stored},
 };
 
@@ -136,10 +136,6 @@ impl OperationsApi {
         let found = cancel(app.0, &caller, &origin, &Action::STORED, id.0).await?;
         Ok(ShowResponse::Ok(Json(shown(found)?)))
     }
-}
-
-pub(super) fn usual_page() -> u64 {
-    50
 }
 
 /// A key that is for some tasks only sees what it began itself.

@@ -18,7 +18,7 @@ use crate::{
     auth::{Caller, KeyWish, Origin, UserChange, away, permission::needs},
     document::body::Body,
     problem::Problem,
-    routes::{Part, etag},
+    routes::{Part, cut, etag, usual_page},
     schema::auth::{AuditPage, KeyList, KeyMade, NewKey, NewUser, User, UserPage, UserPatch},
 };
 
@@ -251,9 +251,7 @@ impl UsersApi {
         };
         let accounts = app.accounts();
         let mut keys = accounts.keys(whose, offset.0, limit.0 + 1).await?;
-        let page = usize::try_from(limit.0).unwrap_or(usize::MAX);
-        let next = (keys.len() > page).then(|| offset.0 + limit.0);
-        keys.truncate(page);
+        let next = cut(&mut keys, offset.0, limit.0);
         Ok(KeysResponse::Ok(Json(KeyList {
             keys: keys.into_iter().map(Into::into).collect(),
             next,
@@ -365,10 +363,6 @@ impl UsersApi {
             next,
         })))
     }
-}
-
-fn usual_page() -> u64 {
-    50
 }
 
 async fn note(

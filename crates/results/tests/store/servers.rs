@@ -49,23 +49,18 @@ async fn watches_share_one_connection_and_leave_no_subscription() {
         .await
         .unwrap();
     let mut other = server.connection(1).unwrap();
-    let clients: String = redis::cmd("CLIENT")
-        .arg("LIST")
-        .arg("TYPE")
-        .arg("pubsub")
-        .query(&mut other)
-        .unwrap();
+    let mut listed = || -> String {
+        let mut list = redis::cmd("CLIENT");
+        list.arg("LIST").arg("TYPE").arg("pubsub");
+        list.query(&mut other).unwrap()
+    };
+    let clients = listed();
     assert_eq!(clients.lines().count(), 1, "{clients}");
     assert!(clients.contains(" sub=20 "), "{clients}");
     drop(watches);
     // The next watch is handled after the removals, on the same connection.
     let _last = store.watch(&TaskId::from("last")).await.unwrap();
-    let clients: String = redis::cmd("CLIENT")
-        .arg("LIST")
-        .arg("TYPE")
-        .arg("pubsub")
-        .query(&mut other)
-        .unwrap();
+    let clients = listed();
     assert!(clients.contains(" sub=1 "), "{clients}");
 }
 
